@@ -1,0 +1,1 @@
+"""Reads the lake: attribution, results, reports and the command line."""

@@ -1,0 +1,1 @@
+"""Ordinary engine code to try fillpath on; nothing here mentions fillpath."""

@@ -1,0 +1,1 @@
+"""Writes recorded event spans to the lake and to OpenTelemetry backends."""
