@@ -1,0 +1,55 @@
+# fillpath: `make demo` to see it, `make test` and `make lint` to work on it.
+#
+# PYTHON=python3.13   which Python a new environment takes (default: python3)
+# VENV=.venv-3.13     where the environment is (default: .venv)
+# TESTS='-k spool'    what else to hand to pytest
+
+VENV ?= .venv
+PYTHON ?=
+TESTS ?=
+
+# The checkout's folders must not be importable by their bare names.
+export PYTHONSAFEPATH = 1
+export MAKECMDGOALS
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-full lint types format lock clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## */\t/' | expand -t 14
+
+demo:  ## install what the demo needs and run it
+	@.ci/venv '$(VENV)' demo '$(PYTHON)'
+	@'$(VENV)/bin/fillpath' demo --data ./.fillpath
+
+test:  ## install what the tests need and run them, without the slow ones
+	@.ci/venv '$(VENV)' dev '$(PYTHON)'
+	'$(VENV)/bin/python' -m pytest -m 'not full' $(TESTS)
+
+test-full:  ## every test
+	@.ci/venv '$(VENV)' dev '$(PYTHON)'
+	'$(VENV)/bin/python' -m pytest $(TESTS)
+
+lint:  ## ruff, mypy (strict, on the installed package), import-linter
+	@.ci/venv '$(VENV)' dev '$(PYTHON)'
+	'$(VENV)/bin/ruff' check .
+	'$(VENV)/bin/ruff' format --check .
+	.ci/types '$(VENV)/bin/python'
+	'$(VENV)/bin/lint-imports' --no-logo
+
+types:  ## mypy alone
+	@.ci/venv '$(VENV)' dev '$(PYTHON)'
+	.ci/types '$(VENV)/bin/python'
+
+format:  ## let ruff lay out the code and mend what it can
+	@.ci/venv '$(VENV)' dev '$(PYTHON)'
+	'$(VENV)/bin/ruff' check --fix .
+	'$(VENV)/bin/ruff' format .
+
+lock:  ## write locks/ anew from pyproject.toml (needs uv)
+	.ci/lock
+
+clean:  ## remove environments and what tools left; keeps .fillpath, the demo's data
+	rm -rf .venv .venv-* build dist ./*.egg-info .mypy_cache .pytest_cache .ruff_cache \
+		.import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
