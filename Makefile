@@ -13,7 +13,7 @@ export PYTHONSAFEPATH = 1
 export MAKECMDGOALS
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full lint types format lock clean
+.PHONY: help demo test test-full smoke lint types format lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## */\t/' | expand -t 14
@@ -29,6 +29,10 @@ test:  ## install what the tests need and run them, without the slow ones
 test-full:  ## every test
 	@.ci/venv '$(VENV)' dev '$(PYTHON)'
 	'$(VENV)/bin/python' -m pytest $(TESTS)
+
+smoke:  ## the quick cross-section of the tests
+	@.ci/venv '$(VENV)' dev '$(PYTHON)'
+	'$(VENV)/bin/python' -m pytest -m smoke $(TESTS)
 
 lint:  ## ruff, mypy (strict, on the installed package), import-linter
 	@.ci/venv '$(VENV)' dev '$(PYTHON)'

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+IN_CI = os.environ.get("CI", "").lower() == "true"
+
 
 @pytest.fixture(autouse=True)
-def _own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the user's settings out and give a test that names no data folder one of its own."""
     for name in os.environ:
         if name.startswith(("FILLPATH_", "OTEL_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("FILLPATH_DATA", str(tmp_path / "data"))
-    yield
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail in CI when something was skipped: there, every backend and browser must be present."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped", []) if reporter is not None else []
+    if IN_CI and skipped and session.exitstatus == pytest.ExitCode.OK:
+        reporter.write_line(f"CI is true and {len(skipped)} tests were skipped", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
