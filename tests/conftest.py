@@ -26,5 +26,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if reporter is None or not IN_CI or session.exitstatus != pytest.ExitCode.OK:
         return
     if skipped := reporter.stats.get("skipped"):
+        reporter.ensure_newline()
         reporter.write_line(f"CI is true and {len(skipped)} tests were skipped", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
