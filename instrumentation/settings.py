@@ -1,0 +1,85 @@
+"""Where things are and which environment variables decide: the one home of paths and settings."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+ENV_DATA = "FILLPATH_DATA"
+"""Data folder for spool, lake, results and reports."""
+ENV_ENABLED = "FILLPATH_ENABLED"
+"""`false` switches recording off; anything else leaves it on."""
+ENV_RUN_ID = "FILLPATH_RUN_ID"
+"""Name of the run to record; made up when absent."""
+ENV_PORTFOLIO = "FILLPATH_PORTFOLIO"
+"""Portfolio namespace for events whose engine does not name one."""
+ENV_MODE = "FILLPATH_MODE"
+"""`backtest` (default) or `live`."""
+ENV_WRITER = "FILLPATH_WRITER"
+"""`process` (default), `inline`, or `none` (leave the spool for a later writer)."""
+ENV_LAKE_SAMPLING = "FILLPATH_LAKE_SAMPLING"
+"""`all` (default) keeps every event in the lake, `policy` applies the sampling policy to it."""
+ENV_SAMPLING_RATE = "FILLPATH_SAMPLING_RATE"
+"""Probability in [0, 1] with which the policy keeps an event that nothing else keeps."""
+ENV_CRITICAL_KINDS = "FILLPATH_CRITICAL_KINDS"
+"""Comma-separated event types that are never dropped, instead of the built-in list."""
+ENV_POSTGRES_DSN = "FILLPATH_POSTGRES__DSN"
+"""Connection string of the results database; an embedded server is used when absent."""
+ENV_OTEL_SDK_DISABLED = "OTEL_SDK_DISABLED"
+"""OpenTelemetry's own off switch; `true` switches recording off too."""
+ENV_OTEL_SERVICE_NAME = "OTEL_SERVICE_NAME"
+"""OpenTelemetry's name of the service; recorded with the run."""
+
+_FALSE_WORDS = frozenset({"0", "false", "no", "off"})
+
+
+@dataclass(frozen=True, slots=True)
+class DataFolder:
+    """The layout of one data folder; everything fillpath keeps lies below it.
+
+    Args:
+        path: The folder itself. It need not exist yet.
+    """
+
+    path: Path
+
+    @property
+    def spool(self) -> Path:
+        """Folder with one folder of spool files per run."""
+        return self.path / "spool"
+
+    @property
+    def lake(self) -> Path:
+        """The Delta Lake table of spans."""
+        return self.path / "lake"
+
+    @property
+    def runs(self) -> Path:
+        """The Delta Lake table of runs."""
+        return self.path / "runs"
+
+    @property
+    def postgres(self) -> Path:
+        """The cluster of the embedded Postgres."""
+        return self.path / "postgres"
+
+    @property
+    def reports(self) -> Path:
+        """Folder of HTML reports."""
+        return self.path / "reports"
+
+
+def data_folder(given: str | os.PathLike[str] | None = None) -> DataFolder:
+    """Find the data folder: `given`, else ``FILLPATH_DATA``, else the user's data directory."""
+    chosen = given or os.environ.get(ENV_DATA) or platformdirs.user_data_dir("fillpath", False)
+    return DataFolder(Path(chosen).expanduser().absolute())
+
+
+def recording_enabled() -> bool:
+    """Tell whether recording is switched on by ``FILLPATH_ENABLED`` and ``OTEL_SDK_DISABLED``."""
+    if os.environ.get(ENV_OTEL_SDK_DISABLED, "").strip().lower() == "true":
+        return False
+    return os.environ.get(ENV_ENABLED, "").strip().lower() not in _FALSE_WORDS

@@ -1,0 +1,279 @@
+"""A recording session: one run, from start to stop."""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import logging
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Final, Literal, Self
+
+from fillpath.instrumentation import identity, settings
+from fillpath.instrumentation.errors import FillpathError, UsageError
+from fillpath.instrumentation.event_sampler import EventSampler
+from fillpath.instrumentation.event_tracer import EventTracer
+from fillpath.instrumentation.payload import snapshot
+from fillpath.instrumentation.recorder import Recorder
+from fillpath.instrumentation.spool import SpoolWriter
+
+_log = logging.getLogger(__name__)
+
+Mode = Literal["backtest", "live"]
+WriterMode = Literal["process", "inline", "none"]
+_MODES: Final = ("backtest", "live")
+_WRITERS: Final = ("process", "inline", "none")
+_WRITER_MODULE: Final = "fillpath.exporters"
+_WRITER_PATIENCE: Final = 120.0
+"""Seconds that `stop` waits for the writer to bring the run into the lake."""
+
+
+class Tracing:
+    """Records one run: a spool in this process, a writer beside it, a lake behind both.
+
+    Use it as a context manager, or call `start` and `stop`. While it runs, `tracer` takes events.
+
+    Args:
+        run_id: Name of the run; ``FILLPATH_RUN_ID``, else a new one.
+        data: Data folder; ``FILLPATH_DATA``, else the user's data directory.
+        portfolio: Namespace of events whose engine names none; ``FILLPATH_PORTFOLIO``.
+        mode: ``backtest`` or ``live``; ``FILLPATH_MODE``.
+        service_name: Name of the program; ``OTEL_SERVICE_NAME``, else the script's name.
+        parameters: What the run was started with; kept with the run.
+        writer: ``process`` (a spawned one), ``inline`` (in this process, at the end) or ``none``
+            (the spool waits for the next command that reads); ``FILLPATH_WRITER``.
+        lake_sampling: ``all`` or ``policy``; ``FILLPATH_LAKE_SAMPLING``.
+
+    Raises:
+        UsageError: When an argument is not one of its allowed values.
+        FillpathError: From `start`, when the data folder cannot be written or the run exists.
+    """
+
+    _active: ClassVar[Tracing | None] = None
+
+    def __init__(  # noqa: PLR0913 - one keyword for each setting
+        self,
+        run_id: str | None = None,
+        *,
+        data: str | os.PathLike[str] | None = None,
+        portfolio: str | None = None,
+        mode: Mode | None = None,
+        service_name: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        writer: WriterMode | None = None,
+        lake_sampling: Literal["all", "policy"] | None = None,
+    ) -> None:
+        environ = os.environ
+        self.run_id = run_id or environ.get(settings.ENV_RUN_ID) or identity.new_run_id()
+        if not identity.is_valid_run_id(self.run_id):
+            raise UsageError(
+                f"{self.run_id!r} cannot be a run id.",
+                next_command="use 1 to 100 letters, digits, dots, dashes or underscores",
+            )
+        self.folder = settings.data_folder(data)
+        self.portfolio = portfolio or environ.get(settings.ENV_PORTFOLIO) or "default"
+        self.mode = _one_of(
+            _MODES, mode or environ.get(settings.ENV_MODE) or "backtest", settings.ENV_MODE
+        )
+        self.writer = _one_of(
+            _WRITERS, writer or environ.get(settings.ENV_WRITER) or "process", settings.ENV_WRITER
+        )
+        self.lake_sampling = _one_of(
+            ("all", "policy"),
+            lake_sampling or environ.get(settings.ENV_LAKE_SAMPLING) or "all",
+            settings.ENV_LAKE_SAMPLING,
+        )
+        self.service_name = (
+            service_name or environ.get(settings.ENV_OTEL_SERVICE_NAME) or _program_name()
+        )
+        self.parameters = snapshot(parameters or {})
+        self.enabled = settings.recording_enabled()
+        self._engines: dict[str, str] = {}
+        self._portfolios: dict[str, int] = {}
+        self._before_stop: list[Callable[[], None]] = []
+        self._tracer: EventTracer | None = None
+        self._recorder: Recorder | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def active(cls) -> Tracing | None:
+        """The session that is running in this process, if any."""
+        return cls._active
+
+    @property
+    def running(self) -> bool:
+        """Whether `start` was called, `stop` was not, and recording is switched on."""
+        return self._tracer is not None
+
+    @property
+    def tracer(self) -> EventTracer:
+        """The tracer of this session.
+
+        Raises:
+            FillpathError: When the session is not running.
+        """
+        if self._tracer is None:
+            raise FillpathError(
+                f"The recording of run '{self.run_id}' is not running.",
+                next_command="call Tracing.start(), or use it in a with statement",
+            )
+        return self._tracer
+
+    def start(self) -> Self:
+        """Open the spool and begin to record. Does nothing when recording is switched off."""
+        if not self.enabled or self.running:
+            return self
+        if Tracing._active is not None:
+            raise FillpathError(
+                f"Run '{Tracing._active.run_id}' is being recorded in this process already.",
+                next_command="stop it first, or use Tracing.active()",
+            )
+        spool_folder = self.folder.spool / self.run_id
+        try:
+            spool = SpoolWriter(spool_folder, self._description())
+        except OSError as error:
+            raise FillpathError(
+                f"The data folder {self.folder.path} cannot be written: {error.strerror or error}.",
+                next_command=f"choose another with --data or {settings.ENV_DATA}",
+            ) from error
+        self._recorder = Recorder(spool)
+        self._tracer = EventTracer(self.run_id, self._recorder, self.portfolio)
+        Tracing._active = self
+        atexit.register(self._stop_at_exit)
+        if self.writer == "process":
+            self._spawn_writer()
+        return self
+
+    def note_engine(self, name: str, version: str) -> None:
+        """Remember which engine is being traced; kept with the run."""
+        self._engines[name] = version
+
+    def claim_portfolio(self, namespace: str) -> str:
+        """Give an engine its portfolio namespace; one that is taken gets a number behind it.
+
+        Two engines of one name, or one that is reset and run again, keep separate books.
+        """
+        number = self._portfolios.get(namespace, 0) + 1
+        self._portfolios[namespace] = number
+        return namespace if number == 1 else f"{namespace}/{number}"
+
+    def before_stop(self, callback: Callable[[], None]) -> None:
+        """Call an adapter when the run ends, while it can still close its events."""
+        self._before_stop.append(callback)
+
+    def stop(self, *, error: BaseException | None = None) -> None:
+        """End the run and bring it into the lake.
+
+        Args:
+            error: What the host failed with; the run counts as Crashed then.
+
+        Raises:
+            FillpathError: When the run could not be brought into the lake; its spool is kept, and
+                the next command that reads will try again.
+        """
+        tracer, recorder = self._tracer, self._recorder
+        if tracer is None or recorder is None:
+            return
+        for callback in self._before_stop:
+            callback()
+        self._tracer = self._recorder = None
+        Tracing._active = None
+        atexit.unregister(self._stop_at_exit)
+        tracer.stop()
+        recorder.stop(
+            {
+                "status": "Ended" if error is None else "Crashed",
+                "ended_at": time.time_ns(),
+                "error": None if error is None else f"{type(error).__qualname__}: {error}"[:4096],
+                "engine": ", ".join(self._engines) or None,
+                "engine_version": ", ".join(self._engines.values()) or None,
+            }
+        )
+        if self.writer == "process":
+            self._await_writer()
+        elif self.writer == "inline":
+            importlib.import_module(f"{_WRITER_MODULE}.writer").drain(self.folder, self.run_id)
+
+    def _description(self) -> dict[str, Any]:
+        return {
+            "run_id": self.run_id,
+            "mode": self.mode,
+            "service_name": self.service_name,
+            "host_name": platform.node(),
+            "pid": os.getpid(),
+            "started_at": time.time_ns(),
+            "python": platform.python_version(),
+            "parameters": self.parameters,
+            "lake_sampling": self.lake_sampling,
+            "sampling": EventSampler.from_environment().to_dict(),
+        }
+
+    def _spawn_writer(self) -> None:
+        command = [
+            sys.executable, "-P", "-m", _WRITER_MODULE,
+            "--data", str(self.folder.path), "--run", self.run_id, "--host-pid", str(os.getpid()),
+        ]  # fmt: skip
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            )
+        except OSError as error:
+            _log.warning("fillpath could not start its writer (%s); the spool waits", error)
+
+    def _await_writer(self) -> None:
+        process = self._process
+        if process is None:
+            return
+        try:
+            code = process.wait(_WRITER_PATIENCE)
+        except subprocess.TimeoutExpired:
+            _log.warning("fillpath's writer is still busy with run %s", self.run_id)
+            return
+        if code != 0:
+            raise FillpathError(
+                f"The writer of run '{self.run_id}' failed (exit code {code}); its spool is kept "
+                f"in {self.folder.spool / self.run_id}.",
+                next_command="fillpath doctor",
+            )
+
+    def _stop_at_exit(self) -> None:
+        try:
+            self.stop()
+        except Exception as error:
+            _log.warning("%s", error)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(error, SystemExit) and not error.code:
+            error = None  # sys.exit() or sys.exit(0): the program ended as it meant to
+        try:
+            self.stop(error=error)
+        except FillpathError as failure:
+            if error is None:
+                raise
+            _log.warning("%s", failure)
+
+
+def _one_of(allowed: tuple[str, ...], given: str, name: str) -> str:
+    if given not in allowed:
+        raise UsageError(f"{name} is {given!r}; it must be one of {', '.join(allowed)}.")
+    return given
+
+
+def _program_name() -> str:
+    main = sys.modules.get("__main__")
+    file = getattr(main, "__file__", None) or (sys.argv[0] if sys.argv else "")
+    return Path(file).stem or "python"
