@@ -45,7 +45,7 @@ class TracedEvent:
     received: int | None = None
     processed: int | None = None
     sequence: int = 0
-    payload: Mapping[str, Any] = field(default=_NO_PAYLOAD)
+    payload: Mapping[str, Any] = field(default_factory=lambda: _NO_PAYLOAD)
 
     @property
     def latency(self) -> int | None:
