@@ -285,6 +285,14 @@ class EventTracer:
             self.begin(event)
         self._open.clear()
 
+    @contextlib.contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Keep whatever the body raises from the host: an adapter's own work stands in it."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
+            self.complain(error)
+
     def complain(self, error: BaseException) -> None:
         """Log, once, that something could not be recorded; the host goes on."""
         if not self._complained:

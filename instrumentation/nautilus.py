@@ -9,7 +9,9 @@ from importlib import metadata
 from typing import Any, Final
 
 import wrapt
-from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-defined]
+    BaseInstrumentor,
+)
 
 from fillpath.instrumentation.tracing import Tracing
 
@@ -18,7 +20,7 @@ _TRADER: Final = "nautilus_trader.trading.trader"
 _BUS: Final = "MessageBus"
 
 
-class NautilusInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base is not typed
+class NautilusInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # not exported as typed
     """Traces every engine that is built from now on.
 
     `instrument()` replaces the message bus class that the engine's kernel builds, as soon as the
@@ -68,6 +70,6 @@ class NautilusInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base 
         self._attached = False
         if not self._originals:
             return
-        sys.modules[_KERNEL].MessageBus = self._originals[_KERNEL, _BUS]  # type: ignore[attr-defined]
-        sys.modules[_TRADER].Trader.reset = self._originals[_TRADER, "reset"]  # type: ignore[attr-defined]
+        sys.modules[_KERNEL].MessageBus = self._originals[_KERNEL, _BUS]
+        sys.modules[_TRADER].Trader.reset = self._originals[_TRADER, "reset"]
         self._originals = {}

@@ -29,7 +29,7 @@ from fillpath.instrumentation.tracing import Tracing
 _TAP_PRIORITY: Final = 2**31 - 1
 _REMEMBERED_MESSAGES: Final = 4096
 _ENGINE_INTAKE: Final = "ExecEngine.process"
-"""Endpoint that takes raw order events; the engine may still refuse them, so they are no news yet."""
+"""Endpoint of raw order events; the engine may still refuse one, so it is no news yet."""
 
 
 class TracedMessageBus(MessageBus):  # type: ignore[misc]  # the engine ships no types
@@ -113,31 +113,27 @@ class BusFollower:
         tracer = self._tracer()
         if tracer is None:
             return
-        try:
+        with tracer.guarded():
             if tracer.current is None:
                 self._close_pending()
                 if isinstance(message, MARKET_DATA):
                     self._close_callback()
             if self._remembered(message) is None:
                 self._record(tracer, message)
-        except Exception as error:
-            tracer.complain(error)
 
     def on_sent(self, endpoint: str, message: Any) -> OpenEvent | None:
         """Take a message to an endpoint; gives the event whose handling begins, if it is one."""
         tracer = self._tracer()
         if tracer is None:
             return None
-        try:
+        event: OpenEvent | None = None
+        with tracer.guarded():
             if tracer.current is None:
                 self._close_pending()
-            remembered = self._remembered(message)
-            if remembered is not None or endpoint == _ENGINE_INTAKE:
-                return remembered
-            return self._record(tracer, message)
-        except Exception as error:
-            tracer.complain(error)
-            return None
+            event = self._remembered(message)
+            if event is None and endpoint != _ENGINE_INTAKE:
+                event = self._record(tracer, message)
+        return event
 
     def follow(self, handler: Callable[[Any], None]) -> Callable[[Any], None]:
         """Wrap a handler; the wrapper compares, hashes and prints like the handler."""
@@ -148,10 +144,11 @@ class BusFollower:
         tracer = self._tracer()
         if tracer is None:
             return None
-        try:
-            event = self._remembered(message)
-            if event is None or actor is None:
-                return event
+        event = self._remembered(message)
+        if event is None or actor is None:
+            return event
+        run: OpenEvent | None = None
+        with tracer.guarded():
             place = _Delivery(actor.id.value, *_place_of(message))
             run = tracer.open(
                 event.event_type,
@@ -165,9 +162,6 @@ class BusFollower:
                 parent=event,
             )
             self._deliveries[run] = place
-        except Exception as error:
-            tracer.complain(error)
-            return None
         return run
 
     @contextlib.contextmanager
@@ -193,14 +187,12 @@ class BusFollower:
     def _handled(
         self, tracer: EventTracer, event: OpenEvent, failure: BaseException | None
     ) -> None:
-        try:
+        with tracer.guarded():
             if event.operation == PROCESS:
                 self._deliveries.pop(event, None)
                 tracer.close(event, error=failure)
             else:
                 event.end = tracer.now()
-        except Exception as error:
-            tracer.complain(error)
 
     # -- Recording ------------------------------------------------------------------------------
 
@@ -325,6 +317,7 @@ class FollowedHandler:
         self._name = _USER_METHODS.get(handler.__name__, handler.__name__) if self._actor else ""
 
     def __call__(self, message: Any) -> None:
+        """Hand the message to the handler, as a delivery."""
         follower = self._follower
         event = follower.delivery(message, self._actor, self._name)
         if event is None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
+from nautilus_trader.common.enums import ComponentState
 from nautilus_trader.common.messages import ComponentStateChanged, TradingStateChanged
 from nautilus_trader.core.data import Data
 from nautilus_trader.core.message import Command as EngineCommand
@@ -32,6 +33,7 @@ from nautilus_trader.model.enums import (
     OrderType,
     PositionSide,
     TimeInForce,
+    TradingState,
 )
 from nautilus_trader.model.instruments import Instrument
 
@@ -133,7 +135,8 @@ def _read_order_event(event: Any, instruments: Mapping[Any, Instrument]) -> Desc
         event_type: str = EventType.FILL
     else:
         event_type = EventType.ORDER
-        attributes[semconv.Order.STATUS] = _ORDER_STATUS.get(kind, kind.removeprefix("Order").upper())
+        plain_status = kind.removeprefix("Order").upper()
+        attributes[semconv.Order.STATUS] = _ORDER_STATUS.get(kind, plain_status)
     if isinstance(event, events.OrderInitialized):
         attributes.update(_new_order_attributes(event))
     elif isinstance(event, events.OrderUpdated):
@@ -297,8 +300,12 @@ def _read_instrument(instrument: Any, _: Mapping[Any, Instrument]) -> Descriptio
 
 
 def _read_state(message: Any, _: Mapping[Any, Instrument]) -> Description:
-    state = getattr(message, "state", None)
-    attributes = {"trading.system.state": getattr(state, "name", _printed(state))}
+    state = ComponentState if isinstance(message, ComponentStateChanged) else TradingState
+    component = getattr(message, "component_id", None)
+    attributes = {
+        semconv.System.COMPONENT: component.value if component is not None else None,
+        semconv.System.STATE: state(message.state).name,
+    }
     return Description(EventType.SYSTEM, attributes, event_time=message.ts_event)
 
 

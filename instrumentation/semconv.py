@@ -224,6 +224,15 @@ class Risk:
     """What was asked for."""
 
 
+class System:
+    """A component of the engine."""
+
+    COMPONENT: Final = "trading.system.component"
+    """The engine's name of the component."""
+    STATE: Final = "trading.system.state"
+    """State the component is in now."""
+
+
 class Sampling:
     """Why a span was kept."""
 
