@@ -20,7 +20,7 @@ _TRADER: Final = "nautilus_trader.trading.trader"
 _BUS: Final = "MessageBus"
 
 
-class NautilusInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # not exported as typed
+class NautilusInstrumentor(BaseInstrumentor):  # type: ignore[misc, unused-ignore]  # no types
     """Traces every engine that is built from now on.
 
     `instrument()` replaces the message bus class that the engine's kernel builds, as soon as the
@@ -70,6 +70,8 @@ class NautilusInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # not expor
         self._attached = False
         if not self._originals:
             return
-        sys.modules[_KERNEL].MessageBus = self._originals[_KERNEL, _BUS]
-        sys.modules[_TRADER].Trader.reset = self._originals[_TRADER, "reset"]
+        kernel: Any = sys.modules[_KERNEL]
+        kernel.MessageBus = self._originals[_KERNEL, _BUS]
+        trader: Any = sys.modules[_TRADER]
+        trader.Trader.reset = self._originals[_TRADER, "reset"]
         self._originals = {}
