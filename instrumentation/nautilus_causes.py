@@ -156,9 +156,7 @@ class OrderCauses:
             return state.resting, ()
         return parent, (state.last,) if state.last is not None else ()
 
-    def _with_last(
-        self, state: _OrderState, links: tuple[OpenEvent, ...]
-    ) -> tuple[OpenEvent, ...]:
+    def _with_last(self, state: _OrderState, links: tuple[OpenEvent, ...]) -> tuple[OpenEvent, ...]:
         """Link a change that another chain made to the order before it filled."""
         last = state.last
         if last is None or last is state.resting or last is state.fill:
