@@ -20,7 +20,7 @@ from opentelemetry import context, trace
 
 from fillpath.instrumentation import identity
 from fillpath.instrumentation.payload import snapshot
-from fillpath.instrumentation.recorder import Recorder
+from fillpath.instrumentation.recorder import DROPPED_ADAPTER_ERROR, Recorder
 from fillpath.instrumentation.semconv import PROCESS, PUBLISH, Event
 from fillpath.instrumentation.spool import NO_TIME, Flag, SideRecord, pack_side_record
 
@@ -286,11 +286,18 @@ class EventTracer:
         self._open.clear()
 
     @contextlib.contextmanager
-    def guarded(self) -> Iterator[None]:
-        """Keep whatever the body raises from the host: an adapter's own work stands in it."""
+    def guarded(self, *, losing: str | None = None) -> Iterator[None]:
+        """Keep whatever the body raises from the host: an adapter's own work stands in it.
+
+        Args:
+            losing: The kind of event that is lost if the body fails; it is counted as dropped.
+        """
         try:
             yield
         except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
+            if losing is not None:
+                self._recorder.published(self.portfolio, losing)
+                self._recorder.dropped(self.portfolio, losing, DROPPED_ADAPTER_ERROR)
             self.complain(error)
 
     def complain(self, error: BaseException) -> None:

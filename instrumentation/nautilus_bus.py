@@ -113,7 +113,7 @@ class BusFollower:
         tracer = self._tracer()
         if tracer is None:
             return
-        with tracer.guarded():
+        with tracer.guarded(losing=type(message).__name__):
             if tracer.current is None:
                 self._close_pending()
                 if isinstance(message, MARKET_DATA):
@@ -127,7 +127,7 @@ class BusFollower:
         if tracer is None:
             return None
         event: OpenEvent | None = None
-        with tracer.guarded():
+        with tracer.guarded(losing=type(message).__name__):
             if tracer.current is None:
                 self._close_pending()
             event = self._remembered(message)
@@ -258,7 +258,7 @@ class BusFollower:
                 portfolio=self._portfolio,
                 strategy=actor.id.value,
                 handler=f"{type(actor).__name__}.{frame.f_code.co_name}",
-                event_time=actor.clock.timestamp_ns(),
+                event_time=actor.clock.timestamp_ns() if actor.clock is not None else None,
                 parent=self._last_market_event,
             )
             self._callback = (frame, event)

@@ -21,6 +21,8 @@ FLUSH_EVENTS: Final = 512
 """Events after which the list is appended to the spool."""
 FLUSH_SECONDS: Final = 0.01
 """Age after which the list is appended to the spool even when it is not full."""
+DROPPED_ADAPTER_ERROR: Final = "adapter_error"
+"""The engine's message could not be read."""
 DROPPED_SPOOL_ERROR: Final = "spool_error"
 """The spool could not be written, for example because the disk is full."""
 
