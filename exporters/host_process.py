@@ -1,0 +1,57 @@
+"""Tells whether the process that records a run is still there."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any, Final
+
+_SLACK_SECONDS: Final = 3600.0
+"""How much later than the run its process may seem to have begun, for clocks that were set."""
+_ELSEWHERE_SECONDS: Final = 3600.0
+"""How long the spool of another machine may rest before its host counts as gone."""
+_PROC: Final = Path("/proc")
+
+
+def start_mark(pid: int) -> int | None:
+    """Give a number that tells this process from a later one of the same id; None when it is gone.
+
+    Where there is no ``/proc``, the number is always 0.
+    """
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass  # it is another user's, so it is there
+    try:
+        text = (_PROC / str(pid) / "stat").read_text("utf-8", "replace")
+    except OSError:
+        return None if _PROC.joinpath("self").exists() else 0
+    fields = text.rpartition(")")[2].split()  # the name, in parentheses, may hold anything
+    dead = fields[0] in {"Z", "X"}  # its parent has not asked about it yet
+    return None if dead else int(fields[19])
+
+
+def is_alive(run: dict[str, Any], spool_changed_at: float) -> bool:
+    """Tell whether the host of a run is alive; in doubt it is.
+
+    A process of the same number that began long after the run is another one. Nobody here can
+    tell about a process on another machine, so the spool has to: a writer beside its host would
+    hold the run's lock.
+
+    Args:
+        run: Map of the run's RUN block.
+        spool_changed_at: When the spool grew last, seconds since the epoch.
+    """
+    if run.get("host_name") not in {None, platform.node()}:
+        return time.time() - spool_changed_at < _ELSEWHERE_SECONDS
+    pid, started_at = run.get("pid"), run.get("started_at")
+    mark = start_mark(pid) if isinstance(pid, int) else None
+    if not mark or started_at is None:
+        return mark is not None
+    boot = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    began = boot + mark / os.sysconf("SC_CLK_TCK")
+    return bool(began <= started_at / 1e9 + _SLACK_SECONDS)

@@ -1,0 +1,153 @@
+"""Gives a DuckDB connection the views of the lake, and nothing else to read or to write."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Final
+
+import duckdb
+import pyarrow as pa
+
+from fillpath.exporters.lake_table import LakeFile
+from fillpath.exporters.schema import DECIMAL_DIGITS, DECIMAL_SCALE, RUN_SCHEMA, SPAN_SCHEMA
+
+_COMMON_SCALE: Final = 9
+"""Digits after the point in the view, unless the lake holds finer ones."""
+
+_SPANS: Final = """
+CREATE VIEW spans AS
+SELECT
+    run_id,
+    portfolio,
+    lower(hex(trace_id)) AS trace_id,
+    lower(hex(span_id)) AS span_id,
+    lower(hex(parent_span_id)) AS parent_span_id,
+    sequence,
+    name,
+    span_kind,
+    event_type,
+    correlation_id,
+    event_time,
+    start_time,
+    end_time,
+    strategy,
+    symbol,
+    venue,
+    order_id,
+    client_order_id,
+    fill_id,
+    position_id,
+    side,
+    order_type,
+    status,
+    CAST(quantity AS {number}) AS quantity,
+    CAST(price AS {number}) AS price,
+    CAST(commission AS {number}) AS commission,
+    currency,
+    handler,
+    coalesce(
+        to_json([
+            {{'trace_id': lower(hex(link.trace_id)), 'span_id': lower(hex(link.span_id))}}
+            FOR link IN links
+        ]),
+        CAST('[]' AS JSON)
+    ) AS links,
+    CAST(attributes AS JSON) AS attributes
+FROM raw_spans
+"""
+
+_RUNS: Final = """
+CREATE VIEW runs AS
+SELECT
+    run_id,
+    mode,
+    status,
+    service_name,
+    engine,
+    engine_version,
+    started_at,
+    ended_at,
+    CAST(parameters AS JSON) AS parameters,
+    published,
+    kept,
+    sampled_out,
+    dropped,
+    CAST(completeness AS JSON) AS completeness
+FROM raw_runs
+QUALIFY row_number() OVER (PARTITION BY run_id ORDER BY updated_at DESC) = 1
+"""
+
+
+def connect(
+    spans: Sequence[LakeFile], runs: Sequence[LakeFile], run_ids: Collection[str] | None
+) -> duckdb.DuckDBPyConnection:
+    """Open an in-memory DuckDB with the views `spans`, `runs`, `raw_spans` and `raw_runs`.
+
+    The raw views are the tables as they lie in the files. The connection may open these files and
+    no others, loads no extensions, and its configuration is locked.
+
+    Args:
+        spans: Files of the table of spans.
+        runs: Files of the table of runs.
+        run_ids: Runs to show; None means all.
+    """
+    # DuckDB makes this folder only when a query needs more than the memory, and removes it again.
+    spill = Path(tempfile.gettempdir()) / f"fillpath-duckdb-{secrets.token_hex(8)}"
+    connection = duckdb.connect(
+        ":memory:",
+        config={
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "python_enable_replacements": "false",
+            "temp_directory": str(spill),
+        },
+    )
+    try:
+        _create_raw(connection, "raw_spans", SPAN_SCHEMA, spans, run_ids)
+        _create_raw(connection, "raw_runs", RUN_SCHEMA, runs, run_ids)
+        scale = _COMMON_SCALE
+        if any(_finest(file) > _COMMON_SCALE for file in spans):
+            scale = DECIMAL_SCALE
+        connection.execute(_SPANS.format(number=f"DECIMAL({DECIMAL_DIGITS}, {scale})"))
+        connection.execute(_RUNS)
+        readable = ", ".join(_quoted(str(file.path)) for file in (*spans, *runs))
+        connection.execute(f"SET allowed_paths = [{readable}]")
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _finest(file: LakeFile) -> int:
+    """Most digits after the point in a file; all that fit when the log does not tell."""
+    if "run_id" not in file.smallest or file.smallest["run_id"] is None:
+        return DECIMAL_SCALE
+    scale = file.largest.get("decimal_scale")
+    return 0 if scale is None else int(scale)
+
+
+def _create_raw(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    schema: pa.Schema,
+    files: Sequence[LakeFile],
+    run_ids: Collection[str] | None,
+) -> None:
+    if not files:
+        connection.from_arrow(schema.empty_table()).create(name)
+        return
+    paths = ", ".join(_quoted(str(file.path)) for file in files)
+    source = f"SELECT * FROM read_parquet([{paths}])"  # noqa: S608 - quoted, and from our log
+    if run_ids is not None:
+        wanted = ", ".join(_quoted(run_id) for run_id in sorted(run_ids)) or "NULL"
+        source += f" WHERE run_id IN ({wanted})"
+    connection.execute(f"CREATE VIEW {name} AS {source}")
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

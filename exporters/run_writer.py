@@ -1,0 +1,244 @@
+"""Brings the spool of one run into the lake: its events as spans, exactly once, and its record.
+
+The number of the last block that is in the lake is committed together with the spans, as the
+version of the Delta application `fillpath-writer/<run>`. A writer that begins again, after a crash
+at any moment, reads the blocks up to there only to know what it knew, and goes on behind them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from pathlib import Path
+from typing import IO, Final, Self
+
+from fillpath.exporters import host_process
+from fillpath.exporters.causal_sampling import CausalSampling, KeepEverything, Sampling
+from fillpath.exporters.completeness import Completeness, totals
+from fillpath.exporters.event_store import EventStore, RunRecord, Status
+from fillpath.exporters.span_rows import SpanRows
+from fillpath.exporters.spool_events import RecordedEvent, SpoolEvents
+from fillpath.exporters.spool_index import SpoolIndex
+from fillpath.exporters.spool_spans import SpoolSpans
+from fillpath.instrumentation.errors import FillpathError
+from fillpath.instrumentation.event_sampler import EventSampler
+from fillpath.instrumentation.spool import Block, BlockType, SpoolReader
+
+COMMIT_ROWS: Final = 100_000
+"""Rows after which spans are committed."""
+COMMIT_SECONDS: Final = 1.0
+"""Age of the oldest row after which spans are committed even when they are few."""
+RUN_ROW_SECONDS: Final = 60.0
+"""How often the row of a run that goes on is written anew."""
+LOCK_NAME: Final = "writer.lock"
+_LOCK_PAUSE: Final = 0.05
+
+
+def app_id(run_id: str) -> str:
+    """Name of the Delta application under which the writer of a run commits."""
+    return f"fillpath-writer/{run_id}"
+
+
+class WriterBusy(FillpathError):
+    """Another process is writing this run into the lake."""
+
+
+class RunWriter:
+    """Brings one run into the lake. Use it in a `with` statement; it locks the run.
+
+    Args:
+        store: The lake.
+        run_id: The run.
+        patience: Seconds to wait for another writer of the run to finish.
+
+    Raises:
+        WriterBusy: When another process writes the run and does not finish in time.
+        SpoolError: When the run has no spool.
+        LakeError: When the lake is not one or is damaged.
+    """
+
+    def __init__(self, store: EventStore, run_id: str, *, patience: float = 0.0) -> None:
+        self.store = store
+        self.run_id = run_id
+        self.spool = store.folder.spool / run_id
+        self._reader = SpoolReader(self.spool)
+        self._lock = _locked(self.spool / LOCK_NAME, run_id, patience)
+        try:
+            self._committed = store.spans.transaction_version(app_id(run_id)) or 0
+            store.spans.remove_uncommitted(run_id)
+        except BaseException:
+            self._lock.close()
+            raise
+        self._events = SpoolEvents()
+        self._spans = SpoolSpans(run_id, self._events)
+        self._completeness = Completeness()
+        self._sampling: Sampling = KeepEverything(self._completeness)
+        self._index: SpoolIndex | None = None
+        self._rows = SpanRows()
+        self._block = 0
+        self._oldest_row = 0.0
+        self._run_row_at = float("-inf")
+        self.status: Status = "Running"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.close()
+
+    @property
+    def host_is_alive(self) -> bool:
+        """Whether the process that records the run is there."""
+        return host_process.is_alive(self._events.run, self._changed_at() / 1e9)
+
+    def _changed_at(self) -> int:
+        return max(path.stat().st_mtime_ns for path in self.spool.glob("*.spool"))
+
+    @property
+    def started(self) -> bool:
+        """Whether the description of the run has been read."""
+        return self._block > 0
+
+    def take(self) -> bool:
+        """Take what the spool holds now, and commit what is due; tells whether there was any.
+
+        Raises:
+            SpoolError: When the spool is damaged; what lies before the damage is taken.
+            LakeError: When the lake does not take it.
+        """
+        before = self._block
+        for block in self._reader.blocks():
+            self._feed(block)
+            if len(self._rows) >= COMMIT_ROWS:
+                self.commit()
+        self._commit_if_due()
+        return self._block > before
+
+    def _feed(self, block: Block) -> None:
+        if self._index is not None:
+            self._index.note(block)
+        for event in self._events.feed(block):
+            self._admit(event, block.number)
+        self._block = block.number
+        if block.type is BlockType.RUN and block.number == 1:
+            self._begin(block)
+
+    def _begin(self, block: Block) -> None:
+        run = self._events.run
+        if run.get("lake_sampling") == "policy":
+            policy = EventSampler.from_dict(run.get("sampling") or {})
+            index = SpoolIndex(self.spool, self._events)
+            index.note(block)
+            self._index = index
+            self._sampling = CausalSampling(
+                policy, self.run_id, self._events, index.event, self._completeness
+            )
+
+    def _admit(self, event: RecordedEvent, block_number: int) -> None:
+        new = block_number > self._committed
+        for kept, decision in self._sampling.admit(event):
+            if new:
+                if not len(self._rows):
+                    self._oldest_row = time.monotonic()
+                self._rows.add(self._spans.span(kept, decision))
+
+    def _commit_if_due(self) -> None:
+        if self._events.end is not None:
+            return  # `finish` follows
+        now = time.monotonic()
+        if len(self._rows) and now - self._oldest_row >= COMMIT_SECONDS:
+            self.commit()
+        if self._block and now - self._run_row_at >= RUN_ROW_SECONDS:
+            self.record_run("Running")
+
+    def commit(self) -> None:
+        """Commit the spans taken so far."""
+        if self._block > self._committed and len(self._rows):
+            self._commit(self._block)
+
+    def _commit(self, version: int) -> None:
+        rows = self._rows.take()
+        self.store.append_spans(rows, self.run_id, app_id(self.run_id), version)
+        self._committed = version
+
+    @property
+    def ended(self) -> bool:
+        """Whether the host has ended the run and all of it has been taken."""
+        return self._events.end is not None
+
+    def finish(self, crash: str | None = None) -> Status:
+        """Commit what is left, with the events that never ended, and record how the run ended.
+
+        Args:
+            crash: What went wrong, when the host did not end the run.
+
+        Returns:
+            `Ended`, or `Crashed` when the host did not end the run or ended it by an error.
+        """
+        end = self._events.end
+        version = self._block
+        if end is None:
+            version += 1  # stands for the END block that never came
+            for event in self._events.unfinished():
+                self._admit(event, version)
+        if version > self._committed:
+            self._commit(version)
+        crashed = end is None or crash is not None or end.get("status") == "Crashed"
+        self.record_run("Crashed" if crashed else "Ended", crash)
+        return self.status
+
+    def record_run(self, status: Status, error: str | None = None) -> None:
+        """Write the run's row in the table of runs."""
+        self._completeness.host_counted(self._events.counts)
+        run, end = self._events.run, self._events.end or {}
+        rows = self._completeness.rows(status)
+        sums = totals(rows)
+        ended_at = end.get("ended_at")
+        if ended_at is None and status != "Running":
+            ended_at = self._changed_at()
+        known = {"run_id", "mode", "service_name", "host_name", "pid", "started_at", "parameters"}
+        self.store.record_run(
+            RunRecord(
+                self.run_id,
+                status,
+                mode=run.get("mode"),
+                service_name=run.get("service_name"),
+                engine=end.get("engine") or run.get("engine"),
+                engine_version=end.get("engine_version") or run.get("engine_version"),
+                started_at=run.get("started_at"),
+                ended_at=ended_at,
+                error=error or end.get("error"),
+                parameters={**(run.get("parameters") or {}), **(end.get("parameters") or {})},
+                metadata={key: value for key, value in run.items() if key not in known},
+                published=sums["published"],
+                kept=sums["kept"],
+                sampled_out=sums["sampled_out"],
+                dropped=sums["dropped"],
+                completeness=rows,
+                spool_block=self._committed,
+                host_name=run.get("host_name"),
+                pid=run.get("pid"),
+            )
+        )
+        self.status = status
+        self._run_row_at = time.monotonic()
+
+
+def _locked(path: Path, run_id: str, patience: float) -> IO[str]:
+    deadline = time.monotonic() + patience
+    try:
+        file = path.open("a")
+    except OSError as error:
+        raise FillpathError(
+            f"The spool of run '{run_id}' cannot be locked: {error.strerror or error} ({path})."
+        ) from error
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                file.close()
+                raise WriterBusy(f"Another process is writing run '{run_id}'.") from None
+            time.sleep(_LOCK_PAUSE)
+        else:
+            return file

@@ -1,0 +1,201 @@
+"""The columns of the lake: what each means, and which attribute it comes from.
+
+`SPAN_SCHEMA` and `RUN_SCHEMA` are the Arrow schemas of the tables `lake` and `runs`; every field
+carries its meaning as metadata. `docs/lake-format.md` is written after this module.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pyarrow as pa
+
+from fillpath.instrumentation.semconv import (
+    Bar,
+    Event,
+    EventType,
+    Fill,
+    Order,
+    Position,
+    Resource,
+    Tick,
+    Trading,
+)
+
+SCHEMA_VERSION: Final = 1
+"""Version of both schemas; a lake of a later one is not read."""
+SCHEMA_VERSION_KEY: Final = "fillpath.schemaVersion"
+"""Key of the version in the tables' properties and in the files' metadata."""
+
+DECIMAL_SCALE: Final = 18
+"""Digits after the point that a number column holds."""
+DECIMAL_DIGITS: Final = 38
+NUMBER: Final = pa.decimal128(DECIMAL_DIGITS, DECIMAL_SCALE)
+
+FOREIGN_EVENT_TYPE: Final = "SPAN"
+"""Event type of an OpenTelemetry span that says of no event that it stands for it."""
+EXCEPTION_TYPE: Final = "exception.type"
+EXCEPTION_MESSAGE: Final = "exception.message"
+PARENT_DROPPED: Final = "trading.event.parent_dropped"
+"""Span id of a parent that was dropped while it was recorded; the span counts as a root then."""
+SPAN_EVENTS: Final = "otel.events"
+"""Events that an OpenTelemetry span carried: a list of name, time and attributes."""
+LINK_ATTRIBUTES: Final = "otel.link_attributes"
+"""Attributes of an OpenTelemetry span's links, in the order of the links."""
+
+
+def _field(name: str, kind: pa.DataType, meaning: str, *, nullable: bool = True) -> pa.Field:
+    return pa.field(name, kind, nullable=nullable, metadata={"comment": meaning})
+
+
+_LINK: Final = pa.struct([pa.field("trace_id", pa.binary()), pa.field("span_id", pa.binary())])
+_METADATA: Final = {SCHEMA_VERSION_KEY: str(SCHEMA_VERSION)}
+
+SPAN_SCHEMA: Final = pa.schema(
+    [
+        _field("run_id", pa.string(), "The run: one backtest or one live session.", nullable=False),
+        _field("portfolio", pa.string(), "Portfolio namespace such as fund/desk/book."),
+        _field("trace_id", pa.binary(), "Chain of events, 16 bytes.", nullable=False),
+        _field("span_id", pa.binary(), "The event or handler run, 8 bytes.", nullable=False),
+        _field("parent_span_id", pa.binary(), "Its cause, 8 bytes; NULL at a root."),
+        _field(
+            "sequence",
+            pa.int64(),
+            "Position in the run; orders events where times cannot. Larger than its parent's.",
+            nullable=False,
+        ),
+        _field("name", pa.string(), "Operation and event type: `publish ORDER`, `process BAR`."),
+        _field("span_kind", pa.string(), "OpenTelemetry's kind: PRODUCER, CONSUMER, INTERNAL, …"),
+        _field("event_type", pa.string(), "Kind of event."),
+        _field("correlation_id", pa.string(), "The host's name of the chain, else its trace id."),
+        _field("event_time", pa.int64(), "Simulated or exchange time, ns since the epoch."),
+        _field(
+            "event_timestamp", pa.timestamp("us", tz="UTC"), "event_time as a timestamp in µs, cut."
+        ),
+        _field("start_time", pa.int64(), "Wall clock at the beginning, ns since the epoch."),
+        _field("end_time", pa.int64(), "Wall clock at the end, ns; NULL if it did not end."),
+        _field("strategy", pa.string(), "The engine's id of the strategy."),
+        _field("symbol", pa.string(), "Ticker or pair, without the venue."),
+        _field("venue", pa.string(), "Venue, ISO 10383 or the engine's word."),
+        _field("order_id", pa.string(), "The venue's id of the order."),
+        _field("client_order_id", pa.string(), "The engine's id of the order."),
+        _field("fill_id", pa.string(), "The venue's id of the execution."),
+        _field("position_id", pa.string(), "The engine's id of the position."),
+        _field("side", pa.string(), "BUY or SELL."),
+        _field("order_type", pa.string(), "MARKET, LIMIT, STOP_MARKET, …"),
+        _field("status", pa.string(), "State that the event brings the order to."),
+        _field(
+            "quantity",
+            NUMBER,
+            "FILL: of this fill; ORDER, COMMAND: of the order; BAR: volume; TICK: of the trade.",
+        ),
+        _field(
+            "price",
+            NUMBER,
+            "FILL: of this fill; ORDER, COMMAND: limit, else trigger; BAR: close; TICK: trade.",
+        ),
+        _field("commission", NUMBER, "FILL: of this fill; positive is a cost."),
+        _field("currency", pa.string(), "FILL: currency of the price, ISO 4217."),
+        _field(
+            "decimal_scale",
+            pa.int8(),
+            "Most digits after the point among quantity, price, commission; NULL if all are NULL.",
+        ),
+        _field("handler", pa.string(), "Handler that ran, as Class.method."),
+        _field("status_code", pa.string(), "ERROR if a handler raised, else NULL."),
+        _field("status_message", pa.string(), "What it raised."),
+        _field("links", pa.list_(_LINK), "Further causes, and the entry that an exit closes."),
+        _field("attributes", pa.string(), "Every other attribute: a JSON object."),
+        _field("sampling_reason", pa.string(), "Why the span was kept: all, critical, ancestor, …"),
+        _field("sampling_probability", pa.float64(), "Probability of that, in (0, 1]."),
+        _field("service_name", pa.string(), "Recorded program."),
+        _field("host_name", pa.string(), "Machine that recorded it."),
+        _field("scope_name", pa.string(), "Instrumentation scope."),
+        _field("trace_state", pa.string(), "W3C tracestate of a span from an OpenTelemetry SDK."),
+        _field(
+            "resource_attributes",
+            pa.string(),
+            "Other resource attributes of a span from an OpenTelemetry SDK: a JSON object.",
+        ),
+    ],
+    metadata=_METADATA,
+)
+"""One row a span."""
+
+RUN_SCHEMA: Final = pa.schema(
+    [
+        _field("run_id", pa.string(), "The run.", nullable=False),
+        _field(
+            "updated_at",
+            pa.int64(),
+            "When this row was written, ns; a run's newest row holds.",
+            nullable=False,
+        ),
+        _field("status", pa.string(), "Running, Ended or Crashed.", nullable=False),
+        _field("mode", pa.string(), "backtest or live."),
+        _field("source", pa.string(), "spool, or otel for spans from an OpenTelemetry SDK."),
+        _field("service_name", pa.string(), "Recorded program."),
+        _field("engine", pa.string(), "Engine that was traced."),
+        _field("engine_version", pa.string(), "Its version."),
+        _field("started_at", pa.int64(), "Wall clock at the start, ns since the epoch."),
+        _field("ended_at", pa.int64(), "Wall clock at the end, ns; NULL while running."),
+        _field("error", pa.string(), "Why the run crashed, or what is wrong with its spool."),
+        _field("parameters", pa.string(), "What the run was started with: a JSON object."),
+        _field("metadata", pa.string(), "Further facts of the recording: a JSON object."),
+        _field("published", pa.int64(), "Events that the host published."),
+        _field("kept", pa.int64(), "Of these, in the lake."),
+        _field("sampled_out", pa.int64(), "Of these, left out by the sampling policy."),
+        _field("dropped", pa.int64(), "Of these, lost, for a reason that is counted."),
+        _field(
+            "completeness",
+            pa.string(),
+            "The four counts per portfolio and event type, drops by reason: a JSON array.",
+        ),
+        _field("spool_block", pa.int64(), "Last block of the spool that is in the lake."),
+        _field("host_name", pa.string(), "Machine that recorded the run."),
+        _field("pid", pa.int64(), "Process that recorded the run."),
+    ],
+    metadata=_METADATA,
+)
+"""One row each time something about a run becomes known; the newest of a run holds."""
+
+TEXT_COLUMNS: Final[dict[str, str]] = {
+    Event.TYPE: "event_type",
+    Event.CORRELATION_ID: "correlation_id",
+    Event.HANDLER: "handler",
+    Resource.PORTFOLIO: "portfolio",
+    Trading.STRATEGY: "strategy",
+    Trading.SYMBOL: "symbol",
+    Trading.VENUE: "venue",
+    Order.ID: "order_id",
+    Order.CLIENT_ID: "client_order_id",
+    Order.SIDE: "side",
+    Order.TYPE: "order_type",
+    Order.STATUS: "status",
+    Fill.ID: "fill_id",
+    Position.ID: "position_id",
+}
+"""Attributes that are a text column, on any event."""
+
+_ORDER_NUMBERS: Final = {"quantity": (Order.QUANTITY,), "price": (Order.PRICE, Order.TRIGGER_PRICE)}
+NUMBER_COLUMNS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
+    EventType.FILL: {
+        "quantity": (Fill.QUANTITY,),
+        "price": (Fill.PRICE,),
+        "commission": (Fill.COMMISSION,),
+    },
+    EventType.ORDER: _ORDER_NUMBERS,
+    EventType.COMMAND: _ORDER_NUMBERS,
+    EventType.BAR: {"quantity": (Bar.VOLUME,), "price": (Bar.CLOSE,)},
+    EventType.TICK: {"quantity": (Tick.SIZE,), "price": (Tick.PRICE,)},
+}
+"""Attributes that are a number column, by event type; of several the first that is there."""
+
+REPEATED_ATTRIBUTES: Final = frozenset(
+    {Bar.CLOSE, Bar.VOLUME, Tick.PRICE, Tick.SIZE, Order.TRIGGER_PRICE}
+)
+"""Attributes that stay among the attributes although a column holds them.
+
+A bar's and a tick's prices are wanted together, and a trigger price in the price column could be
+taken for a limit price.
+"""

@@ -1,0 +1,155 @@
+"""Brings spools into the lake: one as it is recorded, one at once, or all that wait."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import platform
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Final
+
+from fillpath.exporters import host_process
+from fillpath.exporters.event_store import EventStore, RunRecord, Status
+from fillpath.exporters.run_writer import RunWriter, WriterBusy
+from fillpath.instrumentation.errors import FillpathError, SpoolError
+from fillpath.instrumentation.settings import DataFolder
+from fillpath.instrumentation.spool import list_spools
+
+_log = logging.getLogger(__name__)
+
+_SHORT_PAUSE: Final = 0.05
+_LONG_PAUSE: Final = 0.5
+_HOST_CHECK_SECONDS: Final = 1.0
+_HOST_DIED: Final = "The process ended without ending the run."
+
+
+def drain(data: DataFolder, run_id: str, *, patience: float = 30.0) -> Status:
+    """Bring into the lake what a run's spool holds now, and finish the run if it is over.
+
+    Args:
+        data: The data folder.
+        run_id: The run.
+        patience: Seconds to wait for another writer of the run.
+
+    Returns:
+        `Running` when the host still records it, else `Ended` or `Crashed`.
+
+    Raises:
+        SpoolError: When the spool is missing or damaged; what lies before the damage is in the
+            lake then, and the run counts as Crashed.
+        LakeError: When the lake does not take it.
+        WriterBusy: When another process keeps writing the run.
+    """
+    with RunWriter(EventStore(data), run_id, patience=patience) as writer:
+        _take(writer)
+        alive = writer.host_is_alive
+        if not writer.ended and not alive:
+            _take(writer)  # what it wrote between our reading and its death
+        return _finish_or_commit(writer, alive=alive)
+
+
+def _take(writer: RunWriter) -> bool:
+    try:
+        return writer.take()
+    except SpoolError as error:
+        if writer.started:  # else it is a spool of another version, which a later one can read
+            writer.finish(error.message)
+        raise
+
+
+def _finish_or_commit(writer: RunWriter, *, alive: bool) -> Status:
+    if writer.ended:
+        return writer.finish()
+    if not alive:
+        return writer.finish(_HOST_DIED)
+    writer.commit()
+    writer.record_run("Running")
+    return writer.status
+
+
+def follow(
+    data: DataFolder, run_id: str, host_pid: int, leaving: Callable[[], bool] = lambda: False
+) -> Status:
+    """Bring a run into the lake while it is recorded, until it is over.
+
+    Args:
+        data: The data folder.
+        run_id: The run.
+        host_pid: The process that records it.
+        leaving: Tells that the writer should stop before the run is over.
+
+    Returns:
+        `Ended` or `Crashed`; `Running` when it was told to leave.
+
+    Raises:
+        SpoolError: As from `drain`.
+        LakeError: As from `drain`.
+        WriterBusy: As from `drain`.
+    """
+    mark = host_process.start_mark(host_pid)
+    with RunWriter(EventStore(data), run_id, patience=30.0) as writer:
+        pause, checked_at = _SHORT_PAUSE, float("-inf")
+        while True:
+            busy = _take(writer)
+            if writer.ended or leaving():
+                return _finish_or_commit(writer, alive=True)
+            pause = _SHORT_PAUSE if busy else min(pause * 1.5, _LONG_PAUSE)
+            if not busy and time.monotonic() - checked_at >= _HOST_CHECK_SECONDS:
+                checked_at = time.monotonic()
+                if mark is None or host_process.start_mark(host_pid) != mark:
+                    break
+            time.sleep(pause)
+        _take(writer)
+        return _finish_or_commit(writer, alive=False)
+
+
+def catch_up(data: DataFolder) -> dict[str, Status | FillpathError]:
+    """Bring every spool that is not completely in the lake there; call it before reading.
+
+    Runs that another process is writing are left to it. A run that cannot be brought in does not
+    keep the others out.
+
+    Args:
+        data: The data folder.
+
+    Returns:
+        What became of each run that was not complete, by run id; an error where it failed.
+
+    Raises:
+        LakeError: When the lake is not one or is damaged.
+    """
+    store = EventStore(data)
+    records = store.run_records()
+    known = {run.run_id for run in records if run.status != "Running"}
+    outcomes: dict[str, Status | FillpathError] = {}
+    for run_id in (folder.name for folder in list_spools(data.spool)):
+        if run_id in known:
+            continue
+        with _kept_apart(run_id, outcomes):
+            outcomes[run_id] = drain(data, run_id, patience=0.0)
+    for run in records:
+        if run.status == "Running" and run.source == "otel" and _is_abandoned(run):
+            with _kept_apart(run.run_id, outcomes):
+                store.record_run(replace(run, status="Crashed", error=_HOST_DIED))
+                outcomes[run.run_id] = "Crashed"
+    return outcomes
+
+
+@contextlib.contextmanager
+def _kept_apart(run_id: str, outcomes: dict[str, Status | FillpathError]) -> Iterator[None]:
+    try:
+        yield
+    except WriterBusy:
+        pass
+    except FillpathError as error:
+        _log.warning("Run '%s' is not in the lake: %s", run_id, error)
+        outcomes[run_id] = error
+
+
+def _is_abandoned(run: RunRecord) -> bool:
+    """Tell whether the process that exported a run's spans is gone; no spool tells of its end."""
+    if run.host_name != platform.node() or run.pid is None:
+        return False
+    return host_process.start_mark(run.pid) is None
