@@ -1,0 +1,227 @@
+"""What a fill does to an account: the rules engines book by, and which of them explains a change.
+
+An engine reckons in binary floating point and rounds to the currency, so an account's change may
+differ from the exact rule by one minor unit a fill. `explain` tells the difference as rounding; a
+larger one is never called so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Final
+
+from fillpath.analytics.exact import ZERO, minor_unit, quotient, rounded
+from fillpath.analytics.position_book import FLOAT_NOISE, Execution
+
+_RATE_MAY_MOVE: Final = Decimal("0.5")
+_TELLS_A_RATE: Final = 1000
+"""Below this many minor units, an amount does not tell a rate."""
+
+Amounts = Mapping[str, Decimal]
+"""Amounts by currency."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How an engine books a fill.
+
+    Attributes:
+        name: Shown when a reconciliation needs it.
+        amounts: What it books, before commission, by currency.
+        pays_notional: Whether the whole price changes hands, so that a holding has its cost in
+            the account, or only profits do.
+        not_booked: What of the price the engine leaves out, by its own rule.
+    """
+
+    name: str
+    amounts: Amounts
+    pays_notional: bool = False
+    not_booked: Decimal = ZERO
+
+
+def rules_for(
+    execution: Execution, account_type: str, *, has_base: bool, digits: Mapping[str, int]
+) -> tuple[Rule, ...]:
+    """List the rules by which a fill may be booked, the likeliest first."""
+    fill = execution.fill
+
+    def money(amount: Decimal, currency: str) -> Decimal:
+        return rounded(amount, digits[currency])
+
+    profit = Rule("profit", {fill.settlement_currency: execution.booked_realized})
+    if fill.is_inverse:
+        return (profit,)
+    flow = money(-fill.sign * execution.notional, fill.currency)
+    legs: dict[str, Decimal] = {}
+    if fill.base_currency and not has_base and fill.base_currency != fill.currency:
+        legs[fill.base_currency] = money(fill.sign * fill.quantity, fill.base_currency)
+    notional = Rule("notional", {fill.currency: flow, **legs}, pays_notional=True)
+    if account_type == "MARGIN":
+        return profit, Rule("premium", {fill.currency: flow}, pays_notional=True)
+    rules = [notional]
+    if ZERO < execution.closed < fill.quantity:
+        part = money(-fill.sign * fill.price * execution.closed * fill.multiplier, fill.currency)
+        rules.append(Rule("closed part only", {fill.currency: part, **legs}, True, flow - part))
+    if fill.multiplier != 1:
+        part = money(-fill.sign * fill.price * fill.quantity, fill.currency)
+        rules.append(Rule("without multiplier", {fill.currency: part, **legs}, True, flow - part))
+    if account_type not in ("CASH", "BETTING"):
+        rules.insert(0, profit)
+    else:
+        rules.append(profit)
+    return tuple(rules)
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """How an account's change follows from fills.
+
+    Attributes:
+        rules: The rule each execution was booked by.
+        change: What the account's totals changed by.
+        rates: What one unit of a foreign currency came to in the account's; empty if none was.
+        is_sharp: Whether the rates are exact enough to be used again.
+    """
+
+    rules: tuple[Rule, ...]
+    change: Amounts
+    rates: Amounts = field(default_factory=dict)
+    is_sharp: bool = False
+
+
+def explain(
+    executions: Sequence[Execution],
+    change: Amounts,
+    *,
+    account_type: str,
+    base_currency: str | None,
+    digits: Mapping[str, int],
+    last_rates: Amounts,
+    market_rates: Sequence[Amounts] = (),
+) -> Explanation | None:
+    """Find the rules by which the executions give the account's change.
+
+    Args:
+        executions: Fills booked between two statements of the account.
+        change: What the account's totals changed by, zeros left out.
+        account_type: `CASH`, `MARGIN`, `BETTING` or empty.
+        base_currency: The account's only currency, if it has one.
+        digits: Decimal places of each currency.
+        last_rates: Rates of earlier fills, by foreign currency.
+        market_rates: Rates that the market had just then, each by foreign currency.
+
+    Returns:
+        The explanation, or None if no rule gives the change.
+    """
+    options = [
+        rules_for(e, account_type, has_base=base_currency is not None, digits=digits)
+        for e in executions
+    ]
+    for choice in range(max(map(len, options), default=0)):
+        rules = tuple(option[min(choice, len(option) - 1)] for option in options)
+        parts = list(_parts(executions, rules))
+        expected = _sums(parts)
+        noise = {c: _tolerance(executions, c, digits) for c in {*expected, *change}}
+        if base_currency is None:
+            left_over = _difference(change, expected)
+            if all(abs(amount) <= noise[c] for c, amount in left_over.items()):
+                return Explanation(rules, change)
+            continue
+        wanted = change.get(base_currency, ZERO)
+        known = (last_rates, *market_rates)
+        for guess in _rates(expected, wanted, base_currency, known, noise):
+            brought = sum(
+                (bring(*part, base_currency, guess.rates, digits)[1] for part in parts), ZERO
+            )
+            if abs(wanted - brought) <= guess.tolerance:
+                return Explanation(rules, change, guess.rates, guess.is_sharp)
+    return None
+
+
+def bring(
+    currency: str, amount: Decimal, base: str | None, rates: Amounts, digits: Mapping[str, int]
+) -> tuple[str, Decimal]:
+    """Bring an amount to an account's only currency, if it has one and a rate is known."""
+    if base is None or currency == base or currency not in rates:
+        return currency, amount
+    return base, rounded(amount * rates[currency], digits[base])
+
+
+def _parts(executions: Iterable[Execution], rules: Iterable[Rule]) -> Iterator[tuple[str, Decimal]]:
+    """Yield what the account is to book, each amount that the engine rounds by itself."""
+    for execution, rule in zip(executions, rules, strict=True):
+        yield from rule.amounts.items()
+        yield execution.fill.commission_currency, -execution.fill.commission
+
+
+def _sums(parts: Iterable[tuple[str, Decimal]]) -> dict[str, Decimal]:
+    total: dict[str, Decimal] = {}
+    for currency, amount in parts:
+        if amount:
+            total[currency] = total.get(currency, ZERO) + amount
+    return total
+
+
+def _difference(change: Amounts, expected: Amounts) -> dict[str, Decimal]:
+    return {
+        currency: change.get(currency, ZERO) - expected.get(currency, ZERO)
+        for currency in sorted({*change, *expected})
+    }
+
+
+def _tolerance(
+    executions: Sequence[Execution], currency: str, digits: Mapping[str, int]
+) -> Decimal:
+    gross = sum((e.notional for e in executions), ZERO)
+    unit = minor_unit(digits[currency])
+    # An engine that reckons in doubles knows about 15 digits of the notional.
+    return unit * len(executions) + (gross * FLOAT_NOISE).quantize(unit)
+
+
+@dataclass(frozen=True, slots=True)
+class _Guess:
+    """Rates that an engine may have used, and how far they may miss."""
+
+    rates: Amounts
+    tolerance: Decimal
+    is_sharp: bool = False
+
+
+def _rates(
+    expected: Amounts, wanted: Decimal, base: str, known: Sequence[Amounts], noise: Amounts
+) -> Iterator[_Guess]:
+    """Yield rates that may have brought the expected amounts to the wanted one, best first.
+
+    The engine's rates are not in its events, but the market's are, mostly. One foreign amount
+    tells its rate, too; a small one does so badly, and then an earlier rate is better, if it
+    gives the same amount.
+    """
+    tolerance = noise.get(base, ZERO)
+    foreign = {c: amount for c, amount in expected.items() if c != base}
+    if not foreign:
+        yield _Guess({}, tolerance)
+        return
+    last, *market = ({c: rates[c] for c in foreign if c in rates} for rates in known)
+    for rates in market:
+        if len(rates) == len(foreign):
+            yield _Guess(rates, ZERO, is_sharp=True)
+    unknown = [c for c in foreign if c not in last]
+    if len(unknown) > 1:
+        return
+    solved = unknown[0] if unknown else max(foreign, key=lambda c: abs(last[c] * foreign[c]))
+    others = sum((last[c] * foreign[c] for c in foreign if c != solved), ZERO)
+    rest = wanted - expected.get(base, ZERO) - others
+    is_sharp = abs(rest) >= tolerance * _TELLS_A_RATE
+    guesses = []
+    if foreign[solved]:
+        rate = quotient(rest, foreign[solved])
+        before = last.get(solved)
+        if rate > 0 if before is None else abs(rate - before) <= before * _RATE_MAY_MOVE:
+            guesses.append(({**last, solved: rate}, is_sharp or before is None))
+    if not unknown:
+        guesses.insert(len(guesses) if is_sharp else 0, (last, False))
+    for slack in (ZERO, tolerance):
+        for rates, sharp in guesses:
+            yield _Guess(rates, slack, sharp)

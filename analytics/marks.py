@@ -1,0 +1,115 @@
+"""What an open position is worth: the last price that the run itself has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+import duckdb
+import pyarrow as pa
+
+from fillpath.analytics.ledger_events import SpanRef
+from fillpath.analytics.sql_files import json_path, read_sql
+from fillpath.instrumentation.semconv import Tick
+
+_PATHS: Final = {"trade_price": Tick.PRICE, "bid": Tick.BID, "ask": Tick.ASK}
+_MOMENTS: Final = pa.schema(
+    [
+        ("portfolio", pa.string()),
+        ("symbol", pa.string()),
+        ("venue", pa.string()),
+        ("sequence", pa.int64()),
+    ]
+)
+
+Instrument = tuple[str, str, str]
+"""Portfolio, symbol and venue (empty if unknown)."""
+Moment = tuple[str, str, str, int]
+"""Portfolio, symbol, venue and sequence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """A price of the market.
+
+    Attributes:
+        bid: What buyers pay; the price itself for bars and trades.
+        ask: What sellers want; the same.
+    """
+
+    bid: Decimal
+    ask: Decimal
+
+    @property
+    def middle(self) -> Decimal:
+        """Half way between both."""
+        return (self.bid + self.ask) * Decimal("0.5")
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A price to value a position at.
+
+    Attributes:
+        ref: The span that says it.
+        price: Close of a bar, price of a trade, or the middle of a quote.
+    """
+
+    ref: SpanRef
+    price: Decimal
+
+
+def last_marks(connection: duckdb.DuckDBPyConnection, run_id: str) -> dict[Instrument, Mark]:
+    """Read the last price of every instrument of a run."""
+    rows = connection.execute(read_sql("last_marks"), _parameters(run_id)).fetchall()
+    marks = {}
+    for portfolio, symbol, venue, quote in rows:
+        ref = SpanRef(
+            portfolio,
+            quote["sequence"],
+            quote["event_time"],
+            quote["trace_id"],
+            quote["span_id"],
+        )
+        price = _quote(quote["price"], quote["bid"], quote["ask"]).middle
+        marks[portfolio, symbol, venue] = Mark(ref, price)
+    return marks
+
+
+def quotes_at(
+    connection: duckdb.DuckDBPyConnection, run_id: str, moments: Iterable[Moment]
+) -> dict[Moment, Quote]:
+    """Read prices as they stood at moments of a run.
+
+    Args:
+        connection: Has the view ``spans``.
+        run_id: The run.
+        moments: Where and when.
+
+    Returns:
+        The quote for each moment that has one.
+    """
+    columns = list(zip(*sorted(set(moments)), strict=True))
+    if not columns:
+        return {}
+    connection.register("moments", pa.table(columns, schema=_MOMENTS))
+    try:
+        rows = connection.execute(read_sql("quotes_at"), _parameters(run_id)).fetchall()
+    finally:
+        connection.unregister("moments")
+    return {
+        (portfolio, symbol, venue, sequence): _quote(price, bid, ask)
+        for portfolio, symbol, venue, sequence, price, bid, ask in rows
+    }
+
+
+def _parameters(run_id: str) -> dict[str, str]:
+    return {name: json_path(key) for name, key in _PATHS.items()} | {"run_id": run_id}
+
+
+def _quote(price: str | None, bid: str | None, ask: str | None) -> Quote:
+    if price is not None:
+        return Quote(Decimal(price), Decimal(price))
+    return Quote(Decimal(bid or 0), Decimal(ask or 0))

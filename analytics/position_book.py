@@ -1,0 +1,260 @@
+"""The positions of a run, fill by fill, beside what the engine says about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Final
+
+from fillpath.analytics.average_cost import Holding
+from fillpath.analytics.exact import ZERO, minor_unit, rounded
+from fillpath.analytics.ledger_events import FillEvent, PositionEvent
+from fillpath.analytics.round_trips import RoundTrip
+from fillpath.instrumentation.semconv import EventType
+
+FLOAT_NOISE: Final = Decimal(2) ** -47
+"""An engine that reckons in doubles knows about 14 digits of a notional."""
+
+HoldingKey = tuple[str, ...]
+"""Portfolio and position id; where the host names no positions: strategy, symbol and venue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """A fill and what it did to its position.
+
+    Attributes:
+        fill: The fill.
+        holding: Key of the position that the fill left open or closed.
+        closed: Quantity that closed, positive.
+        held_before: Size of the position before, positive.
+        booked_realized: Profit of what closed, before commission, rounded as the engine rounds
+            it, in the settlement currency.
+        basis_before: What had been paid for the position before, exact.
+        basis_after: The same after the fill.
+        restated: What of the change of basis comes from `restated_quantity`.
+        restated_quantity: Signed quantity by which the engine itself changed the position, for a
+            commission paid in the bought currency.
+        exit_of: The round trip that the fill closed a part of.
+        entry_of: The round trip that the fill opened or added to.
+        engine_realized: The profit by the engine's own position events; ``None`` if not told.
+        differs: What the engine's position events contradict, in words; empty if nothing.
+    """
+
+    fill: FillEvent
+    holding: HoldingKey
+    closed: Decimal = ZERO
+    held_before: Decimal = ZERO
+    booked_realized: Decimal = ZERO
+    basis_before: Decimal = ZERO
+    basis_after: Decimal = ZERO
+    restated: Decimal = ZERO
+    restated_quantity: Decimal = ZERO
+    exit_of: RoundTrip | None = None
+    entry_of: RoundTrip | None = None
+    engine_realized: Decimal | None = None
+    differs: str = ""
+
+    @property
+    def notional(self) -> Decimal:
+        """Price times quantity times multiplier, positive."""
+        return abs(self.fill.price) * self.fill.quantity * self.fill.multiplier
+
+
+@dataclass(slots=True)
+class OpenPosition:
+    """A position that is held now.
+
+    Attributes:
+        holding: What is held.
+        trip: The round trip that is under way.
+        account_id: The account it belongs to, if known.
+        exact: Profit of its exits so far, exact.
+        booked: The same as booked.
+    """
+
+    holding: Holding
+    trip: RoundTrip
+    account_id: str | None
+    exact: Decimal = ZERO
+    booked: Decimal = ZERO
+
+
+@dataclass(slots=True)
+class PositionBook:
+    """Keeps every position of a run at average cost.
+
+    Attributes:
+        digits: Decimal places by currency.
+        positions: What is held now.
+        trips: Every round trip so far, in the order of their first fills.
+    """
+
+    digits: Mapping[str, int]
+    positions: dict[HoldingKey, OpenPosition] = field(default_factory=dict)
+    trips: list[RoundTrip] = field(default_factory=list)
+    _engine_totals: dict[HoldingKey, Decimal] = field(default_factory=dict)
+
+    def apply(
+        self,
+        fill: FillEvent,
+        said: Sequence[PositionEvent],
+        *,
+        account_id: str | None,
+        rounds_each: bool,
+    ) -> Execution:
+        """Take a fill.
+
+        Args:
+            fill: The fill.
+            said: What the engine said about positions because of it.
+            account_id: The account that the fill belongs to, if known.
+            rounds_each: Whether every fill's profit is rounded by itself, as engines do that keep
+                an account. Otherwise parts are rounded, and the exit that empties the position
+                takes the rest, so that the profits of a round trip add up to its cash flows.
+        """
+        engine_realized = self._engine_realized(fill, said)
+        key = _key(fill, fill.position_id)
+        held = self.positions.get(key)
+        held_before = abs(held.holding.quantity) if held else ZERO
+        basis_before = held.holding.basis if held else ZERO
+        opened = held.holding.opens(fill.sign, fill.quantity) if held else fill.quantity
+        closed = fill.quantity - opened
+        booked = ZERO
+        exit_of = entry_of = None
+        if closed and held:
+            exit_of = held.trip
+            booked = self._close(fill, held, closed, engine_realized, rounds_each=rounds_each)
+            if not held.holding.quantity:
+                del self.positions[key]
+        if opened:
+            if closed:
+                key = _key(fill, _opened_id(said) or fill.position_id)
+            entry_of = self._enter(fill, key, opened, account_id)
+        restated, restated_quantity, differs = self._restate(fill, key, said)
+        if engine_realized is not None and abs(engine_realized - booked) > self._noise(fill):
+            differs = differs or (
+                f"fill {fill.fill_id} earned {booked} {fill.settlement_currency} by the fills, "
+                f"{engine_realized} by the engine's position {fill.position_id}"
+            )
+        now = self.positions.get(key)
+        return Execution(
+            fill=fill,
+            holding=key,
+            closed=closed,
+            held_before=held_before,
+            booked_realized=booked,
+            basis_before=basis_before,
+            basis_after=now.holding.basis if now else ZERO,
+            restated=restated,
+            restated_quantity=restated_quantity,
+            exit_of=exit_of,
+            entry_of=entry_of,
+            engine_realized=engine_realized,
+            differs=differs,
+        )
+
+    def pass_over(self, fill: FillEvent) -> Execution:
+        """Take a fill that the engine kept out of every position, such as one of a spread."""
+        return Execution(fill, _key(fill, fill.position_id))
+
+    def _close(
+        self,
+        fill: FillEvent,
+        held: OpenPosition,
+        quantity: Decimal,
+        engine_realized: Decimal | None,
+        *,
+        rounds_each: bool,
+    ) -> Decimal:
+        exact = held.holding.close(quantity, fill.price)
+        held.exact += exact
+        held.trip.leave(fill, quantity)
+        held.trip.is_open = bool(held.holding.quantity)
+        if rounds_each or held.trip.is_open:
+            booked = rounded(exact, self.digits[fill.settlement_currency])
+        else:
+            booked = held.exact - held.booked
+        if engine_realized is not None and abs(engine_realized - booked) <= self._noise(fill):
+            booked = engine_realized
+        held.booked += booked
+        return booked
+
+    def _enter(
+        self, fill: FillEvent, key: HoldingKey, quantity: Decimal, account_id: str | None
+    ) -> RoundTrip:
+        held = self.positions.get(key)
+        if held is None:
+            trip = RoundTrip(
+                opened_by=fill,
+                position_id=key[1] if len(key) == 2 else None,
+                direction="LONG" if fill.sign > 0 else "SHORT",
+            )
+            self.trips.append(trip)
+            holding = Holding(fill.multiplier, fill.is_inverse)
+            held = self.positions[key] = OpenPosition(holding, trip, account_id)
+        held.holding.add(fill.sign, quantity, fill.price)
+        held.trip.enter(quantity, fill.price)
+        return held.trip
+
+    def _engine_realized(self, fill: FillEvent, said: Sequence[PositionEvent]) -> Decimal | None:
+        """Take the profit of a fill from the running totals of the engine's positions."""
+        profit: Decimal | None = None
+        for event in said:
+            key = (event.ref.portfolio, event.position_id)
+            before = self._engine_totals.get(key)
+            if event.event_type == EventType.POSITION_OPEN:
+                before = ZERO
+            if event.realized_pnl is None or event.currency != fill.settlement_currency:
+                return None
+            self._engine_totals[key] = event.realized_pnl
+            if before is None:
+                return None
+            profit = (profit or ZERO) + event.realized_pnl - before
+        if profit is not None and fill.commission_currency == fill.settlement_currency:
+            profit += fill.commission
+        return profit
+
+    def _restate(
+        self, fill: FillEvent, key: HoldingKey, said: Sequence[PositionEvent]
+    ) -> tuple[Decimal, Decimal, str]:
+        """Compare the quantity with the engine's, and follow it where it took a commission off."""
+        if not said or said[-1].quantity is None or _key(fill, said[-1].position_id) != key:
+            return ZERO, ZERO, ""
+        held = self.positions.get(key)
+        ours = held.holding.quantity if held else ZERO
+        difference = said[-1].quantity - ours
+        if not difference:
+            return ZERO, ZERO, ""
+        paid_in_kind = fill.commission_currency == fill.base_currency and not fill.is_inverse
+        if held is None or not paid_in_kind or abs(difference) > 2 * abs(fill.commission):
+            return (
+                ZERO,
+                ZERO,
+                (
+                    f"position {said[-1].position_id} is {ours} after fill {fill.fill_id} by the "
+                    f"fills, {said[-1].quantity} by the engine"
+                ),
+            )
+        restated = held.holding.restate(said[-1].quantity)
+        if not held.holding.quantity:
+            held.trip.is_open = False
+            del self.positions[key]
+        return restated, difference, ""
+
+    def _noise(self, fill: FillEvent) -> Decimal:
+        unit = minor_unit(self.digits[fill.settlement_currency])
+        return unit + abs(fill.price) * fill.quantity * fill.multiplier * FLOAT_NOISE
+
+
+def _key(fill: FillEvent, position_id: str | None) -> HoldingKey:
+    if position_id:
+        return fill.ref.portfolio, position_id
+    return fill.ref.portfolio, fill.strategy, fill.symbol, fill.venue
+
+
+def _opened_id(said: Sequence[PositionEvent]) -> str | None:
+    """The position that a turning fill opened; a hedging engine gives it an id of its own."""
+    opened = [e.position_id for e in said if e.event_type == EventType.POSITION_OPEN]
+    return opened[-1] if opened else None

@@ -1,0 +1,96 @@
+"""Trades: from the fill that opens a position to the one that brings it back to flat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from fillpath.analytics.exact import ZERO, quotient
+from fillpath.analytics.ledger_events import FillEvent
+
+
+@dataclass(slots=True)
+class RoundTrip:
+    """One position from flat to flat, or still open.
+
+    Attributes:
+        opened_by: The first entry fill; portfolio, strategy and symbol are its.
+        position_id: The engine's id of the position, if it names positions.
+        direction: `LONG` or `SHORT`.
+        entered: Quantity of all entries.
+        exited: Quantity of all exits.
+        realized_by_currency: Profit of what was closed, before commission.
+        commissions_by_currency: Commissions; positive is a cost.
+        unrealized: Profit of what is still open, at the last price; ``None`` without a price.
+        closed_by: The last exit fill; ``None`` while nothing is closed.
+        is_open: Whether something is still held.
+    """
+
+    opened_by: FillEvent
+    position_id: str | None
+    direction: str
+    entered: Decimal = ZERO
+    exited: Decimal = ZERO
+    realized_by_currency: dict[str, Decimal] = field(default_factory=dict)
+    commissions_by_currency: dict[str, Decimal] = field(default_factory=dict)
+    unrealized: Decimal | None = None
+    closed_by: FillEvent | None = None
+    is_open: bool = True
+    _entry_cost: Decimal = ZERO
+    _exit_cost: Decimal = ZERO
+
+    @property
+    def trade_id(self) -> str:
+        """Name of the trade, the same in every load of the run: where its first fill is.
+
+        A fill that turns a position closes one trade and opens another, so the span that opens it
+        names one trade only.
+        """
+        return self.opened_by.ref.span_id
+
+    @property
+    def currency(self) -> str:
+        """The currency that `realized` and `commission` are in: the account's, or the price's."""
+        fallback = (self.opened_by.settlement_currency,)
+        return next(iter((*self.realized_by_currency, *self.commissions_by_currency, *fallback)))
+
+    @property
+    def realized(self) -> Decimal:
+        """Profit of what was closed, before commission, in `currency`."""
+        return self.realized_by_currency.get(self.currency, ZERO)
+
+    @property
+    def commission(self) -> Decimal:
+        """Commissions in `currency`; positive is a cost."""
+        return self.commissions_by_currency.get(self.currency, ZERO)
+
+    @property
+    def entry_price(self) -> Decimal:
+        """Average price of the entries, weighted by quantity."""
+        return quotient(self._entry_cost, self.entered)
+
+    @property
+    def exit_price(self) -> Decimal | None:
+        """Average price of the exits; ``None`` while nothing is closed."""
+        return quotient(self._exit_cost, self.exited) if self.exited else None
+
+    def enter(self, quantity: Decimal, price: Decimal) -> None:
+        """Take note of an entry."""
+        self.entered += quantity
+        self._entry_cost += quantity * price
+
+    def leave(self, fill: FillEvent, quantity: Decimal) -> None:
+        """Take note of an exit."""
+        self.closed_by = fill
+        self.exited += quantity
+        self._exit_cost += quantity * fill.price
+
+    def realize(self, amount: Decimal, currency: str) -> None:
+        """Take note of a profit."""
+        so_far = self.realized_by_currency.get(currency, ZERO)
+        self.realized_by_currency[currency] = so_far + amount
+
+    def charge(self, amount: Decimal, currency: str) -> None:
+        """Take note of a commission."""
+        so_far = self.commissions_by_currency.get(currency, ZERO)
+        self.commissions_by_currency[currency] = so_far + amount

@@ -1,0 +1,37 @@
+-- What the ledger reads of one run, in the order in which it happened. Runs on DuckDB.
+SELECT
+    event_type,
+    sequence,
+    portfolio,
+    event_time,
+    trace_id,
+    span_id,
+    strategy,
+    symbol,
+    venue,
+    client_order_id,
+    fill_id,
+    position_id,
+    side,
+    quantity,
+    price,
+    commission,
+    currency,
+    attributes ->> $commission_currency AS commission_currency,
+    attributes ->> $multiplier AS multiplier,
+    attributes ->> $settlement_currency AS settlement_currency,
+    attributes ->> $is_inverse AS is_inverse,
+    attributes ->> $base_currency AS base_currency,
+    attributes ->> $account_id AS account_id,
+    attributes ->> $position_side AS position_side,
+    attributes ->> $position_quantity AS position_quantity,
+    attributes ->> $realized_pnl AS realized_pnl,
+    attributes ->> $position_currency AS position_currency,
+    attributes ->> $account_type AS account_type,
+    attributes ->> $account_base_currency AS account_base_currency,
+    CAST(attributes -> $balances AS VARCHAR) AS balances
+FROM spans
+WHERE run_id = $run_id
+  AND span_kind <> 'CONSUMER'
+  AND event_type IN ('FILL', 'POSITION_OPEN', 'POSITION_CHANGE', 'POSITION_CLOSE', 'PORTFOLIO')
+ORDER BY sequence
