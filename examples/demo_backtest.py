@@ -2,8 +2,9 @@
 
 `DEMO-EQUITIES` trades five American stocks by the day from 2008 to March 2013 with a
 cash account, long only. `DEMO-FX` trades EUR/USD by the hour through 2017 with a margin
-account, long and short. Both pay commissions, and both have limits on the size of an
-order that some orders break.
+account, long and short. Both pay commissions, both have limits on the size of an order that
+some orders break, and both keep the positions of their strategies apart, so that two of
+them can trade the same instrument.
 
 Run it with ``python examples/demo_backtest.py``.
 """
@@ -57,7 +58,7 @@ def equities_engine() -> BacktestEngine:
     )
     engine.add_venue(
         venue=XNAS,
-        oms_type=OmsType.NETTING,
+        oms_type=OmsType.HEDGING,
         account_type=AccountType.CASH,
         base_currency=USD,
         starting_balances=[Money(1_000_000, USD)],
@@ -88,7 +89,7 @@ def fx_engine() -> BacktestEngine:
     )
     engine.add_venue(
         venue=SIM,
-        oms_type=OmsType.NETTING,
+        oms_type=OmsType.HEDGING,
         account_type=AccountType.MARGIN,
         base_currency=USD,
         starting_balances=[Money(100_000, USD)],

@@ -10,7 +10,7 @@ from nautilus_trader.indicators import BollingerBands
 from nautilus_trader.model.data import Bar, BarType
 from nautilus_trader.model.enums import OrderSide
 from nautilus_trader.model.events import OrderRejected, PositionClosed, PositionOpened
-from nautilus_trader.model.objects import Price, Quantity
+from nautilus_trader.model.objects import Quantity
 from nautilus_trader.model.orders import Order
 from nautilus_trader.trading.strategy import Strategy
 
@@ -69,21 +69,16 @@ class NightRange(Strategy):
         price = self.instrument.make_price(level)
         order = self.quotes.get(side)
         if order is None or order.is_closed:
-            order = self.limit(side, self.config.size, price)
+            order = self.order_factory.limit(
+                instrument_id=self.instrument.id,
+                order_side=side,
+                quantity=Quantity.from_int(self.config.size),
+                price=price,
+            )
             self.quotes[side] = order
             self.submit_order(order)
         elif abs(price - order.price) >= self.config.smallest_move:
             self.modify_order(order, price=price)
-
-    def limit(self, side: OrderSide, size: int, price: Price, *, reduce: bool = False) -> Order:
-        """A limit order."""
-        return self.order_factory.limit(
-            instrument_id=self.instrument.id,
-            order_side=side,
-            quantity=Quantity.from_int(size),
-            price=price,
-            reduce_only=reduce,
-        )
 
     def on_position_opened(self, event: PositionOpened) -> None:
         """Withdraw the other quote and place the two exits."""
@@ -92,17 +87,22 @@ class NightRange(Strategy):
         side = OrderSide.SELL if is_long else OrderSide.BUY
         half_width = (self.bands.upper - self.bands.lower) / 2
         stop = event.avg_px_open + (-half_width if is_long else half_width)
-        target = self.instrument.make_price(self.bands.middle)
-        self.submit_order(self.limit(side, int(event.quantity), target, reduce=True))
-        self.submit_order(
-            self.order_factory.stop_market(
-                instrument_id=self.instrument.id,
-                order_side=side,
-                quantity=event.quantity,
-                trigger_price=self.instrument.make_price(stop),
-                reduce_only=True,
-            )
+        target_order = self.order_factory.limit(
+            instrument_id=self.instrument.id,
+            order_side=side,
+            quantity=event.quantity,
+            price=self.instrument.make_price(self.bands.middle),
+            reduce_only=True,
         )
+        stop_order = self.order_factory.stop_market(
+            instrument_id=self.instrument.id,
+            order_side=side,
+            quantity=event.quantity,
+            trigger_price=self.instrument.make_price(stop),
+            reduce_only=True,
+        )
+        for order in (target_order, stop_order):
+            self.submit_order(order, position_id=event.position_id)
 
     def on_order_rejected(self, event: OrderRejected) -> None:
         """Close a position whose exit the venue refused, say a stop inside the market."""

@@ -109,7 +109,7 @@ class TrendFollower(Strategy):
             trigger_price=self.stop_below(event.last_px),
             reduce_only=True,
         )
-        self.submit_order(self.stop_order)
+        self.submit_order(self.stop_order, position_id=event.position_id)
 
     def on_position_closed(self, event: PositionClosed) -> None:
         """Forget the stop: it was filled or is being cancelled."""
@@ -195,7 +195,7 @@ class MeanReversion(Strategy):
             price=self.instrument.make_price(self.mean.value),
             reduce_only=True,
         )
-        self.submit_order(self.offer)
+        self.submit_order(self.offer, position_id=event.position_id)
 
     def on_position_closed(self, event: PositionClosed) -> None:
         """Start over."""
