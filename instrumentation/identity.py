@@ -11,7 +11,6 @@ import hashlib
 import re
 import secrets
 import time
-import uuid
 
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -23,7 +22,12 @@ _INV_2 = pow(_MUL_2, -1, 1 << 64)
 MAX_SEQUENCE = (1 << 48) - 1
 """Largest sequence number of a run."""
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_TRACE_ID = re.compile(r"[0-9a-f]{32}")
+# 32 hex digits, or a UUID in one of the forms of RFC 9562: bare, as a URN, in braces.
+_ID_OF_A_TRACE = re.compile(
+    r"[0-9a-f]{32}"
+    r"|(urn:uuid:)?(?P<brace>\{)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(?(brace)\})"
+)
+_NOT_HEX = re.compile(r"urn:uuid:|[{}-]")
 
 
 def _mix(value: int) -> int:
@@ -41,13 +45,13 @@ def _unmix(value: int) -> int:
 
 
 def new_run_id(prefix: str = "run") -> str:
-    """Make a run id that sorts by time and does not repeat, such as `run-20261122T153000-3f9a1c`."""
+    """Make a run id that sorts by time and does not repeat: `run-20261122T153000-3f9a1c`."""
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
     return f"{prefix}-{stamp}-{secrets.token_hex(3)}"
 
 
 def is_valid_run_id(run_id: str) -> bool:
-    """Tell whether `run_id` can be a run id: 1 to 100 letters, digits, dots, dashes, underscores."""
+    """Tell whether it can be a run id: 1 to 100 letters, digits, dots, dashes, underscores."""
     return _RUN_ID.fullmatch(run_id) is not None
 
 
@@ -72,7 +76,7 @@ def trace_id(key: int, root_sequence: int) -> int:
 def root_of_trace(value: int) -> tuple[int, int] | None:
     """Turn a trace id back into (run key, root sequence); None when it is not one of ours.
 
-    A foreign id passes by chance about once in 2**17: the caller must check that the run exists.
+    A foreign id passes by chance about once in 2**18: the caller must check that the run exists.
     """
     high, low = value >> 64, value & _MASK
     key = _unmix(high) ^ low
@@ -85,19 +89,17 @@ def root_of_trace(value: int) -> tuple[int, int] | None:
 def trace_id_of_correlation(run_id: str, correlation_id: str) -> int:
     """Trace id of a chain that the host named.
 
-    A UUID or 32 hex digits are used as they are; any other string is hashed with the run's id.
+    A UUID or 32 hex digits are used as they are (unless all are 0, which no trace id may be); any
+    other string is hashed with the run's id.
     """
     text = correlation_id.strip().lower()
-    if not _TRACE_ID.fullmatch(text):
-        try:
-            text = uuid.UUID(text).hex
-        except ValueError:
-            text = ""
-    if text and int(text, 16):
-        return int(text, 16)
+    if _ID_OF_A_TRACE.fullmatch(text):
+        value = int(_NOT_HEX.sub("", text), 16)
+        if value:
+            return value
     hashed = hashlib.blake2b(
         correlation_id.encode("utf-8", "surrogatepass"),
-        key=run_id.encode()[:64],
+        key=hashlib.blake2b(run_id.encode(), digest_size=32).digest(),
         digest_size=16,
         person=b"fillpath-corr",
     )
