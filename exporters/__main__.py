@@ -7,6 +7,10 @@ import logging
 import signal
 import sys
 import time
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import Final
 
 from fillpath.exporters.writer import follow
@@ -15,6 +19,17 @@ from fillpath.instrumentation.settings import data_folder
 
 _SECONDS_TO_LEAVE: Final = 5.0
 _log = logging.getLogger("fillpath.writer")
+
+
+class _WithoutPandas(MetaPathFinder):
+    """Hides pandas, which pyarrow would import if it is there: the writer has no use for it."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname == "pandas":
+            raise ModuleNotFoundError(fullname, name=fullname)
+        return None
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     # becomes of the run; if it dies of it, the writer finds that out.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    sys.meta_path.insert(0, _WithoutPandas())
     leave_at: list[float] = []
     signal.signal(signal.SIGTERM, lambda *_: leave_at.append(time.monotonic() + _SECONDS_TO_LEAVE))
     try:

@@ -252,10 +252,11 @@ class LakeTable:
                         actions, "append", table.schema(), commit_properties=properties
                     )
                 except CommitFailedError:
-                    if attempt == _COMMIT_ATTEMPTS - 1:
-                        raise
-                    time.sleep(0.01 * (attempt + 1))
-                    continue
+                    if not self._has_committed(table, transaction):
+                        if attempt == _COMMIT_ATTEMPTS - 1:
+                            raise
+                        time.sleep(0.01 * (attempt + 1))
+                        continue
                 table.update_incremental()
                 self._fsync_log(before, table.version())
                 return
@@ -267,6 +268,13 @@ class LakeTable:
                 f"Another process has written '{app_id}' up to {committed} into {self.folder}.",
                 next_command="fillpath doctor",
             )
+
+    def _has_committed(self, table: DeltaTable, transaction: tuple[str, int] | None) -> bool:
+        """Tell whether a commit that failed was made all the same."""
+        if transaction is None:
+            return False
+        table.update_incremental()
+        return table.transaction_version(transaction[0]) == transaction[1]
 
     def _fsync_log(self, before: int, after: int) -> None:
         log = self.folder / "_delta_log"

@@ -61,8 +61,8 @@ class Span:
     correlation_id: str | None = None
     attributes: dict[str, Any] = field(default_factory=dict)
     links: Sequence[tuple[bytes, bytes]] = ()
-    error: tuple[str, str] | None = None
-    """Type and message of what was raised."""
+    error: tuple[str | None, str | None] | None = None
+    """Type and message of what was raised; not None means that the status is Error."""
     decision: Decision = KEEP_ALL
     service_name: str | None = None
     host_name: str | None = None
@@ -87,6 +87,11 @@ class SpanRows:
         self._rows.append(_row(span))
         if len(self._rows) >= _ROWS_AS_TUPLES:
             self._pack()
+
+    def put_back(self, table: pa.Table) -> None:
+        """Take back a table that `take` gave and that could not be used."""
+        self._packed.insert(0, table)
+        self._packed_rows += len(table)
 
     def _pack(self) -> None:
         """Turn tuples into Arrow, which takes a tenth of the room."""
@@ -129,8 +134,10 @@ def _row(span: Span) -> tuple[Any, ...]:
         scale = _move_numbers(attributes, keys_of, numbers)
     message = None
     if span.error is not None:
-        attributes[EXCEPTION_TYPE], message = span.error
-        attributes[EXCEPTION_MESSAGE] = message
+        exception, message = span.error
+        if exception is not None:
+            attributes[EXCEPTION_TYPE] = exception
+            attributes[EXCEPTION_MESSAGE] = message
     event_time = span.event_time
     get = texts.get
     return (

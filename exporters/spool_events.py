@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from fillpath.instrumentation.errors import SpoolError
 from fillpath.instrumentation.semconv import Event
@@ -19,6 +19,10 @@ from fillpath.instrumentation.spool import (
     SideRecord,
     Site,
 )
+
+_BEGIN: Final = int(Flag.BEGIN)
+_FINISH: Final = int(Flag.FINISH)
+_SIDE: Final = int(Flag.SIDE)
 
 
 @dataclass(slots=True)
@@ -132,7 +136,7 @@ class SpoolEvents:
 
     def _event(self, record: EventRecord) -> RecordedEvent | None:
         """Take one record; gives the event if it is whole now."""
-        if record.flags & Flag.FINISH:
+        if record.flags & _FINISH:
             event = self.open.pop(record.sequence, None)
             if event is None:  # its beginning was dropped, and counted as dropped
                 return None
@@ -153,13 +157,13 @@ class SpoolEvents:
         event.parent_dropped = event.parent != 0 and event.parent not in self._seen
         if (foreign := event.extra.get("parent")) is not None:
             self.foreign_traces[event.sequence] = bytes(foreign[0])
-        if record.flags & Flag.BEGIN:
+        if record.flags & _BEGIN:
             self.open[event.sequence] = event
             return None
         return event
 
     def _take_side(self, event: RecordedEvent, record: EventRecord) -> None:
-        if record.flags & Flag.SIDE and (sides := self._sides.get(record.sequence)):
+        if record.flags & _SIDE and (sides := self._sides.get(record.sequence)):
             event.take(sides.popleft())
             if not sides:
                 del self._sides[record.sequence]
