@@ -43,6 +43,7 @@ VOCABULARY = {
     "identity",
     "event_sampler",
     "spool",
+    "payload",  # how the spool carries values
     "settings",
     "errors",
 }
