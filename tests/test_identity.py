@@ -115,7 +115,7 @@ def test_any_uuid_is_the_trace_id(value: uuid.UUID) -> None:
         "-0-1-2-3-4-5-6-7-89abcdef01234567",
         "0-1-2-3-4-5-6-7-89abcdef0123456789abcdef0",
         "{01234567-89ab-cdef-0123-456789abcdef",
-        "٠١٢٣٤٥٦٧89abcdef0123456789abcdef",
+        "\u0660" + "123456789abcdef0123456789abcdef",
     ],
 )
 def test_any_other_name_is_hashed_with_the_run(name: str) -> None:
