@@ -1,16 +1,25 @@
-"""Recording: attach to an engine and write what happens to a spool."""
+"""Recording: attach to an engine and write what happens to a spool.
 
-from fillpath.instrumentation.critical_event_sampler import CriticalEventSampler
-from fillpath.instrumentation.errors import FillpathError
-from fillpath.instrumentation.event_sampler import EventSampler
-from fillpath.instrumentation.event_tracer import EventTracer, OpenEvent
-from fillpath.instrumentation.nautilus import NautilusInstrumentor
-from fillpath.instrumentation.traced_event import TracedEvent
-from fillpath.instrumentation.traced_event_bus import TracedEventBus
-from fillpath.instrumentation.tracing import Tracing
+The names below are imported when they are first used, so that the other floors, which need only
+the vocabulary of this one, never load its hot path.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fillpath.instrumentation.critical_event_sampler import CriticalEventSampler
+    from fillpath.instrumentation.errors import FillpathError
+    from fillpath.instrumentation.event_sampler import EventSampler
+    from fillpath.instrumentation.event_tracer import EventTracer, OpenEvent
+    from fillpath.instrumentation.nautilus import NautilusInstrumentor
+    from fillpath.instrumentation.traced_event import TracedEvent
+    from fillpath.instrumentation.traced_event_bus import EventFields, TracedEventBus
+    from fillpath.instrumentation.tracing import Tracing
 
 __all__ = [
     "CriticalEventSampler",
+    "EventFields",
     "EventSampler",
     "EventTracer",
     "FillpathError",
@@ -20,3 +29,22 @@ __all__ = [
     "TracedEventBus",
     "Tracing",
 ]
+
+_HOMES = {
+    "CriticalEventSampler": "critical_event_sampler",
+    "EventFields": "traced_event_bus",
+    "EventSampler": "event_sampler",
+    "EventTracer": "event_tracer",
+    "FillpathError": "errors",
+    "NautilusInstrumentor": "nautilus",
+    "OpenEvent": "event_tracer",
+    "TracedEvent": "traced_event",
+    "TracedEventBus": "traced_event_bus",
+    "Tracing": "tracing",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
