@@ -71,10 +71,12 @@ def lock_text(name: str) -> str:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     """A wheel built from a copy of the checkout, without asking a registry for anything."""
     source = tmp_path_factory.mktemp("a checkout") / "fillpath"
-    leave_out = shutil.ignore_patterns(
-        ".git", ".venv*", ".fillpath", ".*_cache", "__pycache__", "*.egg-info", "build", "dist"
-    )
-    shutil.copytree(CHECKOUT, source, ignore=leave_out)
+    source.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(CHECKOUT / name, source)
+    leave_out = shutil.ignore_patterns("__pycache__", "node_modules")
+    for floor in FLOORS:
+        shutil.copytree(CHECKOUT / floor, source / floor, ignore=leave_out)
     target = source.parent / "dist"
     target.mkdir()
     build = f"from setuptools import build_meta; build_meta.build_wheel({str(target)!r})"
