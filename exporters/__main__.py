@@ -13,16 +13,12 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Final
 
-from fillpath.exporters.writer import follow
-from fillpath.instrumentation.errors import EXIT_OK, FillpathError
-from fillpath.instrumentation.settings import data_folder
-
 _SECONDS_TO_LEAVE: Final = 5.0
 _log = logging.getLogger("fillpath.writer")
 
 
 class _WithoutPandas(MetaPathFinder):
-    """Hides pandas, which pyarrow would import if it is there: the writer has no use for it."""
+    """Hides pandas: pyarrow would import it if it is there, and the writer has no use for it."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -34,19 +30,23 @@ class _WithoutPandas(MetaPathFinder):
 
 def main(arguments: list[str] | None = None) -> int:
     """Follow one run until it is over; gives the exit code."""
+    # Ctrl-C and a closed terminal reach the whole group. The host decides what becomes of the run;
+    # if it dies of it, the writer finds that out.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    leave_at: list[float] = []
+    signal.signal(signal.SIGTERM, lambda *_: leave_at.append(time.monotonic() + _SECONDS_TO_LEAVE))
+    sys.meta_path.insert(0, _WithoutPandas())
+    from fillpath.exporters.writer import follow
+    from fillpath.instrumentation.errors import EXIT_OK, FillpathError
+    from fillpath.instrumentation.settings import data_folder
+
     parser = argparse.ArgumentParser(prog="python -m fillpath.exporters", description=__doc__)
     parser.add_argument("--data", required=True, help="data folder")
     parser.add_argument("--run", required=True, help="run to bring into the lake")
     parser.add_argument("--host-pid", required=True, type=int, help="process that records it")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="fillpath writer: %(message)s")
-    # Ctrl-C and a closed terminal reach the whole group. The host decides what
-    # becomes of the run; if it dies of it, the writer finds that out.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    sys.meta_path.insert(0, _WithoutPandas())
-    leave_at: list[float] = []
-    signal.signal(signal.SIGTERM, lambda *_: leave_at.append(time.monotonic() + _SECONDS_TO_LEAVE))
     try:
         follow(
             data_folder(given.data),

@@ -19,6 +19,7 @@ from fillpath.exporters.schema import (
     SCOPE_VERSION,
     SPAN_EVENTS,
     STATUS_CODE,
+    STATUS_DESCRIPTION,
 )
 from fillpath.exporters.span_rows import Span, clean, to_json
 from fillpath.instrumentation.event_sampler import ALL, Decision
@@ -216,8 +217,10 @@ def _add_parts(span: ReadableSpan, attributes: dict[str, Any]) -> None:
         ]
     if any(link.attributes for link in span.links):
         attributes[LINK_ATTRIBUTES] = [dict(link.attributes or {}) for link in span.links]
-    if span.status.status_code is StatusCode.OK:
-        attributes[STATUS_CODE] = "OK"
+    if span.status.status_code is not StatusCode.UNSET:
+        attributes[STATUS_CODE] = span.status.status_code.name
+        if span.status.description:
+            attributes[STATUS_DESCRIPTION] = span.status.description
     if span.instrumentation_scope is not None and span.instrumentation_scope.version:
         attributes[SCOPE_VERSION] = span.instrumentation_scope.version
     dropped = [span.dropped_attributes, span.dropped_events, span.dropped_links]

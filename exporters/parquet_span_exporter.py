@@ -21,7 +21,7 @@ from fillpath.exporters.completeness import Completeness, totals
 from fillpath.exporters.event_store import EventStore, RunRecord, Status
 from fillpath.exporters.otel_spans import Origin, Sequences, causes_first, span_of
 from fillpath.exporters.schema import FOREIGN_EVENT_TYPE
-from fillpath.exporters.span_rows import SpanRows
+from fillpath.exporters.span_rows import Span, SpanRows
 from fillpath.instrumentation.errors import UsageError
 from fillpath.instrumentation.identity import is_valid_run_id, new_run_id
 from fillpath.instrumentation.semconv import PROCESS
@@ -55,8 +55,14 @@ class _Run:
         self._origin = origin
         self._app_id = f"fillpath-exporter/{run_id}/{token}"
         self._version = 1
-        self._started_at = time.time_ns()
+        self._started_at: int | None = None
         self._recorded_at = float("-inf")
+
+    def add(self, span: Span) -> None:
+        """Take a span."""
+        self.rows.add(span)
+        starts = [start for start in (self._started_at, span.start_time) if start is not None]
+        self._started_at = min(starts, default=None)
 
     def commit(self, store: EventStore, status: Status) -> None:
         """Commit the spans that wait, and record the run when that is due.
@@ -174,7 +180,7 @@ class ParquetSpanExporter(SpanExporter):
             row = span_of(span, origin, run_id, self._portfolio, run.sequences)
             full = len(run.rows) >= MOST_WAITING
             if not full:
-                run.rows.add(row)
+                run.add(row)
         except Exception as error:  # noqa: BLE001 - a span may hold anything
             run.completeness.dropped(self._portfolio, FOREIGN_EVENT_TYPE, DROPPED_NOT_CARRIED)
             self._complain(error)

@@ -22,7 +22,7 @@ from fillpath.exporters.spool_index import SpoolIndex
 from fillpath.exporters.spool_spans import SpoolSpans
 from fillpath.instrumentation.errors import FillpathError
 from fillpath.instrumentation.event_sampler import EventSampler
-from fillpath.instrumentation.spool import Block, BlockType, SpoolReader
+from fillpath.instrumentation.spool import SUFFIX, Block, BlockType, SpoolReader
 
 COMMIT_ROWS: Final = 100_000
 """Rows after which spans are committed."""
@@ -92,7 +92,7 @@ class RunWriter:
         return host_process.is_alive(self._events.run, self._changed_at() / 1e9)
 
     def _changed_at(self) -> int:
-        return max(path.stat().st_mtime_ns for path in self.spool.glob("*.spool"))
+        return max(path.stat().st_mtime_ns for path in self.spool.glob(f"*{SUFFIX}"))
 
     @property
     def started(self) -> bool:

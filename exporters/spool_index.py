@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from fillpath.exporters.spool_events import RecordedEvent, SpoolEvents
 from fillpath.instrumentation.errors import SpoolError
-from fillpath.instrumentation.spool import MAGIC, Block, BlockType, Flag
-
-_HEADER_BYTES: Final = 24
+from fillpath.instrumentation.spool import HEADER, MAGIC, SUFFIX, Block, BlockType, Flag
 
 
 class _Place(NamedTuple):
@@ -55,7 +53,7 @@ class SpoolIndex:
             self._offset = 0
         length = len(block.payload)
         place = _Place(self._file, self._offset, block.number, block.type, block.count, length)
-        self._offset += _HEADER_BYTES + length
+        self._offset += HEADER.size + length
         if block.type is BlockType.SIDE:
             self._side = place
         elif block.type is BlockType.EVENTS:
@@ -87,9 +85,9 @@ class SpoolIndex:
         return None
 
     def _read(self, place: _Place) -> Block:
-        with (self._folder / f"{place.file:06d}.spool").open("rb") as file:
+        with (self._folder / f"{place.file:06d}{SUFFIX}").open("rb") as file:
             file.seek(place.offset)
-            data = file.read(_HEADER_BYTES + place.length)
-        if data[:4] != MAGIC or len(data) != _HEADER_BYTES + place.length:
+            data = file.read(HEADER.size + place.length)
+        if data[:4] != MAGIC or len(data) != HEADER.size + place.length:
             raise SpoolError(f"The spool in {self._folder} has changed while it was read.")
-        return Block(place.block, place.kind, place.records, data[_HEADER_BYTES:])
+        return Block(place.block, place.kind, place.records, data[HEADER.size :])
