@@ -1,0 +1,153 @@
+"""Numbers, times and names as a report writes them. Exact: nothing passes through a float."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+
+MINUS = "\N{MINUS SIGN}"
+# DECIMAL(38) columns of a lake, summed over any number of rows, stay exact.
+EXACT = Context(prec=96, rounding=ROUND_HALF_EVEN)
+
+# ISO 4217 currencies without two decimal places, and the common ones outside ISO.
+_USUAL_DIGITS: Mapping[str, int] = {
+    **dict.fromkeys(("CLP", "ISK", "JPY", "KRW", "PYG", "UGX", "VND", "XAF", "XOF", "XPF"), 0),
+    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
+    **dict.fromkeys(("BTC", "ETH", "XBT"), 8),
+}
+
+# Lone surrogates cannot be written as UTF-8; control characters are no part of any page.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+_TRACE_ID = re.compile("[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A number ready to be shown.
+
+    Attributes:
+        text: The digits, with sign and thousands separators.
+        tone: ``negative``, ``positive`` or ``zero``.
+    """
+
+    text: str
+    tone: str
+
+    def __str__(self) -> str:
+        """Return the digits."""
+        return self.text
+
+
+def total(amounts: Iterable[Decimal]) -> Decimal:
+    """Return the exact sum."""
+    result = Decimal(0)
+    for amount in amounts:
+        result = EXACT.add(result, amount)
+    return result
+
+
+def currency_digits(currency: str, configured: Mapping[str, int]) -> int:
+    """Return the decimal places that an amount in the currency is shown with."""
+    return configured.get(currency, _USUAL_DIGITS.get(currency, 2))
+
+
+def _tone(number: Decimal) -> str:
+    if not number:
+        return "zero"
+    return "negative" if number < 0 else "positive"
+
+
+def money(amount: Decimal, digits: int, *, signed: bool = False) -> Figure:
+    """Return an amount with at least `digits` decimal places, and more if it has more.
+
+    Args:
+        amount: Any Decimal; one that is not finite is shown as ``?``.
+        digits: The currency's decimal places.
+        signed: Write a plus before a gain.
+    """
+    if not amount.is_finite():
+        return Figure("?", "negative")
+    size = amount.copy_abs()  # abs() would round to the context's precision
+    fraction = f"{size:f}".partition(".")[2].rstrip("0")
+    text = f"{size:,.{max(digits, len(fraction))}f}"
+    tone = _tone(amount)
+    sign = MINUS if tone == "negative" else "+" if signed and tone == "positive" else ""
+    return Figure(sign + text, tone)
+
+
+def number(value: Decimal) -> str:
+    """Return a price or a quantity with every digit it has and no padding zeros."""
+    return money(value, 0).text
+
+
+def count(value: int) -> str:
+    """Return a whole number with thousands separators."""
+    return money(Decimal(value), 0).text
+
+
+def ratio(part: int, whole: int) -> Decimal:
+    """Return part / whole between 0 and 1, and 0 of nothing."""
+    return Decimal(part) / Decimal(whole) if whole else Decimal(0)
+
+
+def percent(value: Decimal) -> str:
+    """Return a ratio as a percentage, rounded to two decimal places."""
+    rounded = (value * 100).quantize(Decimal("0.01"), rounding=ROUND_HALF_EVEN)
+    return f"{money(rounded, 2)}\N{NARROW NO-BREAK SPACE}%"
+
+
+def duration(nanoseconds: int) -> str:
+    """Return a duration with about three significant digits, in the unit that suits it."""
+    sign = MINUS if nanoseconds < 0 else ""
+    size = abs(nanoseconds)
+    if size >= 120_000_000_000:
+        minutes, seconds = divmod(size // 1_000_000_000, 60)
+        hours, minutes = divmod(minutes, 60)
+        text = f"{hours}\N{NO-BREAK SPACE}h {minutes:02}\N{NO-BREAK SPACE}min"
+        if not hours:
+            text = f"{minutes}\N{NO-BREAK SPACE}min {seconds:02}\N{NO-BREAK SPACE}s"
+        return sign + text
+    scales = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs"))
+    for scale, unit in scales:
+        # What rounds up to 1000 of a unit is written as 1 of the next.
+        if size * 2000 >= scale * 1999:
+            value = Decimal(size) / scale
+            places = 0 if value >= 100 else 1 if value >= 10 else 2
+            return f"{sign}{value:,.{places}f}\N{NARROW NO-BREAK SPACE}{unit}"
+    return f"{sign}{size}\N{NARROW NO-BREAK SPACE}ns"
+
+
+def _split(nanoseconds: int) -> tuple[datetime, int]:
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    return datetime.fromtimestamp(seconds, UTC), rest
+
+
+def timestamp(nanoseconds: int) -> str:
+    """Return a UTC time to the second, with the digits below it if there are any."""
+    moment, rest = _split(nanoseconds)
+    fraction = f".{rest:09}".rstrip("0") if rest else ""
+    return f"{moment:%Y-%m-%d %H:%M:%S}{fraction}"
+
+
+def iso_timestamp(nanoseconds: int) -> str:
+    """Return the time for a machine: RFC 3339 with milliseconds."""
+    moment, rest = _split(nanoseconds)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest // 1_000_000:03}Z"
+
+
+def date(nanoseconds: int) -> str:
+    """Return the UTC date."""
+    return f"{_split(nanoseconds)[0]:%Y-%m-%d}"
+
+
+def printable(text: str) -> str:
+    """Return the text with every character that cannot stand in a page made visible."""
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def is_trace_id(text: str | None) -> bool:
+    """Tell whether the text is a trace id as the lake writes them."""
+    return text is not None and _TRACE_ID.fullmatch(text) is not None

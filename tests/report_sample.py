@@ -1,0 +1,343 @@
+"""What a report of the demo's run is filled with: realistic, deterministic, every sum right."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from dataclasses import fields, is_dataclass, replace
+from decimal import Decimal
+from typing import Any
+
+from fillpath.analytics.report_model import (
+    Account,
+    AccountFigures,
+    CompletenessRow,
+    EngineFigures,
+    EquityPoint,
+    EquitySeries,
+    Evidence,
+    FunnelRow,
+    LatencyHop,
+    OrderCount,
+    PnlAmounts,
+    PnlRow,
+    ReportData,
+    RunCard,
+    SpanLink,
+    Trace,
+    TraceSpan,
+    Trade,
+)
+
+D = Decimal
+SECOND = 1_000_000_000
+DAY = 86_400 * SECOND
+START = 1_362_182_400 * SECOND  # 2013-03-02
+WALL = 1_760_000_000 * SECOND
+EQUITIES, FX = "demo/equities", "demo/fx"
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "'; DROP TABLE spans; --",
+    "../../../etc/passwd",
+    "</script><img src=x onerror=alert(2)>",
+    "<!--<script>",
+    "x" * 300,
+    "\N{ROCKET}\N{CHART WITH UPWARDS TREND} \u202egnp.exe \u2028\u2029 \x00\x07 \ud83d",
+    '" onmouseover="alert(3)" x="',
+    "{{ 7 * 7 }} ${7*7} `id` $(id)",
+    "__proto__",
+)
+
+
+def an_id(*parts: object, digits: int = 32) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:digits]
+
+
+def a_chain(key: object, symbol: str, strategy: str, side: str, price: str, day: int) -> Trace:
+    """Return a chain as the engine makes it, from a bar to the fill and what follows it."""
+    trace_id = an_id(key)
+    spans: list[TraceSpan] = []
+
+    def add(parent: int | None, name: str, after: int, **fields: Any) -> int:
+        operation, event_type = name.split()
+        place = len(spans)
+        spans.append(
+            TraceSpan(
+                span_id=an_id(key, place, digits=16),
+                sequence=day * 1000 + place,
+                name=name,
+                event_type=event_type,
+                span_kind="CONSUMER" if operation == "process" else "PRODUCER",
+                start_time=WALL + day * SECOND + after * 1_000,
+                end_time=WALL + day * SECOND + after * 1_000 + 21_400,
+                parent_span_id=None if parent is None else spans[parent].span_id,
+                event_time=START + day * DAY,
+                strategy=strategy,
+                **fields,
+            )
+        )
+        return place
+
+    quantity, cash = D("120.000000000"), f"balance {D(100_000) + day * 17} USD"
+    order: dict[str, Any] = {
+        "symbol": symbol,
+        "side": side,
+        "quantity": quantity,
+        "client_order_id": f"O-20130302-{day:06}-001-000-{day}",
+    }
+    bar = add(None, "publish BAR", 0, symbol=symbol, price=D(price), detail="close")
+    run = add(bar, "process BAR", 9, handler=f"{strategy}.on_bar")
+    signal = add(run, "publish SIGNAL", 35, detail=f"{strategy}.trend = 1.0")
+    created = add(signal, "publish ORDER", 80, order_type="MARKET", status="INITIALIZED", **order)
+    command = add(created, "publish COMMAND", 112, detail="SubmitOrder")
+    add(command, "publish ORDER", 140, order_type="MARKET", status="SUBMITTED", **order)
+    order["order_id"] = f"SIM-{day}-001"
+    accepted = add(command, "publish ORDER", 190, order_type="MARKET", status="ACCEPTED", **order)
+    fill = add(
+        accepted,
+        "publish FILL",
+        233,
+        status="FILLED",
+        price=D(price),
+        commission=D("1.20"),
+        currency="USD",
+        fill_id=f"SIM-{day}-T1",
+        links=(SpanLink(an_id("elsewhere", day), an_id(day, digits=16)),) if side == "SELL" else (),
+        **order,
+    )
+    add(fill, "publish PORTFOLIO", 260, detail=cash)
+    add(
+        fill,
+        "publish POSITION_OPEN" if side == "BUY" else "publish POSITION_CLOSE",
+        282,
+        symbol=symbol,
+        position_id=f"{symbol}.SIM-{strategy}",
+    )
+    return Trace(trace_id, tuple(spans))
+
+
+def a_series(portfolio: str, currency: str, start: str, end: str, changes: int) -> EquitySeries:
+    chance = random.Random(portfolio)
+    steps = [D(chance.randrange(-9_000, 9_000)) / 100 for _ in range(changes - 1)]
+    drift = ((D(end) - D(start) - sum(steps)) / changes).quantize(D("0.01"))
+    steps = [step + drift for step in steps]
+    steps.append(D(end) - D(start) - sum(steps))
+    points, balance = [EquityPoint(START, D(start))], D(start)
+    for place, step in enumerate(steps, start=1):
+        balance += step
+        points.append(
+            EquityPoint(
+                START + place * 1400 * DAY // changes, balance, None, an_id(portfolio, place)
+            )
+        )
+    return EquitySeries(portfolio, currency, tuple(points))
+
+
+def amounts(realized: str, unrealized: str, commission: str, rounding: str) -> PnlAmounts:
+    total = D(realized) + D(unrealized) - D(commission) + D(rounding)
+    return PnlAmounts(D(realized), D(unrealized), D(commission), D(rounding), total)
+
+
+def a_row(currency: str, parts: tuple[str, str, str, str], **fields: Any) -> PnlRow:
+    key = (fields.get("strategy"), fields.get("symbol"), currency)
+    query = "SELECT * FROM spans WHERE event_type = 'FILL' ORDER BY sequence"
+    return PnlRow(currency, amounts(*parts), evidence=Evidence(an_id("best", key), query), **fields)
+
+
+def sample() -> ReportData:
+    """Return a report's data as a run of the demo fills it, with every sum right."""
+    by_strategy = (
+        ("TrendFollower-001", "AAPL", ("6120.40", "310.00", "96.00", "0.00"), 40),
+        ("MeanReversion-002", "AAPL", ("-1842.15", "0.00", "141.60", "-0.01"), 59),
+        ("BreakoutBracket-003", "GOOG", ("987.30", "-120.50", "62.40", "0.01"), 26),
+        ("PairsLimit-004", "IBM", ("-310.05", "0.00", "38.40", "0.00"), 16),
+    )
+    fx = ("-220.11", "14.80", "61.37", "0.00")
+    equities = ("4955.50", "189.50", "338.40", "0.00")
+    trades, traces = [], []
+    for rank in range(10):
+        net = D(1_480 - 137 * rank) * (-1 if rank % 3 == 2 else 1)
+        symbol = ("AAPL", "GOOG", "IBM")[rank % 3]
+        entry = a_chain(("entry", rank), symbol, by_strategy[rank % 3][0], "BUY", "98.21", rank)
+        leave = a_chain(
+            ("exit", rank), symbol, by_strategy[rank % 3][0], "SELL", "110.55", rank + 30
+        )
+        linked = replace(leave.spans[7], links=(SpanLink(entry.trace_id, entry.spans[7].span_id),))
+        leave = replace(leave, spans=(*leave.spans[:7], linked, *leave.spans[8:]))
+        traces += [entry, leave]
+        trades.append(
+            Trade(
+                portfolio=EQUITIES,
+                strategy=by_strategy[rank % 3][0],
+                symbol=symbol,
+                side="BUY",
+                quantity=D("120.000000000"),
+                currency="USD",
+                entry_time=START + rank * DAY,
+                entry_price=D("98.210000000"),
+                pnl=net + D("2.40"),
+                commission=D("2.40"),
+                net=net,
+                entry_trace_id=entry.trace_id,
+                exit_time=START + (rank + 30) * DAY,
+                exit_price=D("110.55"),
+                exit_trace_id=leave.trace_id,
+            )
+        )
+    kinds = {"BAR": 5_215, "SIGNAL": 412, "COMMAND": 402, "ORDER": 1_377, "FILL": 286}
+    kinds |= {"POSITION_OPEN": 141, "POSITION_CHANGE": 9, "POSITION_CLOSE": 139, "PORTFOLIO": 287}
+    completeness = [CompletenessRow(EQUITIES, kind, count, count) for kind, count in kinds.items()]
+    completeness += [
+        CompletenessRow(
+            FX, kind, count // 2, count // 2 - 40 * (kind == "BAR"), 40 * (kind == "BAR")
+        )
+        for kind, count in kinds.items()
+    ]
+    orders = (
+        ("MARKET", "FILLED", 248),
+        ("LIMIT", "FILLED", 61),
+        ("LIMIT", "CANCELED", 42),
+        ("LIMIT", "EXPIRED", 6),
+        ("STOP_MARKET", "FILLED", 27),
+        ("MARKET", "DENIED", 12),
+        ("STOP_MARKET", "CANCELED", 31),
+    )
+    hops = (
+        ("BAR", "SIGNAL", 18),
+        ("SIGNAL", "ORDER", 41),
+        ("ORDER", "FILL", 96),
+        ("BAR", "FILL", 188),
+    )
+    everyone = [row[0] for row in by_strategy]
+    return ReportData(
+        run=RunCard(
+            run_id="demo-20261122-153104-7f3a",
+            engine="NautilusTrader",
+            engine_version="1.221.0",
+            mode="backtest",
+            status="Ended",
+            started_at=WALL,
+            ended_at=WALL + 4_213_884_120,
+            simulated_from=START,
+            simulated_to=START + 1400 * DAY,
+            portfolios=(EQUITIES, FX),
+            strategies=(*everyone, "EuroCarry-005"),
+            events=sum(row.published for row in completeness),
+            orders=sum(row[2] for row in orders),
+            fills=427,
+            trades=176,
+            fillpath_version="0.1.0",
+            lake_path="./.fillpath/lake",
+        ),
+        accounts=(
+            Account(
+                EQUITIES,
+                "USD",
+                AccountFigures(D("100000.00"), D("4955.50"), D("338.40"), D("104617.10")),
+                EngineFigures(D("100000.00"), D("4955.50"), D("338.40"), D("104617.10")),
+                "SIM-001",
+                Evidence(traces[-1].trace_id),
+            ),
+            Account(
+                FX,
+                "EUR",
+                AccountFigures(D("50000.00"), D("-220.11"), D("61.37"), D("49718.52")),
+                EngineFigures(D("50000.00"), D("-220.11"), D("61.37"), D("49718.52")),
+                "FXCM-001",
+            ),
+        ),
+        completeness=tuple(completeness),
+        equity=(
+            a_series(EQUITIES, "USD", "100000.00", "104617.10", 1_500),
+            a_series(FX, "EUR", "50000.00", "49718.52", 300),
+        ),
+        pnl_totals={"USD": amounts(*equities), "EUR": amounts(*fx)},
+        pnl_by_portfolio=(
+            a_row("USD", equities, portfolio=EQUITIES, trades=141),
+            a_row("EUR", fx, portfolio=FX, trades=35),
+        ),
+        pnl_by_strategy=(
+            *(
+                a_row("USD", parts, portfolio=EQUITIES, strategy=strategy, trades=count)
+                for strategy, _, parts, count in by_strategy
+            ),
+            a_row("EUR", fx, portfolio=FX, strategy="EuroCarry-005", trades=35),
+        ),
+        pnl_by_symbol=(
+            a_row(
+                "USD",
+                ("4278.25", "310.00", "237.60", "-0.01"),
+                portfolio=EQUITIES,
+                symbol="AAPL",
+                trades=99,
+            ),
+            a_row("USD", by_strategy[2][2], portfolio=EQUITIES, symbol="GOOG", trades=26),
+            a_row("USD", by_strategy[3][2], portfolio=EQUITIES, symbol="IBM", trades=16),
+            a_row("EUR", fx, portfolio=FX, symbol="EUR/USD", trades=35),
+        ),
+        funnel=tuple(
+            FunnelRow(
+                FX if strategy == "EuroCarry-005" else EQUITIES,
+                strategy,
+                signals=160 - 21 * place,
+                with_order=120 - 19 * place,
+                orders=126 - 18 * place,
+                denied=(0, 9, 0, 3, 0)[place],
+                filled=104 - 16 * place,
+                publishes_signals=place != 3,
+                evidence=Evidence(traces[place].trace_id),
+            )
+            for place, strategy in enumerate((*everyone, "EuroCarry-005"))
+        ),
+        latency=tuple(
+            LatencyHop(
+                source,
+                target,
+                count=286 + place * 11,
+                p50=usual * 1_040,
+                p90=usual * 1_870,
+                p99=usual * 6_300,
+                max=usual * 71_000,
+                evidence=Evidence(an_id("slow", place) if place else traces[0].trace_id),
+            )
+            for place, (source, target, usual) in enumerate(hops)
+        ),
+        orders=tuple(
+            OrderCount(kind, status, count, Evidence(an_id(kind, status)))
+            for kind, status, count in orders
+        ),
+        largest_trades=tuple(trades),
+        traces=tuple(traces),
+        command=("fillpath", "--data", "./.fillpath"),
+        made_at=WALL + 60 * SECOND,
+    )
+
+
+def hostile(data: ReportData) -> ReportData:
+    """Return the same data with every name in it replaced by one that wants to break out.
+
+    Names that were equal stay equal and others stay apart. Only trace ids stay what they are, and
+    the words whose meaning decides what is shown.
+    """
+    names: dict[str, str] = {}
+    kept = {"Ended", "PRODUCER", "CONSUMER", "ORDER"}
+
+    def other(name: str) -> str:
+        if name in kept or len(name) == 32:
+            return name
+        return names.setdefault(name, f"{HOSTILE[len(names) % len(HOSTILE)]}{len(names)}")
+
+    def walk(value: Any) -> Any:
+        if isinstance(value, str):
+            return other(value)
+        if isinstance(value, tuple):
+            return tuple(map(walk, value))
+        if isinstance(value, dict):
+            return {walk(key): walk(entry) for key, entry in value.items()}
+        if is_dataclass(value) and not isinstance(value, type):
+            new = {field.name: walk(getattr(value, field.name)) for field in fields(value)}
+            return replace(value, **new)
+        return value
+
+    result: ReportData = walk(data)
+    return result
