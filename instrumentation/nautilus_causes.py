@@ -27,7 +27,7 @@ from nautilus_trader.execution.messages import (
     SubmitOrderList,
 )
 from nautilus_trader.model import events
-from nautilus_trader.model.enums import OrderSide, OrderType
+from nautilus_trader.model.enums import OrderSide, OrderStatus, OrderType
 
 from fillpath.instrumentation import semconv
 from fillpath.instrumentation.event_tracer import OpenEvent
@@ -53,7 +53,7 @@ class _OrderState:
     """What is known of one order."""
 
     __slots__ = (
-        "changing", "fill", "filled", "instrument", "last", "linked", "over", "parent_id",
+        "changing", "fill", "filled", "instrument", "last", "linked", "order", "over", "parent_id",
         "pending", "quantity", "resting", "side", "strategy", "type",
     )  # fmt: skip
 
@@ -72,6 +72,14 @@ class _OrderState:
         self.pending: OpenEvent | None = None  # a change asked for, whose command is to come
         self.changing: OpenEvent | None = None  # command that changes or cancels it
         self.over = False
+        self.order: Any = None  # the engine's own object, once a command has shown it
+
+    def status_after_fill(self) -> str:
+        """Whether the order is filled now; the engine's own word where it is at hand."""
+        order = self.order
+        if order is not None and order.filled_qty.as_decimal() == self.filled:
+            return str(OrderStatus(order.status).name)
+        return "FILLED" if self.filled >= self.quantity else "PARTIALLY_FILLED"
 
 
 class OrderCauses:
@@ -96,8 +104,7 @@ class OrderCauses:
         }
         if isinstance(message, events.OrderFilled):
             state.filled += message.last_qty.as_decimal()
-            is_complete = state.filled >= state.quantity
-            attributes[semconv.Order.STATUS] = "FILLED" if is_complete else "PARTIALLY_FILLED"
+            attributes[semconv.Order.STATUS] = state.status_after_fill()
             attributes[semconv.Order.QUANTITY] = state.quantity
         return description._replace(attributes=attributes)
 
@@ -212,10 +219,13 @@ class OrderCauses:
         state.last = event
 
     def _command_recorded(self, command: Any, event: OpenEvent) -> None:
-        if isinstance(command, SubmitOrder):
-            states = self._known([command.order.client_order_id])
-        elif isinstance(command, SubmitOrderList):
-            states = self._known(o.client_order_id for o in command.order_list.orders)
+        if isinstance(command, SubmitOrder | SubmitOrderList):
+            is_list = isinstance(command, SubmitOrderList)
+            orders = command.order_list.orders if is_list else [command.order]
+            states = self._known(order.client_order_id for order in orders)
+            for order in orders:
+                if order.client_order_id in self._orders:
+                    self._orders[order.client_order_id].order = order
         elif isinstance(command, ModifyOrder | CancelOrder):
             states = self._known([command.client_order_id])
         elif isinstance(command, BatchCancelOrders):

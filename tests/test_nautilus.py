@@ -1,0 +1,293 @@
+"""Traced NautilusTrader backtests: they trade as untraced ones do, and every fill has its causes.
+
+The host scripts write down what the engine itself knows; that is the oracle.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fillpath.exporters.event_store import EventStore
+from fillpath.instrumentation.settings import DataFolder
+
+pytest.importorskip("nautilus_trader", reason="the engine is not installed (extra 'nautilus')")
+
+HOSTS = sorted((Path(__file__).parent / "hosts").glob("nautilus_*.py"))
+ENDS_IN_ERROR = {"nautilus_user_error"}
+_RANDOM_SNAPSHOT_ID = re.compile(r"-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+Row = dict[str, Any]
+
+
+@dataclass
+class TracedHost:
+    """One host script, run alone and run traced."""
+
+    name: str
+    plain: str
+    traced: str
+    data: DataFolder
+
+    @property
+    def truth(self) -> list[Row]:
+        runs: list[Row] = json.loads(self.plain)["runs"]
+        return runs
+
+    def rows(self, query: str) -> list[Row]:
+        return rows_of(self.data, query)
+
+
+def rows_of(data: DataFolder, query: str) -> list[Row]:
+    """Rows of a query over the lake, as maps."""
+    with EventStore(data).connect() as connection:
+        result = connection.execute(query)
+        names = [column[0] for column in result.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+
+def run_host(script: Path, report: Path, *, data: Path | None = None, run_id: str = "host") -> str:
+    """Run a host script, traced if a data folder is given; gives the engine's own report."""
+    command = [sys.executable, str(script), str(report)]
+    if data is not None:
+        recording = ["--data", str(data), "--run-id", run_id, "--writer", "inline"]
+        command[1:1] = ["-m", "fillpath.instrumentation", *recording]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("FILLPATH_")}
+    # The engine cancels the legs of a bracket in the order of a set, which follows this seed.
+    environment["PYTHONHASHSEED"] = "0"
+    environment.pop("PYTHONSAFEPATH", None)  # a host imports what lies beside it
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    expected = 1 if script.stem in ENDS_IN_ERROR else 0
+    assert done.returncode == expected, done.stderr[-4000:]
+    return _RANDOM_SNAPSHOT_ID.sub("", report.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module", params=HOSTS, ids=lambda path: path.stem)
+def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TracedHost:
+    script: Path = request.param
+    folder = tmp_path_factory.mktemp(script.stem)
+    plain = run_host(script, folder / "plain.json")
+    traced = run_host(script, folder / "traced.json", data=folder / "data")
+    return TracedHost(script.stem, plain, traced, DataFolder(folder / "data"))
+
+
+def test_tracing_changes_no_trade(host: TracedHost) -> None:
+    assert host.traced == host.plain
+
+
+def test_every_fill_of_the_engine_is_a_span(host: TracedHost) -> None:
+    """Ids, side, digits and currencies of each fill equal the engine's own."""
+    spans = host.rows(
+        """
+        select portfolio, client_order_id, fill_id, order_id, strategy, symbol || '.' || venue
+            as instrument, position_id, side, quantity, price, commission, currency,
+            attributes->>'trading.fill.commission_currency' as commission_currency
+        from spans where name = 'publish FILL'
+        """
+    )
+    assert len(spans) == sum(len(run["fills"]) for run in host.truth)
+    found = sorted(
+        (
+            row["client_order_id"], row["fill_id"], row["order_id"], row["strategy"],
+            row["instrument"], row["side"], row["quantity"], row["price"], row["commission"],
+            row["currency"], row["commission_currency"],
+        )
+        for row in spans
+    )  # fmt: skip
+    expected = sorted(
+        (
+            fill["client_order_id"], fill["trade_id"], fill["venue_order_id"], fill["strategy_id"],
+            fill["instrument_id"], fill["side"], Decimal(fill["last_qty"]),
+            Decimal(fill["last_px"]), Decimal(fill["commission"]), fill["currency"],
+            fill["commission_currency"],
+        )
+        for run in host.truth
+        for fill in run["fills"]
+    )  # fmt: skip
+    assert found == expected
+
+
+def test_every_order_event_on_the_bus_is_one_span(host: TracedHost) -> None:
+    """As many of each kind as another subscriber of the same bus counted.
+
+    There may be more where the engine sends an event to its own parts only (an emulated order
+    that trails), or stops before it publishes one; those are in the order's own history then.
+    """
+    published: Counter[str] = Counter()
+    applied: Counter[str] = Counter()
+    for run in host.truth:
+        for name, count in run["published"]["events.order.*"].items():
+            published[status_of(name)] += count
+        applied.update(status_of(name) for order in run["orders"] for name in order["events"])
+    rows = host.rows(
+        """
+        select case event_type when 'FILL' then 'FILLED' else status end as status,
+            count(*) as spans
+        from spans where name in ('publish ORDER', 'publish FILL') group by all
+        """
+    )
+    spans = {row["status"]: row["spans"] for row in rows}
+    assert set(spans) == set(published)
+    for status, count in spans.items():
+        assert published[status] <= count <= max(published[status], applied[status]), status
+
+
+def status_of(event_name: str) -> str:
+    """Status that an engine's event class stands for."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", event_name.removeprefix("Order")).upper()
+
+
+def test_the_spans_of_an_order_tell_its_history(host: TracedHost) -> None:
+    """The states that the engine put the order in, in order.
+
+    The engine applies two changes without publishing them (the PENDING_CANCEL of
+    `cancel_all_orders`, the UPDATED of an order that an algorithm cuts in pieces), and publishes
+    some that the order then refuses.
+    """
+    spans = host.rows(
+        """
+        select portfolio, client_order_id, list(
+            case event_type when 'FILL' then 'FILLED' else status end order by sequence) as states
+        from spans where name in ('publish ORDER', 'publish FILL') group by 1, 2
+        """
+    )
+    found = sorted((row["client_order_id"], row["states"]) for row in spans)
+    expected = sorted(
+        (order["client_order_id"], [status_of(name) for name in order["events"]])
+        for run in host.truth
+        for order in run["orders"]
+    )
+    assert [order_id for order_id, _ in found] == [order_id for order_id, _ in expected]
+    for (order_id, told), (_, applied) in zip(found, expected, strict=True):
+        remaining = iter(told)
+        published = [state for state in applied if state not in ("PENDING_CANCEL", "UPDATED")]
+        assert all(state in remaining for state in published), order_id
+
+
+def test_no_span_lacks_its_parent(host: TracedHost) -> None:
+    orphans = host.rows(
+        """
+        select c.span_id from spans c left join spans p
+            on p.span_id = c.parent_span_id and p.trace_id = c.trace_id
+        where c.parent_span_id is not null and p.span_id is null
+        """
+    )
+    assert orphans == []
+
+
+def test_a_cause_comes_before_what_it_caused(host: TracedHost) -> None:
+    wrong = host.rows(
+        """
+        select c.span_id from spans c join spans p on p.span_id = c.parent_span_id
+        where p.sequence >= c.sequence or p.start_time > c.start_time
+            or p.portfolio <> c.portfolio
+        """
+    )
+    assert wrong == []
+
+
+def test_every_fill_leads_to_the_market(host: TracedHost) -> None:
+    roots = host.rows(
+        """
+        with recursive path as (
+            select span_id as fill, span_id, parent_span_id, event_type, sequence from spans
+            where name = 'publish FILL'
+            union all
+            select path.fill, p.span_id, p.parent_span_id, p.event_type, p.sequence
+            from path join spans p on p.span_id = path.parent_span_id
+        )
+        select event_type, count(*) as fills, max(sequence) as last from path
+        where parent_span_id is null
+        group by event_type
+        """
+    )
+    fills = sum(row["fills"] for row in roots)
+    assert fills == sum(len(run["fills"]) for run in host.truth)
+    # A call-back that ran before the first market event has nothing above it.
+    first = host.rows("select min(sequence) n from spans where event_type in ('BAR','TICK','BOOK')")
+    others = [row for row in roots if row["event_type"] not in ("BAR", "TICK", "BOOK", "SIGNAL")]
+    assert all(row["event_type"] == "SYSTEM" for row in others)
+    assert all(row["last"] < first[0]["n"] for row in others)
+
+
+def test_every_published_event_is_accounted_for(host: TracedHost) -> None:
+    (run,) = host.rows(
+        "select published, kept, sampled_out, dropped, completeness, status from runs"
+    )
+    spans = host.rows(
+        """
+        select portfolio, event_type, count(*) as kept from spans
+        where name like 'publish %' group by all
+        """
+    )
+    counted = json.loads(run["completeness"])
+    assert run["status"] == ("Crashed" if host.name in ENDS_IN_ERROR else "Ended")
+    assert run["published"] == run["kept"] + run["sampled_out"] + run["dropped"]
+    assert {(c["portfolio"], c["event_type"]): c["published"] for c in counted} == {
+        (row["portfolio"], row["event_type"]): row["kept"] for row in spans
+    }
+
+
+def test_nothing_is_left_unfinished(host: TracedHost) -> None:
+    assert host.rows("select * from spans where end_time is null or end_time < start_time") == []
+
+
+def test_market_events_equal_what_the_engine_published(host: TracedHost) -> None:
+    """As many bars and ticks as another subscriber of the same bus counted."""
+    engine = {"BAR": 0, "TICK": 0}
+    for run in host.truth:
+        for name, count in run["published"]["data.*"].items():
+            kind = {"Bar": "BAR", "QuoteTick": "TICK", "TradeTick": "TICK"}.get(name)
+            if kind:
+                engine[kind] += count
+    spans = host.rows(
+        "select event_type, count(*) n from spans where name like 'publish %' group by 1"
+    )
+    counted = {row["event_type"]: row["n"] for row in spans}
+    assert {kind: counted.get(kind, 0) for kind in engine} == engine
+
+
+def tree_of(data: DataFolder, columns: str) -> list[Row]:
+    """All spans of a lake without run id and wall clock."""
+    return rows_of(data, f"select {columns} from spans order by sequence")
+
+
+@pytest.fixture(scope="module")
+def twice(tmp_path_factory: pytest.TempPathFactory) -> list[DataFolder]:
+    """The same host recorded three times: one run id twice, then another."""
+    script = Path(__file__).parent / "hosts" / "nautilus_brackets.py"
+    folders = []
+    for number, run_id in enumerate(("same", "same", "other")):
+        folder = tmp_path_factory.mktemp(f"again{number}")
+        run_host(script, folder / "report.json", data=folder / "data", run_id=run_id)
+        folders.append(DataFolder(folder / "data"))
+    return folders
+
+
+_WITHOUT_CLOCK = "* exclude (run_id, start_time, end_time)"
+_WITHOUT_IDS = (
+    "* exclude (run_id, start_time, end_time, trace_id, span_id, parent_span_id, correlation_id,"
+    " links)"
+)
+
+
+def test_the_same_run_id_gives_the_same_ids(twice: list[DataFolder]) -> None:
+    assert tree_of(twice[0], _WITHOUT_CLOCK) == tree_of(twice[1], _WITHOUT_CLOCK)
+
+
+def test_another_run_id_gives_the_same_tree(twice: list[DataFolder]) -> None:
+    shape = """select c.sequence, p.sequence as parent from spans c
+        left join spans p on p.span_id = c.parent_span_id order by 1"""
+    assert rows_of(twice[0], shape) == rows_of(twice[2], shape)
+    assert tree_of(twice[0], _WITHOUT_IDS) == tree_of(twice[2], _WITHOUT_IDS)
+    ids = "select span_id from spans"
+    assert rows_of(twice[0], ids) != rows_of(twice[2], ids)
