@@ -22,7 +22,8 @@ from fillpath.instrumentation import identity
 from fillpath.instrumentation.payload import snapshot
 from fillpath.instrumentation.recorder import DROPPED_ADAPTER_ERROR, Recorder
 from fillpath.instrumentation.semconv import PROCESS, PUBLISH, Event
-from fillpath.instrumentation.spool import NO_TIME, Flag, SideRecord, pack_side_record
+from fillpath.instrumentation.spool import NO_TIME, Flag, SideRecord
+from fillpath.instrumentation.spool_writer import pack_side_record
 
 _log = logging.getLogger(__name__)
 

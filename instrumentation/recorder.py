@@ -13,7 +13,8 @@ from collections import defaultdict
 from typing import Any, Final
 
 from fillpath.instrumentation.semconv import PUBLISH
-from fillpath.instrumentation.spool import Count, EventRecord, Flag, Site, SpoolWriter
+from fillpath.instrumentation.spool import Count, EventRecord, Flag, Site
+from fillpath.instrumentation.spool_writer import SpoolWriter
 
 _log = logging.getLogger(__name__)
 

@@ -1,33 +1,33 @@
-"""The spool: an append-only record of a run, written in the trading process, read by the writer.
+"""The spool: an append-only record of a run. Its format, and how it is read.
 
 A run's spool is a folder of files `000001.spool`, `000002.spool` …. A file is a row of blocks;
 a block is a header of 24 bytes and a payload. The format is described in `docs/spool-format.md`.
-A block is trusted only when it is whole and its checksum fits, so a torn tail is never read.
+A block is trusted only when it is whole and its checksums fit, so a torn tail is never read.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple
 
 from fillpath.instrumentation.errors import SpoolError
-from fillpath.instrumentation.payload import pack, unpack
+from fillpath.instrumentation.payload import unpack
 
 FORMAT_VERSION: Final = 1
 MAGIC: Final = b"FPSB"
-_HEADER: Final = struct.Struct("<4sBBHIIII")
-_RECORD: Final = struct.Struct("<QQQqqqIHH")
+HEADER: Final = struct.Struct("<4sBBHIIII")
+HEADER_CHECKED: Final = 20
+"""Bytes of a header that its own checksum covers: all before it."""
+RECORD: Final = struct.Struct("<QQQqqqIHH")
 NO_TIME: Final = -(1 << 63)
 """Stands for an unknown time in a record."""
-MAX_FILE_BYTES: Final = 64 << 20
-_SUFFIX: Final = ".spool"
+SUFFIX: Final = ".spool"
 
 
 class BlockType(IntEnum):
@@ -45,6 +45,9 @@ class BlockType(IntEnum):
     """Totals so far, per portfolio and event type: published, and dropped by reason."""
     END = 6
     """The run is over; nothing follows."""
+
+
+_KNOWN_TYPES: Final = frozenset(BlockType)
 
 
 class Flag(IntFlag):
@@ -137,7 +140,7 @@ class Block:
 
     def events(self) -> Iterator[EventRecord]:
         """Payload of an EVENTS block."""
-        for fields in _RECORD.iter_unpack(self.payload):
+        for fields in RECORD.iter_unpack(self.payload):
             yield EventRecord(*fields)
 
 
@@ -147,109 +150,6 @@ def _unpack_each(payload: bytes) -> Iterator[Any]:
         (length,) = struct.unpack_from("<I", payload, offset)
         yield unpack(payload[offset + 4 : offset + 4 + length])
         offset += 4 + length
-
-
-def pack_side_record(record: SideRecord) -> bytes:
-    """Pack a side record at once, so that what the host changes afterwards is not seen."""
-    packed = pack([record.sequence, record.attributes, record.links, record.extra])
-    return struct.pack("<I", len(packed)) + packed
-
-
-def pack_events(records: Iterable[EventRecord | tuple[int, ...]]) -> bytes:
-    """Pack event records one after another."""
-    return b"".join([_RECORD.pack(*record) for record in records])
-
-
-def _block(kind: BlockType, count: int, payload: bytes) -> bytes:
-    head = struct.pack("<BBHII", kind, FORMAT_VERSION, 0, count, len(payload))
-    checksum = zlib.crc32(payload, zlib.crc32(head))
-    return _HEADER.pack(MAGIC, kind, FORMAT_VERSION, 0, count, len(payload), checksum, 0) + payload
-
-
-class SpoolWriter:
-    """Appends blocks to the spool of one run. Not thread-safe: its caller holds a lock.
-
-    Raises:
-        SpoolError: When the run has a spool already.
-        OSError: When the folder or a file cannot be written.
-    """
-
-    def __init__(
-        self, folder: Path, run: dict[str, Any], *, max_file_bytes: int = MAX_FILE_BYTES
-    ) -> None:
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            raise SpoolError(
-                f"The run '{folder.name}' already has a spool at {folder}.",
-                next_command="choose another run id, or leave it out to get a new one",
-            ) from None
-        self.folder = folder
-        self._run = run
-        self._max_file_bytes = max_file_bytes
-        self._sites: list[Site] = []
-        self._file_number = 0
-        self._descriptor = -1
-        self._size = 0
-        self._open_next_file()
-
-    def _open_next_file(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-        self._file_number += 1
-        path = self.folder / f"{self._file_number:06d}{_SUFFIX}"
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
-        self._size = 0
-        self._write(_block(BlockType.RUN, 1, pack(self._run)))
-        if self._sites:
-            self._write(_block(BlockType.SITES, len(self._sites), pack(self._sites)))
-
-    def _write(self, data: bytes) -> None:
-        start = self._size
-        view = memoryview(data)
-        try:
-            while view:
-                written = os.write(self._descriptor, view)
-                self._size += written
-                view = view[written:]
-        except OSError:
-            # A half-written block must not stand in the way of the blocks after it.
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._descriptor, start)
-            self._size = start
-            raise
-
-    def append(
-        self,
-        events: list[tuple[int, ...]],
-        side: list[bytes],
-        sites: list[Site],
-        counts: list[Count],
-    ) -> None:
-        """Append what happened since the last call, in one write."""
-        if self._size >= self._max_file_bytes:
-            self._open_next_file()
-        data = bytearray()
-        if sites:
-            data += _block(BlockType.SITES, len(sites), pack(sites))
-        if side:
-            data += _block(BlockType.SIDE, len(side), b"".join(side))
-        if events:
-            data += _block(BlockType.EVENTS, len(events), pack_events(events))
-        if counts:
-            data += _block(BlockType.COUNTS, len(counts), pack(counts))
-        self._write(bytes(data))
-        self._sites += sites
-
-    def finish(self, end: dict[str, Any]) -> None:
-        """Write the END block, make everything durable and close the file."""
-        try:
-            self._write(_block(BlockType.END, 1, pack(end)))
-            os.fsync(self._descriptor)
-        finally:
-            os.close(self._descriptor)
-            self._descriptor = -1
 
 
 class SpoolReader:
@@ -268,10 +168,15 @@ class SpoolReader:
             raise SpoolError(f"There is no spool at {folder}.", next_command="fillpath runs list")
 
     def _path(self, number: int) -> Path:
-        return self.folder / f"{number:06d}{_SUFFIX}"
+        return self.folder / f"{number:06d}{SUFFIX}"
 
     def blocks(self) -> Iterator[Block]:
-        """Give the blocks after the last one given, as far as they are whole now."""
+        """Give the blocks after the last one given, as far as they are whole now.
+
+        Raises:
+            SpoolError: When a block is damaged. A torn one at the very end does not count: the
+                spool is being written, or its process was killed.
+        """
         while True:
             with self._path(self._file_number).open("rb") as file:
                 yield from self._blocks_of(file)
@@ -280,43 +185,58 @@ class SpoolReader:
             # The next file exists, so this one is complete: read what came in between, then go on.
             with self._path(self._file_number).open("rb") as file:
                 yield from self._blocks_of(file)
+                if self._offset < os.fstat(file.fileno()).st_size:
+                    raise _damaged(self._where(file), "is torn, and another file follows")
             self._file_number += 1
             self._offset = 0
 
-    def _blocks_of(self, file: Any) -> Iterator[Block]:
+    def _where(self, file: BinaryIO) -> str:
+        return f"block {self._block_number + 1} at byte {self._offset} of {file.name}"
+
+    def _blocks_of(self, file: BinaryIO) -> Iterator[Block]:
         size = os.fstat(file.fileno()).st_size
         while True:
             file.seek(self._offset)
-            header = file.read(_HEADER.size)
-            if len(header) < _HEADER.size:
+            header = file.read(HEADER.size)
+            if len(header) < HEADER.size:
                 return
-            magic, kind, version, reserved, count, length, checksum, _ = _HEADER.unpack(header)
-            end = self._offset + _HEADER.size + length
-            where = f"block {self._block_number + 1} at byte {self._offset} of {file.name}"
+            magic, kind, version, _, count, length, checksum, own = HEADER.unpack(header)
             if magic != MAGIC:
-                raise SpoolError(f"This is not a fillpath spool: {where} has no block header.")
+                if not any(header) and not any(file.read()):
+                    return  # a tail that the file system never filled in, after a loss of power
+                raise SpoolError(
+                    f"This is not a fillpath spool: {self._where(file)} has no block header."
+                )
+            if zlib.crc32(header[:HEADER_CHECKED]) != own:
+                raise _damaged(self._where(file), "has a header that does not fit its checksum")
             if version != FORMAT_VERSION:
                 raise SpoolError(
                     f"The spool has format version {version}, this fillpath reads version "
-                    f"{FORMAT_VERSION}: {where}.",
+                    f"{FORMAT_VERSION}: {self._where(file)}.",
                     next_command="pip install --upgrade fillpath",
                 )
+            if kind not in _KNOWN_TYPES:
+                raise _damaged(self._where(file), f"is of the unknown type {kind}")
             payload = file.read(length)
-            head = struct.pack("<BBHII", kind, version, reserved, count, length)
-            if len(payload) < length or zlib.crc32(payload, zlib.crc32(head)) != checksum:
+            end = self._offset + HEADER.size + length
+            if len(payload) < length or zlib.crc32(payload) != checksum:
                 if end < size:
-                    raise SpoolError(f"The spool is damaged: {where} does not fit its checksum.")
+                    raise _damaged(self._where(file), "does not fit its checksum")
                 return
             self._offset = end
             self._block_number += 1
             yield Block(self._block_number, BlockType(kind), count, payload)
 
 
+def _damaged(where: str, how: str) -> SpoolError:
+    return SpoolError(f"The spool is damaged: {where} {how}.")
+
+
 def list_spools(spool_folder: Path) -> list[Path]:
     """Folders of all runs that have a spool, by name."""
     if not spool_folder.is_dir():
         return []
-    return sorted(path.parent for path in spool_folder.glob(f"*/000001{_SUFFIX}"))
+    return sorted(path.parent for path in spool_folder.glob(f"*/000001{SUFFIX}"))
 
 
 __all__ = [
@@ -330,8 +250,5 @@ __all__ = [
     "SideRecord",
     "Site",
     "SpoolReader",
-    "SpoolWriter",
     "list_spools",
-    "pack_events",
-    "pack_side_record",
 ]

@@ -21,7 +21,7 @@ from fillpath.instrumentation.event_sampler import EventSampler
 from fillpath.instrumentation.event_tracer import EventTracer
 from fillpath.instrumentation.payload import snapshot
 from fillpath.instrumentation.recorder import Recorder
-from fillpath.instrumentation.spool import SpoolWriter
+from fillpath.instrumentation.spool_writer import SpoolWriter
 
 _log = logging.getLogger(__name__)
 

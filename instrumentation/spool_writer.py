@@ -1,0 +1,152 @@
+"""Writes the spool inside the trading process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from fillpath.instrumentation.errors import SpoolError
+from fillpath.instrumentation.payload import pack
+from fillpath.instrumentation.spool import (
+    FORMAT_VERSION,
+    HEADER,
+    HEADER_CHECKED,
+    MAGIC,
+    RECORD,
+    SUFFIX,
+    BlockType,
+    Count,
+    EventRecord,
+    SideRecord,
+    Site,
+)
+
+MAX_FILE_BYTES: Final = 64 << 20
+"""Size from which a spool goes on in a new file."""
+
+
+def pack_side_record(record: SideRecord) -> bytes:
+    """Pack a side record at once, so that what the host changes afterwards is not seen."""
+    packed = pack([record.sequence, record.attributes, record.links, record.extra])
+    return struct.pack("<I", len(packed)) + packed
+
+
+def pack_events(records: Iterable[EventRecord | tuple[int, ...]]) -> bytes:
+    """Pack event records one after another."""
+    return b"".join([RECORD.pack(*record) for record in records])
+
+
+def _block(kind: BlockType, count: int, payload: bytes) -> bytes:
+    head = HEADER.pack(MAGIC, kind, FORMAT_VERSION, 0, count, len(payload), zlib.crc32(payload), 0)[
+        :HEADER_CHECKED
+    ]
+    return head + zlib.crc32(head).to_bytes(4, "little") + payload
+
+
+class SpoolWriter:
+    """Appends blocks to the spool of one run. Not thread-safe: its caller holds a lock.
+
+    Raises:
+        SpoolError: When the run has a spool already.
+        OSError: When the folder or a file cannot be written.
+    """
+
+    def __init__(
+        self, folder: Path, run: dict[str, Any], *, max_file_bytes: int = MAX_FILE_BYTES
+    ) -> None:
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            raise SpoolError(
+                f"The run '{folder.name}' already has a spool at {folder}.",
+                next_command="choose another run id, or leave it out to get a new one",
+            ) from None
+        self.folder = folder
+        self._run = run
+        self._max_file_bytes = max_file_bytes
+        self._sites: list[Site] = []
+        self._file_number = 0
+        self._descriptor = -1
+        self._size = 0
+        try:
+            self._open_next_file()
+        except BaseException:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # so that the run can be started again
+            raise
+
+    def _open_next_file(self) -> None:
+        """Go on in a new file; if that fails, the old one stays the one to write to."""
+        number = self._file_number + 1
+        path = self.folder / f"{number:06d}{SUFFIX}"
+        head = _block(BlockType.RUN, 1, pack(self._run))
+        if self._sites:
+            head += _block(BlockType.SITES, len(self._sites), pack(self._sites))
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        try:
+            _write_whole(descriptor, 0, head)
+        except BaseException:
+            os.close(descriptor)
+            with contextlib.suppress(OSError):
+                path.unlink()
+            raise
+        self.close()
+        self._descriptor, self._file_number, self._size = descriptor, number, len(head)
+
+    def _write(self, data: bytes) -> None:
+        _write_whole(self._descriptor, self._size, data)
+        self._size += len(data)
+
+    def append(
+        self,
+        events: list[tuple[int, ...]],
+        side: list[bytes],
+        sites: list[Site],
+        counts: list[Count],
+    ) -> None:
+        """Append what happened since the last call: all of it, or nothing."""
+        if self._size >= self._max_file_bytes:
+            self._open_next_file()
+        data = bytearray()
+        if sites:
+            data += _block(BlockType.SITES, len(sites), pack(sites))
+        if side:
+            data += _block(BlockType.SIDE, len(side), b"".join(side))
+        if events:
+            data += _block(BlockType.EVENTS, len(events), pack_events(events))
+        if counts:
+            data += _block(BlockType.COUNTS, len(counts), pack(counts))
+        self._write(bytes(data))
+        self._sites += sites
+
+    def finish(self, end: dict[str, Any]) -> None:
+        """Write the END block, make everything durable and close the file."""
+        try:
+            self._write(_block(BlockType.END, 1, pack(end)))
+            os.fsync(self._descriptor)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close the file as it is: a spool without an END block is that of a crashed run."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _write_whole(descriptor: int, start: int, data: bytes) -> None:
+    """Write all of the data at the end of a file, which is at `start`; on failure, none of it."""
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(descriptor, view) :]
+    except OSError:
+        # A half-written block must not stand in the way of the blocks after it.
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, start)
+        raise
