@@ -1,0 +1,40 @@
+"""What one check of `fillpath doctor` found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Self
+
+Outcome = Literal["passed", "failed", "skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """One line of the doctor's findings.
+
+    Args:
+        area: What it is about: installation, data folder, spool, lake or Postgres.
+        outcome: `skipped` is for what is not there and need not be.
+        finding: What was found, in a few words.
+        advice: The next command, or what else to do.
+    """
+
+    area: str
+    outcome: Outcome
+    finding: str
+    advice: str | None = None
+
+    @classmethod
+    def passed(cls, area: str, finding: str, advice: str | None = None) -> Self:
+        """Give the result of a check that holds."""
+        return cls(area, "passed", finding, advice)
+
+    @classmethod
+    def failed(cls, area: str, finding: str, advice: str | None = None) -> Self:
+        """Give the result of a check that does not hold."""
+        return cls(area, "failed", finding, advice)
+
+    @classmethod
+    def skipped(cls, area: str, finding: str, advice: str | None = None) -> Self:
+        """Give the result of a check of something that is not there and need not be."""
+        return cls(area, "skipped", finding, advice)

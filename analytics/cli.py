@@ -1,0 +1,302 @@
+"""The command line: `fillpath`.
+
+Data goes to stdout, talk to stderr. Parts are imported by the command that needs them, so that
+every command starts quickly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import typer
+
+from fillpath.analytics.cli_options import (
+    PROGRAM,
+    DataOption,
+    Invocation,
+    JsonOption,
+    PortfolioOption,
+    RunOption,
+    invocation,
+)
+
+ENV_DEBUG: Final = "FILLPATH_DEBUG"
+"""When set, an error shows where it happened."""
+_EXIT_INTERRUPTED: Final = 130
+
+app = typer.Typer(
+    help="Follow any fill of a trading system back to the signal that caused it.",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+)
+runs_app = typer.Typer(help="The runs in the lake.", no_args_is_help=True)
+trace_app = typer.Typer(help="Chains of events, from bar to fill.", no_args_is_help=True)
+store_app = typer.Typer(help="Where the spans are.", no_args_is_help=True)
+db_app = typer.Typer(help="The results database.", no_args_is_help=True)
+app.add_typer(runs_app, name="runs")
+app.add_typer(trace_app, name="trace")
+app.add_typer(store_app, name="store")
+app.add_typer(db_app, name="db")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from fillpath.analytics.versions import fillpath_version
+
+        typer.echo(f"{PROGRAM} {fillpath_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    *,
+    data: DataOption = None,
+    json: JsonOption = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    del version
+    invocation(context).take(data, json)
+
+
+@runs_app.callback()
+@trace_app.callback()
+@store_app.callback()
+@db_app.callback()
+def _group_options(
+    context: typer.Context, *, data: DataOption = None, json: JsonOption = False
+) -> None:
+    invocation(context).take(data, json)
+
+
+@app.command()
+def demo(context: typer.Context, *, data: DataOption = None, json: JsonOption = False) -> None:
+    """Backtest two portfolios on real prices, and follow one trade from bar to fill."""
+    from fillpath.analytics.demo import run_demo
+
+    run_demo(invocation(context).take(data, json))
+
+
+@app.command(
+    context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False},
+    options_metavar="[OPTIONS]",
+)
+def run(
+    context: typer.Context,
+    script: Annotated[Path, typer.Argument(metavar="SCRIPT", help="A Python script.")],
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[ARGS]...", help="Its own arguments.")
+    ] = None,
+    *,
+    run_id: Annotated[
+        str | None, typer.Option("--run-id", metavar="RUN", help="Name of the run; else a new one.")
+    ] = None,
+    portfolio: Annotated[
+        str | None,
+        typer.Option(
+            "--portfolio", metavar="NAME", help="Portfolio of events whose engine names none."
+        ),
+    ] = None,
+    mode: Annotated[
+        Literal["backtest", "live"] | None, typer.Option("--mode", help="What the run is.")
+    ] = None,
+    data: DataOption = None,
+) -> None:
+    """Run a script as `python SCRIPT ARGS` would, and record every engine it uses."""
+    from fillpath.analytics.run_command import run_and_record
+
+    code = run_and_record(
+        invocation(context).take(data),
+        script,
+        arguments or [],
+        run_id=run_id,
+        portfolio=portfolio,
+        mode=mode,
+    )
+    raise typer.Exit(code)
+
+
+@runs_app.command("list")
+def runs_list(context: typer.Context, *, data: DataOption = None, json: JsonOption = False) -> None:
+    """List the runs, the newest first."""
+    from fillpath.analytics.runs_view import list_runs
+
+    list_runs(invocation(context).take(data, json))
+
+
+@trace_app.command("show")
+def trace_show(
+    context: typer.Context,
+    given: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID",
+            help="Id of a chain, span, order, fill or position, the beginning of one, or latest: "
+            "the last fill of the last run.",
+        ),
+    ],
+    *,
+    run: RunOption = None,
+    portfolio: PortfolioOption = None,
+    kind: Annotated[
+        Literal["trace", "chain", "span", "fill", "order", "venue-order", "position"] | None,
+        typer.Option("--kind", help="Look for this kind of id only."),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Leave nothing out.", show_default=False)
+    ] = False,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show what led to an event and what came of it, from the bar down to the fill."""
+    from fillpath.analytics.trace_command import show_trace
+
+    show_trace(
+        invocation(context).take(data, json),
+        given,
+        run=run,
+        portfolio=portfolio,
+        kind=kind,
+        everything=everything,
+    )
+
+
+@app.command()
+def report(
+    context: typer.Context,
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run, the beginning of its id, or latest.")
+    ],
+    *,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Where to write it.", dir_okay=False),
+    ] = None,
+    open_it: Annotated[
+        bool, typer.Option("--open", help="Open it in a browser.", show_default=False)
+    ] = False,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write the HTML report of a run; it needs no network."""
+    from fillpath.analytics.report_command import make_report
+
+    make_report(invocation(context).take(data, json), run, output=output, open_it=open_it)
+
+
+@app.command()
+def sql(
+    context: typer.Context,
+    query: Annotated[
+        str, typer.Argument(metavar="QUERY", help="One query; - reads it from stdin.")
+    ],
+    *,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Query the views `spans` and `runs` with DuckDB's SQL; nothing can be changed.
+
+    The result is a table on a terminal and CSV in a pipe.
+    """
+    from fillpath.analytics.sql_command import run_query
+
+    run_query(invocation(context).take(data, json), query)
+
+
+@store_app.command("path")
+def store_path(
+    context: typer.Context, *, data: DataOption = None, json: JsonOption = False
+) -> None:
+    """Print the path of the lake, a Delta Lake table of Parquet files."""
+    from fillpath.analytics.output import print_json, print_line
+
+    given = invocation(context).take(data, json)
+    folder = given.folder
+    if given.json:
+        paths = {name: getattr(folder, name) for name in ("path", "lake", "runs", "spool")}
+        print_json({"data": paths.pop("path"), **paths})
+    else:
+        print_line(folder.lake)
+
+
+@db_app.command("url")
+def db_url(context: typer.Context, *, data: DataOption = None, json: JsonOption = False) -> None:
+    """Print the URL of the results database, and leave the embedded server running.
+
+    On a terminal a password is left out; in a pipe it is there, as in psql "$(fillpath db url)".
+    """
+    from fillpath.analytics.db_command import print_database_url
+
+    print_database_url(invocation(context).take(data, json))
+
+
+@db_app.command("stop")
+def db_stop(context: typer.Context, *, data: DataOption = None) -> None:
+    """Stop the embedded server of the results database."""
+    from fillpath.analytics.db_command import stop_database
+
+    stop_database(invocation(context).take(data))
+
+
+@app.command()
+def doctor(context: typer.Context, *, data: DataOption = None, json: JsonOption = False) -> None:
+    """Check the installation, the spool, the lake and Postgres, and say what to do."""
+    from fillpath.analytics.doctor import run_doctor
+
+    raise typer.Exit(run_doctor(invocation(context).take(data, json)))
+
+
+@app.command()
+def version(context: typer.Context, *, json: JsonOption = False) -> None:
+    """Show the versions of fillpath, Python and the engines."""
+    from fillpath.analytics.versions import show_versions
+
+    show_versions(invocation(context).take(None, json))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; gives the exit code."""
+    given = Invocation()
+    try:
+        code = _run(given, arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has seen enough. What is still buffered must not be written at exit either.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    return code
+
+
+def _run(given: Invocation, arguments: Sequence[str] | None) -> int:
+    try:
+        app(args=arguments, prog_name=PROGRAM, obj=given)
+    except SystemExit as ending:
+        return ending.code if isinstance(ending.code, int) else int(ending.code is not None)
+    except KeyboardInterrupt:
+        return _EXIT_INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if os.environ.get(ENV_DEBUG):
+            raise
+        from fillpath.analytics.output import complain
+        from fillpath.analytics.problems import explained
+
+        message, next_command, code = explained(error, ENV_DEBUG)
+        complain(message, given.completed(next_command))
+        return code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

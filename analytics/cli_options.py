@@ -1,0 +1,116 @@
+"""Options that every command takes, wherever they stand on the line, and what they amount to."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from fillpath.instrumentation.settings import DataFolder
+
+PROGRAM: Final = "fillpath"
+
+DataOption = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="FOLDER",
+        help="Data folder; else FILLPATH_DATA, else the user's data directory.",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Write one JSON document to stdout.", show_default=False)
+]
+RunOption = Annotated[
+    str | None,
+    typer.Option(
+        "--run", metavar="RUN", help="Look in this run only (a unique prefix, or latest)."
+    ),
+]
+PortfolioOption = Annotated[
+    str | None,
+    typer.Option("--portfolio", metavar="NAME", help="Look in this portfolio only."),
+]
+
+
+@dataclass
+class Invocation:
+    """What the command line said so far; an option after the subcommand overrides one before it.
+
+    Args:
+        data: The data folder as the user wrote it, if so.
+        json: Whether the answer is to be a JSON document.
+    """
+
+    data: str | None = None
+    json: bool = False
+
+    def take(self, data: str | None, json: bool | None = None) -> Invocation:
+        """Add what stands after a (sub)command."""
+        self.data = data if data is not None else self.data
+        self.json = self.json or bool(json)
+        return self
+
+    @property
+    def folder(self) -> DataFolder:
+        """The data folder that is meant."""
+        from fillpath.instrumentation.settings import data_folder
+
+        return data_folder(self.data)
+
+    def command(self, *words: str) -> str:
+        """Write a command of ours as the user can paste it into the shell this one came from."""
+        data = [] if self.data is None else ["--data", self.data]
+        return shlex.join([*program(), *data, *words])
+
+    def completed(self, next_command: str | None) -> str | None:
+        """Complete a command that a lower floor proposed, which knows no `--data`."""
+        if next_command is None or not next_command.startswith(f"{PROGRAM} "):
+            return next_command
+        if ";" in next_command or next_command.endswith("."):
+            return next_command  # a sentence, not a command
+        try:
+            words = shlex.split(next_command)[1:]
+        except ValueError:
+            return next_command
+        return next_command if "--data" in words else self.command(*words)
+
+
+def program() -> list[str]:
+    """How to call this program: by its name, or by its path where the name would not find it."""
+    called = sys.argv[0]
+    found = shutil.which(PROGRAM)
+    if Path(called).name != PROGRAM:
+        return [PROGRAM]
+    if found is not None and Path(found).resolve() == Path(called).resolve():
+        return [PROGRAM]
+    relative = os.path.relpath(called)
+    return [relative if os.sep in relative and not relative.startswith("..") else called]
+
+
+def invocation(context: typer.Context) -> Invocation:
+    """The invocation that `main` handed to the application."""
+    found = context.find_object(Invocation)
+    if found is None:
+        found = context.obj = Invocation()
+    return found
+
+
+__all__ = [
+    "PROGRAM",
+    "DataOption",
+    "Invocation",
+    "JsonOption",
+    "PortfolioOption",
+    "RunOption",
+    "invocation",
+    "program",
+]

@@ -1,0 +1,156 @@
+"""`fillpath run`: a script, recorded, and its results loaded."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import IO, Final
+
+from fillpath.analytics.cli_options import Invocation
+from fillpath.analytics.lake_reading import lake_connection
+from fillpath.analytics.output import complain, say
+from fillpath.analytics.runs_view import counted, published, read_runs
+from fillpath.instrumentation import identity
+from fillpath.instrumentation.errors import FillpathError, UsageError
+from fillpath.instrumentation.settings import ENV_RUN_ID, DataFolder, recording_enabled
+
+_RECORDER: Final = "fillpath.instrumentation"
+
+
+def run_and_record(
+    given: Invocation,
+    script: Path,
+    arguments: Sequence[str],
+    *,
+    run_id: str | None,
+    portfolio: str | None,
+    mode: str | None,
+) -> int:
+    """Run a script, bring what it recorded into the lake and the results, and say so on stderr.
+
+    Returns:
+        The script's exit code; 128 plus the signal's number if a signal ended it.
+
+    Raises:
+        UsageError: There is no such script, or the run's name cannot be one.
+    """
+    if not script.is_file():
+        raise UsageError(f"There is no script at {script}.")
+    name = run_id or os.environ.get(ENV_RUN_ID) or identity.new_run_id()
+    if not identity.is_valid_run_id(name):
+        raise UsageError(
+            f"'{name}' cannot be a run id.",
+            next_command="use 1 to 100 letters, digits, dots, dashes or underscores",
+        )
+    known_before = (given.folder.spool / name).exists()
+    process = start_recording(given.folder, name, script, arguments, portfolio=portfolio, mode=mode)
+    code = wait_for(process)
+    if not known_before and (given.folder.spool / name).exists():
+        _settle(given, name, code)
+    elif not recording_enabled():
+        say(("Nothing was recorded: recording is switched off.", "yellow"))
+    return code
+
+
+def start_recording(
+    folder: DataFolder,
+    run_id: str,
+    script: Path,
+    arguments: Sequence[str] = (),
+    *,
+    portfolio: str | None = None,
+    mode: str | None = None,
+    output: int | IO[bytes] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a script under the recorder, with this process's stdin, stdout and stderr.
+
+    Args:
+        folder: The data folder.
+        run_id: Name of the run.
+        script: The script.
+        arguments: Its arguments.
+        portfolio: Namespace of events whose engine names none.
+        mode: `backtest` or `live`.
+        output: Where its stdout goes instead.
+    """
+    # -P keeps the current folder off the path, as the recorder's own imports must be ours.
+    command = [sys.executable, "-P", "-m", _RECORDER, "--data", str(folder.path)]
+    command += ["--run-id", run_id]
+    for option, value in (("--portfolio", portfolio), ("--mode", mode)):
+        if value is not None:
+            command.append(f"{option}={value}")
+    sys.stdout.flush()
+    # argparse takes what begins with a dash for an option, unless it is a path.
+    path = f".{os.sep}{script}" if str(script).startswith("-") else str(script)
+    return subprocess.Popen([*command, path, *arguments], stdout=output)
+
+
+def wait_for(process: subprocess.Popen[bytes]) -> int:
+    """Wait for a child while signals go to it and not to this process; gives its exit code."""
+    with _passing_signals_to(process):
+        code = process.wait()
+    return 128 - code if code < 0 else code
+
+
+@contextmanager
+def _passing_signals_to(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    def pass_on(number: int, _: FrameType | None) -> None:
+        # A terminal sends Ctrl-C to the child as well; a second one would cut its ending short.
+        if number != signal.SIGINT or not _in_foreground():
+            process.send_signal(number)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, pass_on) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _in_foreground() -> bool:
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
+
+
+def _settle(given: Invocation, run_id: str, code: int) -> None:
+    """Bring a recorded run into the lake and the results; whatever fails is only told."""
+    try:
+        with lake_connection(given.folder) as connection:
+            runs = read_runs(connection, run_id)
+        load_results(given.folder, run_id)
+    except FillpathError as error:
+        complain(error.message, given.completed(error.next_command))
+        return
+    status = runs[0]["status"] if runs else "Running"
+    events = ", ".join(counted(runs[0])) if runs else "nothing"
+    ended = {"Ended": "", "Running": "; its events are still on their way to the lake"}
+    say(("fillpath: ", "bold green"), f"recorded run {run_id} ({events})", ended.get(status, ""))
+    if status == "Crashed":
+        say(("  The run counts as crashed", "yellow"), f"; the script's exit code is {code}.")
+    if runs and not runs[0]["published"]:
+        say(("  No engine that fillpath knows published anything", "yellow"), ".")
+        return
+    hints = [("report", run_id, "--open"), ("runs", "list")]
+    if runs and published(runs[0], "FILL"):
+        hints.insert(0, ("trace", "show", "latest", "--run", run_id))
+    for words in hints:
+        say("  ", (given.command(*words), "bold"))
+
+
+def load_results(folder: DataFolder, run_id: str) -> None:
+    """Load a run of the lake into the results database."""

@@ -1,0 +1,248 @@
+"""Finds what an id stands for: a chain, a span, an order, a fill or a position.
+
+Ids are matched whole first; what matches no whole id may be the beginning of exactly one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from fillpath.analytics.run_lookup import LATEST, find_run, listed, run_ids
+from fillpath.instrumentation.errors import NotFound, UsageError
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+ID_COLUMNS: Final = {
+    "trace_id": "trace",
+    "correlation_id": "chain",
+    "span_id": "span",
+    "fill_id": "fill",
+    "client_order_id": "order",
+    "order_id": "venue-order",
+    "position_id": "position",
+}
+"""Columns that hold an id, and the word for what it names; the first that matches counts.
+
+Engines count orders and fills separately, in the same form: one id may name one of each.
+"""
+
+_HEX: Final = frozenset("0123456789abcdef")
+_NEAR_ENOUGH: Final = 0.8
+_ANYTHING: Final = "chain, span, order, fill or position"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What an id turned out to mean.
+
+    Args:
+        kind: Word for what it names, one of the values of `ID_COLUMNS`.
+        column: The column that holds it.
+        value: The whole id.
+        run_id: The run it is in.
+        portfolio: The portfolio it is in; None if it is in none or, for a chain, in several.
+        elsewhere: Sentences about other runs or portfolios in which the id also occurs.
+    """
+
+    kind: str
+    column: str
+    value: str
+    run_id: str
+    portfolio: str | None
+    elsewhere: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """Where to look: these columns, this run and this portfolio, None meaning any."""
+
+    columns: Sequence[str]
+    run_id: str | None
+    portfolio: str | None
+
+    def conditions(self) -> tuple[list[str], list[str]]:
+        """Conditions on a row, and the values bound to them."""
+        wanted = {"run_id": self.run_id, "portfolio": self.portfolio}
+        set_ones = {name: value for name, value in wanted.items() if value is not None}
+        return [f"{name} = ?" for name in set_ones], list(set_ones.values())
+
+
+@dataclass(frozen=True, slots=True)
+class _Hit:
+    column: str
+    value: str
+    run_id: str
+    portfolio: str | None
+    last: int
+
+
+def find_target(
+    connection: DuckDBPyConnection,
+    given: str,
+    *,
+    run: str | None = None,
+    portfolio: str | None = None,
+    kind: str | None = None,
+) -> Target:
+    """Find what `given` means.
+
+    Args:
+        connection: A connection with the views `spans` and `runs`.
+        given: An id, the beginning of exactly one, or ``latest``: the last fill of the last run.
+        run: Look in this run only; an id, a unique prefix or ``latest``.
+        portfolio: Look in this portfolio only.
+        kind: Look for this kind only, one of the values of `ID_COLUMNS`.
+
+    Raises:
+        NotFound: Nothing has such an id; names the nearest.
+        UsageError: Several ids begin so; names them.
+    """
+    run_id = None if run is None else find_run(connection, run)
+    if given == LATEST:
+        return _last_fill(connection, run_id or find_run(connection, LATEST), portfolio)
+    given = given.strip()
+    if not given:
+        raise UsageError("The id is empty.", next_command="fillpath trace show latest")
+    scope = _Scope(
+        [column for column, word in ID_COLUMNS.items() if kind in {None, word}], run_id, portfolio
+    )
+    hits = _hits(connection, "{column} = ?", _spellings(given), scope)
+    if not hits and len(given) > 1:
+        hits = _hits(connection, "starts_with({column}, ?)", _spellings(given), scope)
+        values = dict.fromkeys(hit.value for hit in hits)
+        if len(values) > 1:
+            raise UsageError(
+                f"{len(values)} ids begin with '{given}':\n{_candidates(hits)}",
+                next_command="more of the id",
+            )
+    if not hits:
+        raise _not_found(connection, given, scope)
+    return _newest(connection, hits)
+
+
+def _spellings(given: str) -> list[str]:
+    # Our ids are lower-case hex; a UUID that a host gave has dashes that a trace id has not.
+    lowered = given.lower()
+    packed = lowered.replace("-", "")
+    spellings = [given]
+    if _HEX.issuperset(packed) and packed not in spellings:
+        spellings.append(packed)
+    return spellings
+
+
+def _hits(
+    connection: DuckDBPyConnection, condition: str, spellings: Sequence[str], scope: _Scope
+) -> list[_Hit]:
+    # Column names are ours; values are bound.
+    parts, values = [], []
+    limits, limit_values = scope.conditions()
+    for column in scope.columns:
+        matches = " OR ".join(condition.format(column=column) for _ in spellings)
+        parts.append(
+            f"SELECT '{column}' AS id_column, {column} AS id, run_id, portfolio, "  # noqa: S608
+            f"max(sequence) FROM spans WHERE {' AND '.join([f'({matches})', *limits])} GROUP BY ALL"
+        )
+        values += [*spellings, *limit_values]
+    rows = connection.execute(" UNION ALL ".join(parts), values).fetchall()
+    order = list(ID_COLUMNS)
+    rows.sort(key=lambda row: (order.index(row[0]), row[1], row[2], -row[4]))
+    return [_Hit(*row) for row in rows]
+
+
+def _newest(connection: DuckDBPyConnection, hits: list[_Hit]) -> Target:
+    """Choose the newest run that has the id, there the first kind, and its last portfolio."""
+    age = {run_id: age for age, run_id in enumerate(run_ids(connection))}
+    runs = sorted({hit.run_id for hit in hits}, key=lambda one: (age.get(one, len(age)), one))
+    in_run = [hit for hit in hits if hit.run_id == runs[0]]
+    # In the order of ID_COLUMNS; a chain whose name is its trace id is no second thing.
+    columns = list(dict.fromkeys(hit.column for hit in in_run))
+    chosen = max((hit for hit in in_run if hit.column == columns[0]), key=lambda hit: hit.last)
+    target = Target(
+        ID_COLUMNS[chosen.column], chosen.column, chosen.value, chosen.run_id, chosen.portfolio
+    )
+    portfolios = [
+        hit.portfolio or "none"
+        for hit in in_run
+        if hit.column == columns[0] and hit.portfolio != chosen.portfolio
+    ]
+    if portfolios and chosen.column in {"trace_id", "correlation_id"}:
+        target, portfolios = replace(target, portfolio=None), []
+    name = f"{target.kind} {target.value}"
+    notes = []
+    if len(runs) > 1:
+        notes.append(
+            f"{name} is in {len(runs)} runs; this is the newest. --run chooses another: "
+            f"{_some(runs[1:])}."
+        )
+    if portfolios:
+        notes.append(
+            f"{name} is in {len(portfolios) + 1} portfolios; this is {chosen.portfolio}. "
+            f"--portfolio chooses another: {_some(portfolios)}."
+        )
+    if kinds := [ID_COLUMNS[column] for column in columns[1:] if column != "correlation_id"]:
+        notes.append(
+            f"{target.value} also names something else; this is the {target.kind}. "
+            f"--kind chooses another: {_some(kinds)}."
+        )
+    return replace(target, elsewhere=tuple(notes))
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+def _candidates(hits: list[_Hit]) -> str:
+    by_value: dict[str, _Hit] = {}
+    for hit in hits:
+        by_value.setdefault(hit.value, hit)
+    width = max(len(ID_COLUMNS[hit.column]) for hit in by_value.values())
+    return listed(
+        [
+            f"{ID_COLUMNS[hit.column]:{width}}  {hit.value}  ({hit.run_id}, {hit.portfolio})"
+            for hit in by_value.values()
+        ]
+    )
+
+
+def _last_fill(connection: DuckDBPyConnection, run_id: str, portfolio: str | None) -> Target:
+    values: list[Any] = [run_id]
+    extra = ""
+    if portfolio is not None:
+        extra = "AND portfolio = ?"
+        values.append(portfolio)
+    row = connection.execute(
+        "SELECT coalesce(fill_id, span_id), fill_id IS NOT NULL, portfolio FROM spans "  # noqa: S608
+        f"WHERE run_id = ? AND event_type = 'FILL' AND name = 'publish FILL' {extra} "
+        "ORDER BY sequence DESC LIMIT 1",
+        values,
+    ).fetchone()
+    if row is None:
+        where = f"run '{run_id}'" + ("" if portfolio is None else f", portfolio '{portfolio}'")
+        raise NotFound(f"There is no fill in {where}.", next_command="fillpath runs list")
+    value, has_id, owner = row
+    column = "fill_id" if has_id else "span_id"
+    return Target(ID_COLUMNS[column], column, value, run_id, owner)
+
+
+def _not_found(connection: DuckDBPyConnection, given: str, scope: _Scope) -> NotFound:
+    limits, values = scope.conditions()
+    condition = f"WHERE {' AND '.join(limits)}" if limits else ""
+    columns = ", ".join(scope.columns)
+    row = connection.execute(
+        "SELECT id, jaro_winkler_similarity(id, ?) AS likeness "  # noqa: S608 - names are ours
+        f"FROM (SELECT DISTINCT id FROM (SELECT unnest([{columns}]) AS id FROM spans {condition})) "
+        "WHERE id IS NOT NULL ORDER BY likeness DESC, id LIMIT 1",
+        [given, *values],
+    ).fetchone()
+    what = ID_COLUMNS[scope.columns[0]] if len(scope.columns) == 1 else _ANYTHING
+    place = f" in run '{scope.run_id}'" if scope.run_id else ""
+    place += f" in portfolio '{scope.portfolio}'" if scope.portfolio else ""
+    near = f" The nearest is '{row[0]}'." if row is not None and row[1] >= _NEAR_ENOUGH else ""
+    return NotFound(
+        f"No {what}{place} has the id '{given}'.{near}",
+        next_command="fillpath trace show latest",
+    )
