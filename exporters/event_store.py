@@ -223,6 +223,7 @@ def _explained(error: duckdb.Error) -> FillpathError:
         return FillpathError(f"This query is refused: {message}")
     if isinstance(error, duckdb.IOException):
         return LakeError(
-            f"A file of the lake is missing or damaged: {message}", next_command="fillpath doctor"
+            f"A file of the lake is missing or damaged: {message.splitlines()[0]}",
+            next_command="fillpath doctor",
         )
     return FillpathError(f"The query failed: {message}")

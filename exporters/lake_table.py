@@ -147,11 +147,12 @@ class LakeTable:
             return self._handle
         table = self.open()
         while table is None:
+            uri = self._uri()
             with self._explained():
                 self.folder.mkdir(parents=True, exist_ok=True)
                 with contextlib.suppress(CommitFailedError):  # another process was quicker
                     DeltaTable.create(
-                        self._uri(),
+                        uri,
                         schema=self.schema,
                         mode="ignore",
                         name=self.name,
