@@ -73,8 +73,8 @@ def open_results_database(
         MissingExtra: psycopg or the embedded server is not installed.
         UsageError: The connection string is not one.
     """
-    _require_psycopg()
     external = external_dsn(dsn)
+    _require_psycopg(embedded=external is None)
     if external is None:
         with embedded_postgres.embedded_server(folder.postgres) as url:
             yield _opened(ResultsDatabase(url, embedded=True), migrated=migrated)
@@ -146,11 +146,12 @@ def _dsn_parts(dsn: str) -> dict[str, str]:
     return {name: str(value) for name, value in parts.items() if value is not None}
 
 
-def _require_psycopg() -> None:
+def _require_psycopg(*, embedded: bool) -> None:
     try:
         import psycopg  # noqa: F401
     except ImportError as error:
-        raise MissingExtra("postgres", "to keep results in Postgres") from error
+        extra = "postgres-embedded" if embedded else "postgres"
+        raise MissingExtra(extra, "to keep results in Postgres") from error
 
 
 def _opened(database: ResultsDatabase, *, migrated: bool) -> ResultsDatabase:
