@@ -71,7 +71,12 @@ def run_host(script: Path, report: Path, *, data: Path | None = None, run_id: st
     return _RANDOM_SNAPSHOT_ID.sub("", report.read_text(encoding="utf-8"))
 
 
-@pytest.fixture(scope="module", params=HOSTS, ids=lambda path: path.stem)
+def _param(script: Path) -> Any:
+    marks = [pytest.mark.smoke] if script.stem == "nautilus_brackets" else []
+    return pytest.param(script, id=script.stem, marks=marks)
+
+
+@pytest.fixture(scope="module", params=map(_param, HOSTS))
 def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TracedHost:
     script: Path = request.param
     folder = tmp_path_factory.mktemp(script.stem)
