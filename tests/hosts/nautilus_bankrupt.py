@@ -1,8 +1,9 @@
 """A cash account that runs out of money: the engine stops the backtest by itself.
 
 A fee that the risk engine does not foresee takes the balance below zero with a fill. The
-engine ends the run there without an exception, before the position is opened: the last fill
-has no position event and the account does not show it.
+engine ends the run there without an exception, and half-way: the order has the fill, and so
+has the fills report, but the fill is never published, and neither the position nor the
+account has changed.
 """
 
 from __future__ import annotations
