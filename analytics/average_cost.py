@@ -76,8 +76,12 @@ class Holding:
             return self._points_inverse(price) * self.quantity * self.multiplier
         return (price * self.quantity - self.sign * self.cost) * self.multiplier
 
-    def restate(self, quantity: Decimal) -> Decimal:
-        """Take over a quantity that the engine has changed by itself, at the same average price.
+    def restate(self, quantity: Decimal, average_price: Decimal) -> Decimal:
+        """Take over a quantity that the engine has changed by itself, at the average price.
+
+        Args:
+            quantity: The new one, signed.
+            average_price: What to reckon with if nothing is held.
 
         Returns:
             The change of `basis`.
@@ -85,6 +89,8 @@ class Holding:
         before = self.basis
         if self.quantity:
             self.cost = quotient(self.cost * abs(quantity), abs(self.quantity))
+        else:
+            self.cost = abs(quantity) * average_price
         self.quantity = quantity
         return self.basis - before
 

@@ -8,7 +8,7 @@ larger one is never called so.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Final
 
@@ -100,6 +100,7 @@ def explain(
     digits: Mapping[str, int],
     last_rates: Amounts,
     market_rates: Sequence[Amounts] = (),
+    may_solve: bool = True,
 ) -> Explanation | None:
     """Find the rules by which the executions give the account's change.
 
@@ -111,6 +112,7 @@ def explain(
         digits: Decimal places of each currency.
         last_rates: Rates of earlier fills, by foreign currency.
         market_rates: Rates that the market had just then, each by foreign currency.
+        may_solve: Whether a rate that nothing else tells may be taken from the change itself.
 
     Returns:
         The explanation, or None if no rule gives the change.
@@ -132,6 +134,8 @@ def explain(
         wanted = change.get(base_currency, ZERO)
         known = (last_rates, *market_rates)
         for guess in _rates(expected, wanted, base_currency, known, noise):
+            if guess.is_solved and not may_solve:
+                continue
             brought = sum(
                 (bring(*part, base_currency, guess.rates, digits)[1] for part in parts), ZERO
             )
@@ -187,6 +191,7 @@ class _Guess:
     rates: Amounts
     tolerance: Decimal
     is_sharp: bool = False
+    is_solved: bool = False
 
 
 def _rates(
@@ -207,21 +212,22 @@ def _rates(
     for rates in market:
         if len(rates) == len(foreign):
             yield _Guess(rates, ZERO, is_sharp=True)
-    unknown = [c for c in foreign if c not in last]
+    nearest = next((rates for rates in market if len(rates) == len(foreign)), last)
+    unknown = [c for c in foreign if c not in nearest]
     if len(unknown) > 1:
         return
-    solved = unknown[0] if unknown else max(foreign, key=lambda c: abs(last[c] * foreign[c]))
-    others = sum((last[c] * foreign[c] for c in foreign if c != solved), ZERO)
+    solved = unknown[0] if unknown else max(foreign, key=lambda c: abs(nearest[c] * foreign[c]))
+    others = sum((nearest[c] * foreign[c] for c in foreign if c != solved), ZERO)
     rest = wanted - expected.get(base, ZERO) - others
     is_sharp = abs(rest) >= tolerance * _TELLS_A_RATE
-    guesses = []
+    guesses = [] if unknown else [_Guess(last, ZERO)] if len(last) == len(foreign) else []
     if foreign[solved]:
         rate = quotient(rest, foreign[solved])
-        before = last.get(solved)
+        before = nearest.get(solved)
         if rate > 0 if before is None else abs(rate - before) <= before * _RATE_MAY_MOVE:
-            guesses.append(({**last, solved: rate}, is_sharp or before is None))
-    if not unknown:
-        guesses.insert(len(guesses) if is_sharp else 0, (last, False))
+            rates = {**nearest, solved: rate}
+            guess = _Guess(rates, ZERO, is_sharp or before is None, is_solved=True)
+            guesses.insert(0 if is_sharp else len(guesses), guess)
     for slack in (ZERO, tolerance):
-        for rates, sharp in guesses:
-            yield _Guess(rates, slack, sharp)
+        for guess in guesses:
+            yield replace(guess, tolerance=slack, is_solved=guess.is_solved or bool(slack))

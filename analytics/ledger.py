@@ -13,11 +13,12 @@ from decimal import Decimal
 
 import duckdb
 
-from fillpath.analytics.account_book import AccountBook, Slice
+from fillpath.analytics.account_book import AccountBook
+from fillpath.analytics.account_entries import Slice
 from fillpath.analytics.currencies import CurrencyDigits, amounts_stated
 from fillpath.analytics.equity import EquityCurve, EquityPoint
 from fillpath.analytics.exact import ZERO, exact_arithmetic
-from fillpath.analytics.exchange_rates import MarketRates, Pair, foreign_currencies
+from fillpath.analytics.exchange_rates import MarketRates
 from fillpath.analytics.ledger_events import (
     AccountEvent,
     FillEvent,
@@ -71,8 +72,9 @@ def compute_ledger(connection: duckdb.DuckDBPyConnection, run_id: str) -> Ledger
         events = list(read_ledger_events(connection, run_id))
         readable = [event for event in events if not isinstance(event, UnreadableFill)]
         walk = _Walk(readable, CurrencyDigits(amounts_stated(readable)))
-        walk.follow(MarketRates(connection, run_id, walk.conversions()))
-        walk.value(last_marks(connection, run_id))
+        marks = last_marks(connection, run_id)
+        walk.follow(MarketRates(connection, run_id, marks, walk.conversions()))
+        walk.value(marks)
         quotes = quotes_at(connection, run_id, walk.curve.moments())
         lost = [event.ref.portfolio for event in events if isinstance(event, UnreadableFill)]
         return Ledger(
@@ -103,15 +105,13 @@ class _Walk:
                 bases = self._stated.setdefault(event.ref.portfolio, {})
                 bases[event.account_id] = event.base_currency
 
-    def conversions(self) -> Iterator[tuple[FillEvent, Pair]]:
-        """Yield the fills that their accounts must convert, and between which currencies."""
+    def conversions(self) -> Iterator[tuple[FillEvent, str]]:
+        """Yield the fills of accounts that are kept in one currency, and that currency."""
         for event in self.events:
             if isinstance(event, FillEvent):
-                bases = self._stated.get(event.ref.portfolio, {})
-                base = bases.get(self._account_of(event))
+                base = self._stated.get(event.ref.portfolio, {}).get(self._account_of(event))
                 if base is not None:
-                    for currency in foreign_currencies(event, base):
-                        yield event, (currency, base)
+                    yield event, base
 
     def follow(self, market_rates: MarketRates) -> None:
         """Take every event."""
@@ -189,7 +189,7 @@ class _Walk:
             if mark is None:
                 continue
             account = self._account(portfolio, position.account_id or "")
-            _, position.trip.unrealized = account.value(
+            _, position.trip.unrealized = account.entries.value(
                 replace(mark.ref, portfolio=portfolio),
                 position.trip,
                 opened_by.settlement_currency,
@@ -198,7 +198,7 @@ class _Walk:
 
     def slices(self) -> tuple[Slice, ...]:
         """Every amount of every account, in the order of the events."""
-        every = [one for account in self.accounts.values() for one in account.slices]
+        every = [one for account in self.accounts.values() for one in account.entries.slices]
         return tuple(sorted(every, key=lambda one: one.ref.sequence))
 
     def reconciliations(self, lost: Sequence[str]) -> tuple[AccountReconciliation, ...]:

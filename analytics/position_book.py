@@ -118,6 +118,7 @@ class PositionBook:
         key = _key(fill, fill.position_id)
         held = self.positions.get(key)
         held_before = abs(held.holding.quantity) if held else ZERO
+        average_before = held.holding.average_price if held else fill.price
         basis_before = held.holding.basis if held else ZERO
         opened = held.holding.opens(fill.sign, fill.quantity) if held else fill.quantity
         closed = fill.quantity - opened
@@ -132,7 +133,10 @@ class PositionBook:
             if closed:
                 key = _key(fill, _opened_id(said) or fill.position_id)
             entry_of = self._enter(fill, key, opened, account_id)
-        restated, restated_quantity, differs = self._restate(fill, key, said)
+        closing = OpenPosition(Holding(fill.multiplier), exit_of, account_id) if exit_of else None
+        restated, restated_quantity, differs = self._restate(
+            fill, key, said, self.positions.get(key) or closing, average_before
+        )
         if engine_realized is not None and abs(engine_realized - booked) > self._noise(fill):
             differs = differs or (
                 f"fill {fill.fill_id} earned {booked} {fill.settlement_currency} by the fills, "
@@ -217,30 +221,37 @@ class PositionBook:
         return profit
 
     def _restate(
-        self, fill: FillEvent, key: HoldingKey, said: Sequence[PositionEvent]
+        self,
+        fill: FillEvent,
+        key: HoldingKey,
+        said: Sequence[PositionEvent],
+        held: OpenPosition | None,
+        average_price: Decimal,
     ) -> tuple[Decimal, Decimal, str]:
-        """Compare the quantity with the engine's, and follow it where it took a commission off."""
+        """Compare the quantity with the engine's, and follow it where it took a commission off.
+
+        Such a commission may also leave something of a position that was to be closed; the engine
+        goes on with it at the old average price.
+        """
         if not said or said[-1].quantity is None or _key(fill, said[-1].position_id) != key:
             return ZERO, ZERO, ""
-        held = self.positions.get(key)
         ours = held.holding.quantity if held else ZERO
         difference = said[-1].quantity - ours
         if not difference:
             return ZERO, ZERO, ""
         paid_in_kind = fill.commission_currency == fill.base_currency and not fill.is_inverse
         if held is None or not paid_in_kind or abs(difference) > 2 * abs(fill.commission):
-            return (
-                ZERO,
-                ZERO,
-                (
-                    f"position {said[-1].position_id} is {ours} after fill {fill.fill_id} by the "
-                    f"fills, {said[-1].quantity} by the engine"
-                ),
+            differs = (
+                f"position {said[-1].position_id} is {ours} after fill {fill.fill_id} by the "
+                f"fills, {said[-1].quantity} by the engine"
             )
-        restated = held.holding.restate(said[-1].quantity)
-        if not held.holding.quantity:
-            held.trip.is_open = False
-            del self.positions[key]
+            return ZERO, ZERO, differs
+        restated = held.holding.restate(said[-1].quantity, average_price)
+        held.trip.is_open = bool(held.holding.quantity)
+        if held.trip.is_open:
+            self.positions[key] = held
+        else:
+            self.positions.pop(key, None)
         return restated, difference, ""
 
     def _noise(self, fill: FillEvent) -> Decimal:

@@ -1,0 +1,245 @@
+"""The entries of one account: what each fill comes to, as amounts that add up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Literal
+
+from fillpath.analytics.bookings import Amounts, Rule, bring
+from fillpath.analytics.exact import ZERO, quotient, rounded, trimmed
+from fillpath.analytics.ledger_events import SpanRef
+from fillpath.analytics.position_book import Execution, HoldingKey
+from fillpath.analytics.round_trips import RoundTrip
+
+SliceKind = Literal["realized", "unrealized", "commission", "rounding", "conversion", "funding"]
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """One amount of profit; any breakdown is a sum of these.
+
+    Attributes:
+        ref: The span that brought it about: the fill, the price it is valued at, or the account.
+        strategy: Empty if none.
+        symbol: Empty if none.
+        currency: Currency of the amount.
+        kind: `commission` is negative for a cost.
+        amount: As the account feels it.
+        fill_id: The venue's id of the fill, if it was one.
+    """
+
+    ref: SpanRef
+    strategy: str
+    symbol: str
+    currency: str
+    kind: SliceKind
+    amount: Decimal
+    fill_id: str | None = None
+
+
+@dataclass(slots=True)
+class Sums:
+    """What makes up the change of one currency of an account.
+
+    Attributes:
+        realized: Profit of what was closed, before commission.
+        commission: Negative for a cost.
+        rounding: What the account's rounding added or took.
+        conversion: What changes of exchange rates added or took.
+        funding: Changes without a fill.
+        held: What is held: minus its cost, plus the quantity of a currency that was bought.
+        not_booked: What the engine leaves out by a rule of its own.
+        difference: What nothing explains.
+        engine_realized: `realized` by the engine's position events; ``None`` if not told.
+    """
+
+    realized: Decimal = ZERO
+    commission: Decimal = ZERO
+    rounding: Decimal = ZERO
+    conversion: Decimal = ZERO
+    funding: Decimal = ZERO
+    held: Decimal = ZERO
+    not_booked: Decimal = ZERO
+    difference: Decimal = ZERO
+    engine_realized: Decimal | None = None
+
+    @property
+    def explained(self) -> Decimal:
+        """The change of the balance that they make."""
+        parts = (self.realized, self.commission, self.rounding, self.conversion, self.funding)
+        return sum(parts, ZERO) + self.held + self.not_booked
+
+
+@dataclass(slots=True)
+class AccountEntries:
+    """Makes the entries of one account.
+
+    Attributes:
+        digits: Decimal places by currency.
+        base_currency: The account's only currency, if it has one.
+        slices: Every amount so far.
+        sums: What makes up the account's change, by currency.
+        rates: What one unit of a foreign currency came to last.
+    """
+
+    digits: Mapping[str, int]
+    base_currency: str | None = None
+    slices: list[Slice] = field(default_factory=list)
+    sums: dict[str, Sums] = field(default_factory=dict)
+    rates: dict[str, Decimal] = field(default_factory=dict)
+    _converted_basis: dict[HoldingKey, Decimal] = field(default_factory=dict)
+
+    def sum(self, currency: str) -> Sums:
+        """What makes up one currency's change."""
+        return self.sums.setdefault(currency, Sums())
+
+    def explained(self) -> dict[str, Decimal]:
+        """The change of each currency that the entries make."""
+        return {currency: sums.explained for currency, sums in self.sums.items()}
+
+    def book(self, execution: Execution, rule: Rule, rates: Amounts, *, rounds_later: bool) -> None:
+        """Make the entries of a fill.
+
+        Args:
+            execution: The fill.
+            rule: How the account books it.
+            rates: What one unit of a foreign currency comes to.
+            rounds_later: Whether an entry for rounding follows when the account's change is known.
+        """
+        fill = execution.fill
+        self._note_engine(execution, rates)
+        if rule.pays_notional:
+            self._book_notional(execution, rule, rates, rounds_later=rounds_later)
+        elif execution.closed:
+            currency, amount = self._converted(
+                fill.settlement_currency, execution.booked_realized, rates
+            )
+            self._realize(execution, currency, amount)
+        if fill.commission:
+            currency, amount = self._converted(fill.commission_currency, fill.commission, rates)
+            self.add(execution, currency, "commission", -amount)
+            self._charge_trips(execution, currency, amount)
+
+    def _book_notional(
+        self, execution: Execution, rule: Rule, rates: Amounts, *, rounds_later: bool
+    ) -> None:
+        """Book a fill whose whole price was paid: a holding keeps its cost in the account."""
+        fill = execution.fill
+        flow = rule.amounts[fill.currency] + rule.not_booked
+        currency, paid = self._converted(fill.currency, flow, rates)
+        _, realized = self._converted(fill.currency, execution.booked_realized, rates)
+        legs = {c: a for c, a in rule.amounts.items() if c != fill.currency}
+        paid_in_kind = ZERO
+        if currency == fill.currency:
+            places = self.digits[currency]
+            basis_change = rounded(execution.basis_after, places) - rounded(
+                execution.basis_before, places
+            )
+            if legs:
+                paid_in_kind = rounded(execution.restated, places)
+        else:
+            basis_change = self._change_converted_basis(execution, paid, currency)
+        if execution.closed:
+            self._realize(execution, currency, realized)
+        self.add(execution, currency, "conversion", paid_in_kind)
+        if not rounds_later:
+            rest = paid + basis_change - (realized if execution.closed else ZERO) - paid_in_kind
+            kind: SliceKind = "rounding" if currency == fill.currency else "conversion"
+            self.add(execution, currency, kind, rest)
+        sums = self.sum(currency)
+        sums.held -= basis_change
+        sums.not_booked -= self._converted(fill.currency, rule.not_booked, rates)[1]
+        for leg, amount in legs.items():
+            self.sum(leg).held += amount + execution.restated_quantity
+            self.add(execution, leg, "conversion", -execution.restated_quantity)
+
+    def _change_converted_basis(
+        self, execution: Execution, paid: Decimal, currency: str
+    ) -> Decimal:
+        """Change what a holding cost in the account's currency, where the price is in another."""
+        fill = execution.fill
+        places = self.digits[currency]
+        before = self._converted_basis.get(execution.holding, ZERO)
+        after = before
+        if execution.closed:
+            left = execution.held_before - execution.closed
+            after = rounded(quotient(before * left, execution.held_before), places)
+        opened = fill.quantity - execution.closed
+        after -= rounded(quotient(paid * opened, fill.quantity), places)
+        self._converted_basis[execution.holding] = after
+        return after - before
+
+    def _converted(self, currency: str, amount: Decimal, rates: Amounts) -> tuple[str, Decimal]:
+        return bring(currency, amount, self.base_currency, rates, self.digits)
+
+    def _realize(self, execution: Execution, currency: str, amount: Decimal) -> None:
+        self.add(execution, currency, "realized", amount)
+        trip = execution.exit_of
+        if trip is not None:
+            trip.realize(amount, currency)
+
+    def _charge_trips(self, execution: Execution, currency: str, amount: Decimal) -> None:
+        """Share a commission between what the fill closed and what it opened."""
+        fill = execution.fill
+        shares: list[tuple[RoundTrip | None, Decimal]] = [(execution.entry_of, amount)]
+        if execution.exit_of is not None:
+            part = quotient(amount * execution.closed, fill.quantity)
+            closing = amount
+            if execution.entry_of is not None:
+                closing = rounded(part, self.digits[currency])
+            shares = [(execution.exit_of, closing), (execution.entry_of, amount - closing)]
+        for trip, share in shares:
+            if trip is not None:
+                trip.charge(share, currency)
+
+    def _note_engine(self, execution: Execution, rates: Amounts) -> None:
+        """Add up what the engine's position events say, where it is in the account's currency."""
+        if execution.engine_realized is None:
+            return
+        currency = execution.fill.settlement_currency
+        if self._converted(currency, ZERO, rates)[0] == currency:
+            sums = self.sum(currency)
+            sums.engine_realized = (sums.engine_realized or ZERO) + execution.engine_realized
+
+    def value(
+        self, ref: SpanRef, trip: RoundTrip, currency: str, profit: Decimal
+    ) -> tuple[str, Decimal]:
+        """Add the unrealised profit of a position that is still open.
+
+        Args:
+            ref: The span of the price.
+            trip: The position.
+            currency: Currency of the profit.
+            profit: Exact.
+
+        Returns:
+            Currency and amount of what was added.
+        """
+        currency, amount = self._converted(
+            currency, rounded(profit, self.digits[currency]), self.rates
+        )
+        opened_by = trip.opened_by
+        self.slices.append(
+            Slice(ref, opened_by.strategy, opened_by.symbol, currency, "unrealized", amount)
+        )
+        return currency, amount
+
+    def add(self, execution: Execution, currency: str, kind: SliceKind, amount: Decimal) -> None:
+        """Make one entry for a fill; nothing for nothing."""
+        if not amount and kind != "realized":
+            return
+        fill = execution.fill
+        exact = trimmed(amount, self.digits[currency])
+        self._add(Slice(fill.ref, fill.strategy, fill.symbol, currency, kind, exact, fill.fill_id))
+
+    def fund(self, ref: SpanRef, currency: str, amount: Decimal) -> None:
+        """Make the entry of a change without a fill."""
+        exact = trimmed(amount, self.digits[currency])
+        self._add(Slice(ref, "", "", currency, "funding", exact))
+
+    def _add(self, new: Slice) -> None:
+        self.slices.append(new)
+        sums = self.sum(new.currency)
+        setattr(sums, new.kind, getattr(sums, new.kind) + new.amount)
