@@ -10,76 +10,40 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import operator
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar, Token
-from typing import Any, Final
+from typing import Any
 
 from opentelemetry import context, trace
 
 from fillpath.instrumentation import identity
-from fillpath.instrumentation.payload import snapshot
+from fillpath.instrumentation.open_event import (
+    CURRENT,
+    AttributeSource,
+    Chain,
+    Current,
+    OpenEvent,
+)
+from fillpath.instrumentation.payload import MAX_NAME, clean_text, printed, snapshot
 from fillpath.instrumentation.recorder import DROPPED_ADAPTER_ERROR, Recorder
 from fillpath.instrumentation.semconv import PROCESS, PUBLISH, Event
 from fillpath.instrumentation.spool import NO_TIME, Flag, SideRecord
 from fillpath.instrumentation.spool_writer import pack_side_record
 
+__all__ = ["CURRENT", "AttributeSource", "Chain", "EventTracer", "OpenEvent"]
+
 _log = logging.getLogger(__name__)
-
-AttributeSource = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
-"""Attributes, or a function that gives them when they are needed."""
-
-
-class _Current:
-    """Stands for "the event whose handler is running" where a parent is asked for."""
-
-
-CURRENT: Final = _Current()
-
-
-class Chain:
-    """All events with one root cause: one trace."""
-
-    __slots__ = ("correlation_id", "root", "trace_id")
-
-    def __init__(self, root: int, trace_id: int, correlation_id: str | None) -> None:
-        self.root = root
-        self.trace_id = trace_id
-        self.correlation_id = correlation_id
-
-
-class OpenEvent:
-    """An event that has begun. Adapters keep it to name it later as a parent or a link."""
-
-    __slots__ = (
-        "_attributes", "_links", "chain", "closed", "correlation_id", "end", "event_id",
-        "event_time", "event_type", "operation", "parent", "portfolio", "sequence", "site",
-        "start", "written",
-    )  # fmt: skip
-
-    chain: Chain
-    event_type: str
-    operation: str
-    portfolio: str
-    parent: OpenEvent | None
-    event_time: int
-    site: int
-    start: int
-
-    def __init__(self) -> None:
-        self.sequence = 0
-        self.written = False
-        self.closed = False
-        self.end = NO_TIME
-        self.correlation_id: str | None = None
-        self.event_id: str | None = None
-        self._attributes: AttributeSource | None = None
-        self._links: tuple[OpenEvent, ...] = ()
 
 
 class EventTracer:
     """Records the events of one run.
+
+    Nothing here raises because of what a host's objects do or hold. No lock is held while code of
+    the host runs (its attributes' `__str__`, a function that gives attributes, its log).
 
     Args:
         run_id: The run; with a sequence number it makes every id.
@@ -89,7 +53,7 @@ class EventTracer:
 
     def __init__(self, run_id: str, recorder: Recorder, portfolio: str) -> None:
         self.run_id = run_id
-        self.portfolio = portfolio
+        self.portfolio = _name(portfolio) or "default"
         self._recorder = recorder
         self._key = identity.run_key(run_id)
         self._sequence = itertools.count(1)
@@ -97,6 +61,7 @@ class EventTracer:
         self._clock_offset = time.time_ns() - time.perf_counter_ns()
         self._open: dict[int, OpenEvent] = {}
         self._lock = threading.RLock()
+        self._stopped = False
         self._complained = False
 
     def now(self) -> int:
@@ -108,7 +73,7 @@ class EventTracer:
         """The event whose handler is running in this thread or task."""
         return self._current.get()
 
-    def open(  # noqa: PLR0913 - one argument for each part of an event
+    def open(
         self,
         event_type: str,
         *,
@@ -120,7 +85,7 @@ class EventTracer:
         handler: str | None = None,
         event_time: int | None = None,
         attributes: AttributeSource | None = None,
-        parent: OpenEvent | _Current | None = CURRENT,
+        parent: OpenEvent | Current | None = CURRENT,
         links: Iterable[OpenEvent] = (),
         correlation_id: str | None = None,
         event_id: str | None = None,
@@ -138,66 +103,96 @@ class EventTracer:
             venue: Venue code.
             handler: Handler that runs, as ``Class.method``.
             event_time: Simulated time, nanoseconds since the epoch.
-            attributes: By semantic-convention key, or a function that gives them; it is called
-                when the event's first child appears, or when the event closes.
+            attributes: By semantic-convention key: a mapping, copied now; or a function that gives
+                one, called when the event's first child appears, or when the event closes.
             parent: The causing event; by default the one whose handler is running.
             links: Further causes.
             correlation_id: The host's name of the chain; it begins a chain of that name unless
                 the parent belongs to it.
             event_id: The host's own lasting id of the event.
         """
-        event = OpenEvent()
-        event.event_type = event_type
+        event = OpenEvent(self)
+        event.event_type = _name(event_type) or "EVENT"
         event.operation = operation
-        event.portfolio = portfolio or self.portfolio
-        event.parent = self._current.get() if isinstance(parent, _Current) else parent
-        event.event_time = NO_TIME if event_time is None else event_time
-        event.correlation_id = correlation_id
-        event.event_id = event_id
-        event._attributes = attributes
-        event._links = tuple(links)
+        event.portfolio = _name(portfolio) or self.portfolio
+        cause = self._current.get() if isinstance(parent, Current) else parent
+        event.parent = cause if cause is not None and cause.tracer is self else None
+        event.event_time = _time(event_time)
+        event.correlation_id = _name(correlation_id) or None
+        event.event_id = _name(event_id) or None
+        event.attributes = attributes if callable(attributes) else self._copied(attributes)
+        event.links = tuple(links)
         event.start = self.now()
         event.site = self._recorder.site(
-            operation, event_type, event.portfolio, strategy, symbol, venue, handler
+            operation,
+            event.event_type,
+            event.portfolio,
+            _name(strategy),
+            _name(symbol),
+            _name(venue),
+            _name(handler),
         )
-        if operation != PROCESS:
-            self._recorder.published(event.portfolio, event_type)
-            self._number(event)
-            self._open[event.sequence] = event
+        if event.parent is not None and operation != PROCESS:
+            self.begin(event.parent)
+        with self._lock:
+            if self._stopped:
+                self._number(event)
+                event.written = event.claimed = event.closed = True  # it is in no run
+            elif operation != PROCESS:
+                self._recorder.published(event.portfolio, event.event_type)
+                self._number(event)
+                self._open[event.sequence] = event
         return event
 
     def _number(self, event: OpenEvent) -> None:
-        """Give the event its sequence and chain; its parent is written first."""
-        parent = event.parent
-        if parent is not None:
-            self.begin(parent)
+        """Give the event its sequence and chain."""
+        parent, name = event.parent, event.correlation_id
         event.sequence = next(self._sequence)
-        name = event.correlation_id
-        if parent is not None and name in (None, parent.chain.correlation_id):
-            event.chain = parent.chain
-        elif name is None:
-            event.chain = Chain(
-                event.sequence, identity.trace_id(self._key, event.sequence), None
-            )
+        if parent is not None and parent.sequence:
+            if name is None or name == parent.chain.correlation_id:
+                event.chain = parent.chain
+                return
+            trace_id = identity.trace_id_of_correlation(self.run_id, name)
+            if trace_id == parent.chain.trace_id:
+                event.chain = parent.chain
+                return
+        if name is None:
+            trace_id = identity.trace_id(self._key, event.sequence)
         else:
             trace_id = identity.trace_id_of_correlation(self.run_id, name)
-            event.chain = Chain(event.sequence, trace_id, name)
+        event.chain = Chain(event.sequence, trace_id, name)
 
     def begin(self, event: OpenEvent) -> None:
         """Write the event now, because another one is about to name it."""
         if event.written:
             return
+        if event.sequence == 0 and event.parent is not None:
+            self.begin(event.parent)
+        attributes = self._attributes_of(event)
         with self._lock:
-            if event.written:  # another thread was quicker
+            if event.claimed:  # another thread was quicker
                 return
-            if event.sequence == 0:
-                self._number(event)
             # A task that a handler left behind may name a delivery that has ended already.
-            self._write(event, event.end, 0 if event.closed else Flag.BEGIN, {})
+            self._write(event, attributes, {}, 0 if event.closed else Flag.BEGIN)
 
-    def _write(self, event: OpenEvent, end: int, flags: int, extra: dict[str, Any]) -> None:
-        event.written = True
-        side = self._side_record(event, extra)
+    def _write(
+        self, event: OpenEvent, attributes: dict[str, Any], extra: dict[str, Any], flags: int
+    ) -> None:
+        """Hand a record over. The caller holds the lock, and has begun the event's parent."""
+        event.claimed = True
+        if event.sequence == 0:
+            self._number(event)
+        links, event.links, event.attributes = event.links, (), None
+        if not flags & Flag.FINISH:
+            if event.chain.correlation_id is not None:
+                extra["correlation_id"] = event.chain.correlation_id
+            if event.event_id is not None:
+                extra["event_id"] = event.event_id
+        side = None
+        if attributes or links or extra:
+            pairs = [link.tracer.address(link) for link in links if link.sequence]
+            side = pack_side_record(SideRecord(event.sequence, attributes, pairs, extra))
+            flags |= Flag.SIDE
         parent = event.parent
         self._recorder.record(
             (
@@ -205,38 +200,38 @@ class EventTracer:
                 parent.sequence if parent is not None else 0,
                 event.chain.root,
                 event.start,
-                end,
+                event.end,
                 event.event_time,
                 event.site,
-                flags | (Flag.SIDE if side is not None else 0),
+                flags,
                 0,
             ),
             side,
         )
-
-    def _side_record(self, event: OpenEvent, extra: dict[str, Any]) -> bytes | None:
-        attributes = self._attributes_of(event)
-        links, event._links = event._links, ()
-        if event.chain.correlation_id is not None:
-            extra["correlation_id"] = event.chain.correlation_id
-        if event.event_id is not None:
-            extra["event_id"] = event.event_id
-        if not attributes and not links and not extra:
-            return None
-        pairs = [self._address(link) for link in links if link.sequence]
-        return pack_side_record(SideRecord(event.sequence, attributes, pairs, extra))
+        event.written = True  # only now: whoever sees this may write a child
 
     def _attributes_of(self, event: OpenEvent) -> dict[str, Any]:
-        source, event._attributes = event._attributes, None
-        if not source:
+        source = event.attributes
+        if callable(source):
+            try:
+                source = source()
+            except Exception as error:  # noqa: BLE001 - the host's code may raise anything
+                self.complain(error)
+                return {Event.REPLACED: ["*"]}
+            return self._copied(source)
+        return dict(source) if source else {}
+
+    def _copied(self, attributes: Mapping[str, Any] | None) -> dict[str, Any]:
+        if not attributes:
             return {}
         try:
-            return snapshot(source() if callable(source) else source)
-        except Exception as error:
+            return snapshot(attributes)
+        except Exception as error:  # noqa: BLE001 - the host's mapping may raise anything
             self.complain(error)
             return {Event.REPLACED: ["*"]}
 
-    def _address(self, event: OpenEvent) -> tuple[bytes, bytes]:
+    def address(self, event: OpenEvent) -> tuple[bytes, bytes]:
+        """Trace id and span id of an event that has a sequence."""
         return (
             event.chain.trace_id.to_bytes(16, "big"),
             identity.span_id(self._key, event.sequence).to_bytes(8, "big"),
@@ -255,36 +250,54 @@ class EventTracer:
         Args:
             event: What `open` gave.
             attributes: What became known while it was handled.
-            error: What a handler raised; the span's status becomes Error.
+            error: What a handler raised; the span's status becomes Error. A cancelled task or a
+                closed generator is no error.
             end: When it ended, by `now`; this moment when left out.
         """
         if event.closed:
             return
-        flags = 0
         extra: dict[str, Any] = {}
-        if error is not None:
-            flags = Flag.ERROR
-            extra["error"] = {"type": type(error).__qualname__, "message": str(error)[:4096]}
+        if error is not None and _is_failure(error):
+            extra["error"] = {
+                "type": type(error).__qualname__,
+                "message": printed(error, 4096),
+            }
+        late = self._copied(attributes)
+        is_news = event.operation != PROCESS or bool(extra)
+        early: dict[str, Any] = {}
+        if is_news and not event.claimed:
+            if event.parent is not None:
+                self.begin(event.parent)
+            early = self._attributes_of(event)
         with self._lock:
+            if event.closed:  # another thread was quicker
+                return
             event.closed = True
             event.end = self.now() if end is None else end
-            if event.operation == PROCESS and not event.written and error is None:
+            if not is_news and not event.claimed:
                 return
-            if event.sequence == 0:
-                self._number(event)
-            if attributes:
-                event._attributes = {**self._attributes_of(event), **attributes}
-            if event.written:
-                flags |= Flag.FINISH
-            self._write(event, event.end, flags, extra)
+            flags = Flag.ERROR if extra else 0
+            if event.claimed:
+                self._write(event, late, extra, flags | Flag.FINISH)
+            else:
+                self._write(event, _merged(early, late), extra, flags)
             self._open.pop(event.sequence, None)
             event.parent = None  # an adapter may keep this event; its ancestors must not pile up
 
     def stop(self) -> None:
-        """Write the events that are still open, as unfinished ones."""
-        for event in list(self._open.values()):
+        """Write the events that are still open, as unfinished ones, and take no more."""
+        with self._lock:
+            self._stopped = True
+            unfinished, self._open = list(self._open.values()), {}
+        for event in unfinished:
             self.begin(event)
-        self._open.clear()
+
+    def abandon(self) -> None:
+        """Take nothing more: in a forked child, the run is the parent's."""
+        self._lock = threading.RLock()
+        self._stopped = True
+        self._open = {}
+        self._recorder.abandon()
 
     @contextlib.contextmanager
     def guarded(self, *, losing: str | None = None) -> Iterator[None]:
@@ -297,9 +310,16 @@ class EventTracer:
             yield
         except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
             if losing is not None:
-                self._recorder.published(self.portfolio, losing)
-                self._recorder.dropped(self.portfolio, losing, DROPPED_ADAPTER_ERROR)
+                self.lost(losing)
             self.complain(error)
+
+    def lost(self, event_type: str) -> None:
+        """Count an event that could not be read as published and dropped."""
+        with self._lock:
+            if not self._stopped:
+                kind = _name(event_type) or "EVENT"
+                self._recorder.published(self.portfolio, kind)
+                self._recorder.dropped(self.portfolio, kind, DROPPED_ADAPTER_ERROR)
 
     def complain(self, error: BaseException) -> None:
         """Log, once, that something could not be recorded; the host goes on."""
@@ -313,7 +333,11 @@ class EventTracer:
 
     def leave(self, token: Token[OpenEvent | None]) -> None:
         """Undo `enter`."""
-        self._current.reset(token)
+        try:
+            self._current.reset(token)
+        except ValueError:  # a generator or coroutine that goes on in another context than before
+            old = token.old_value
+            self._current.set(None if old is Token.MISSING else old)
 
     @contextlib.contextmanager
     def entered(self, event: OpenEvent) -> Iterator[None]:
@@ -352,15 +376,15 @@ class EventTracer:
         An exception in the body is recorded on the event and goes on to the caller.
         """
         event = self.open(event_type, **parts)
-        token = self.enter(event)
-        try:
-            yield event
-        except BaseException as error:
-            self.close(event, error=error)
-            raise
-        finally:
-            self.leave(token)
-            self.close(event)
+        failure: BaseException | None = None
+        with self.handling(event):
+            try:
+                yield event
+            except BaseException as error:
+                failure = error
+                raise
+            finally:
+                self.close(event, error=failure)
 
 
 class _EventSpan(trace.NonRecordingSpan):
@@ -372,4 +396,34 @@ class _EventSpan(trace.NonRecordingSpan):
         self._event = event
 
     def get_span_context(self) -> trace.SpanContext:
+        """The event's ids."""
         return self._tracer.span_context(self._event)
+
+
+def _name(value: Any) -> str | None:
+    """A name as the spool can hold it; an adapter may hand over what a host calls one."""
+    if value is None:
+        return None
+    if type(value) is str and len(value) <= MAX_NAME and value.isascii():
+        return value
+    return clean_text(value) if isinstance(value, str) else printed(value, MAX_NAME)
+
+
+def _time(value: Any) -> int:
+    """A time as the spool can hold it."""
+    try:
+        nanoseconds = operator.index(value)
+    except TypeError:
+        return NO_TIME
+    return nanoseconds if NO_TIME <= nanoseconds < -NO_TIME else NO_TIME
+
+
+def _merged(early: dict[str, Any], late: dict[str, Any]) -> dict[str, Any]:
+    replaced = [*early.get(Event.REPLACED, ()), *late.get(Event.REPLACED, ())]
+    return {**early, **late, **({Event.REPLACED: replaced} if replaced else {})}
+
+
+def _is_failure(error: BaseException) -> bool:
+    asyncio = sys.modules.get("asyncio")
+    cancelled = (GeneratorExit,) if asyncio is None else (GeneratorExit, asyncio.CancelledError)
+    return not isinstance(error, cancelled)

@@ -12,7 +12,7 @@ import threading
 from collections import defaultdict
 from typing import Any, Final
 
-from fillpath.instrumentation.semconv import PUBLISH
+from fillpath.instrumentation.semconv import PROCESS
 from fillpath.instrumentation.spool import Count, EventRecord, Flag, Site
 from fillpath.instrumentation.spool_writer import SpoolWriter
 
@@ -31,21 +31,26 @@ DROPPED_SPOOL_ERROR: Final = "spool_error"
 class Recorder:
     """Collects records and appends them to a spool.
 
+    The lock may be taken again by the thread that has it: a signal handler or a finaliser of the
+    host can publish at any point of the code below.
+
     Args:
         spool: Where the records go. The recorder owns it from here on.
     """
 
     def __init__(self, spool: SpoolWriter) -> None:
         self._spool = spool
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._flushing = False
         self._events: list[tuple[int, ...]] = []
         self._side: list[bytes] = []
         self._sites: list[Site] = []
         self._site_numbers: dict[tuple[str | None, ...], int] = {}
         self._published: dict[tuple[str, str], int] = defaultdict(int)
         self._dropped: dict[tuple[str, str], dict[str, int]] = {}
-        self._counted_sites: dict[int, tuple[str, str]] = {}  # sites of published events only
+        self._counted_sites: dict[int, tuple[str, str]] = {}  # of events, not of handler runs
         self._stopped = threading.Event()
+        self._failure: Exception | None = None
         self._complained = False
         self._thread = threading.Thread(target=self._flush_often, name="fillpath", daemon=True)
         self._thread.start()
@@ -70,7 +75,7 @@ class Recorder:
             if number is None:
                 number = len(self._site_numbers) + 1
                 self._site_numbers[key] = number
-                if operation == PUBLISH:
+                if operation != PROCESS:
                     self._counted_sites[number] = (portfolio, event_type)
                 self._sites.append(
                     Site(number, operation, event_type, portfolio, strategy, symbol, venue, handler)
@@ -106,39 +111,68 @@ class Recorder:
         """Append everything taken so far to the spool."""
         with self._lock:
             self._flush()
+        self._complain()
 
     def stop(self, end: dict[str, Any]) -> None:
         """Flush, write the totals and the END block, and close the spool. Once only."""
-        if self._stopped.is_set():
-            return
         with self._lock:
+            if self._stopped.is_set():
+                return
             self._stopped.set()
             self._flush()
             try:
                 self._spool.append([], [], [], self._counts())
-                self._spool.finish(end)
-            except OSError as error:
-                self._complain(error)
-        self._thread.join()
+            except Exception as error:  # noqa: BLE001 - the host must not fail of its observer
+                self._failure = error
+            try:
+                self._spool.finish(end)  # even if the totals found no room: END may
+            except Exception as error:  # noqa: BLE001
+                self._failure = error
+        self._complain()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def abandon(self) -> None:
+        """Take nothing more and leave the spool alone: in a forked child, it is the parent's.
+
+        A lock that another thread of the parent held stays locked here for ever, so none is asked.
+        """
+        self._lock = threading.RLock()
+        self._stopped = threading.Event()
+        self._stopped.set()
+        self._events, self._side, self._sites = [], [], []
+        self._spool.close()
 
     def _flush_often(self) -> None:
         while not self._stopped.wait(FLUSH_SECONDS):
             if self._events or self._sites:
                 self.flush()
+            self._complain()
 
     def _flush(self) -> None:
-        if not self._events and not self._side and not self._sites:
+        """Append to the spool. The caller holds the lock."""
+        if self._flushing or not (self._events or self._side or self._sites):
             return
         events, self._events = self._events, []
         side, self._side = self._side, []
         sites, self._sites = self._sites, []
+        self._flushing = True
+        before = self._spool.mark()
         try:
             self._spool.append(events, side, sites, self._counts())
-        except OSError as error:
-            self._complain(error)
-            # Later records refer to these sites, so they go with the next block that can be written.
+        except BaseException as error:
+            # Later records name these sites: they go with the next block that can be written.
             self._sites = sites + self._sites
-            self._count_lost(events)
+            if isinstance(error, Exception):  # the host must not fail of its observer
+                self._count_lost(events)
+                self._failure = error
+                return
+            # Control-C goes on to the host, and costs nothing.
+            if not self._spool.has_grown_since(before):
+                self._events, self._side = events + self._events, side + self._side
+            raise
+        finally:
+            self._flushing = False
 
     def _count_lost(self, events: list[tuple[int, ...]]) -> None:
         for event in map(EventRecord._make, events):
@@ -149,17 +183,22 @@ class Recorder:
     def _counts(self) -> list[Count]:
         keys = sorted(set(self._published) | set(self._dropped))
         return [
-            Count(portfolio, kind, self._published.get((portfolio, kind), 0),
-                  dict(self._dropped.get((portfolio, kind), {})))
+            Count(
+                portfolio,
+                kind,
+                self._published.get((portfolio, kind), 0),
+                dict(self._dropped.get((portfolio, kind), {})),
+            )
             for portfolio, kind in keys
         ]
 
-    def _complain(self, error: BaseException) -> None:
-        if not self._complained:
+    def _complain(self) -> None:
+        """Say once what went wrong. A host's log may take locks, so none is held here."""
+        if self._failure is not None and not self._complained:
             self._complained = True
             _log.warning(
                 "fillpath cannot write its spool in %s (%s); the host goes on, "
                 "events that are not recorded are counted as dropped",
                 self._spool.folder,
-                error,
+                self._failure,
             )

@@ -73,6 +73,7 @@ class SpoolWriter:
         self._file_number = 0
         self._descriptor = -1
         self._size = 0
+        self._head = 0
         try:
             self._open_next_file()
         except BaseException:
@@ -96,11 +97,26 @@ class SpoolWriter:
                 path.unlink()
             raise
         self.close()
-        self._descriptor, self._file_number, self._size = descriptor, number, len(head)
+        self._descriptor, self._file_number = descriptor, number
+        self._size = self._head = len(head)
 
     def _write(self, data: bytes) -> None:
-        _write_whole(self._descriptor, self._size, data)
-        self._size += len(data)
+        start = self._size
+        self._size = start + len(data)
+        try:
+            _write_whole(self._descriptor, start, data)
+        except BaseException:
+            self._size = start
+            raise
+
+    def mark(self) -> tuple[int, int]:
+        """Where the spool ends now."""
+        return self._file_number, self._size
+
+    def has_grown_since(self, mark: tuple[int, int]) -> bool:
+        """Tell whether anything was appended since `mark` was called."""
+        number, size = mark
+        return self._size > (size if self._file_number == number else self._head)
 
     def append(
         self,
@@ -145,7 +161,7 @@ def _write_whole(descriptor: int, start: int, data: bytes) -> None:
     try:
         while view:
             view = view[os.write(descriptor, view) :]
-    except OSError:
+    except BaseException:  # KeyboardInterrupt too
         # A half-written block must not stand in the way of the blocks after it.
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, start)
