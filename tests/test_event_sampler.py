@@ -19,11 +19,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import Decision, Sampler
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState
 
-from fillpath.instrumentation import identity, settings
+from fillpath.instrumentation import identity
 from fillpath.instrumentation.critical_event_sampler import CriticalEventSampler
 from fillpath.instrumentation.errors import UsageError
 from fillpath.instrumentation.event_sampler import CriticalWhen, EventSampler, Operator
 from fillpath.instrumentation.semconv import CRITICAL_EVENT_TYPES, Event, EventType, Sampling
+from fillpath.instrumentation.settings import ENV_CRITICAL_KINDS, ENV_SAMPLING_RATE
 
 RATES = st.floats(0.0, 1.0)
 IDS = st.integers(1, (1 << 128) - 1)
@@ -123,7 +124,7 @@ def test_an_attribute_can_make_an_event_critical(
 def test_the_environment_describes_a_policy() -> None:
     assert EventSampler.from_environment({}) == EventSampler()
     policy = EventSampler.from_environment(
-        {settings.ENV_SAMPLING_RATE: " 0.25 ", settings.ENV_CRITICAL_KINDS: "FILL, MY_KIND,"}
+        {ENV_SAMPLING_RATE: " 0.25 ", ENV_CRITICAL_KINDS: "FILL, MY_KIND,"}
     )
     assert policy == EventSampler(frozenset({"FILL", "MY_KIND"}), 0.25)
 
@@ -131,7 +132,7 @@ def test_the_environment_describes_a_policy() -> None:
 @pytest.mark.parametrize("rate", ["ten", "1.01", "-0.1", "nan", "inf"])
 def test_a_rate_that_is_none_is_a_usage_error(rate: str) -> None:
     with pytest.raises(UsageError, match="rate"):
-        EventSampler.from_environment({settings.ENV_SAMPLING_RATE: rate})
+        EventSampler.from_environment({ENV_SAMPLING_RATE: rate})
 
 
 def test_an_unknown_operator_or_part_is_a_usage_error() -> None:
@@ -206,8 +207,8 @@ def test_a_remote_parent_is_respected_and_its_tracestate_kept(sampled: bool) -> 
 def test_the_sampler_takes_a_rate_a_text_a_policy_or_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv(settings.ENV_SAMPLING_RATE, "0.5")
-    monkeypatch.setenv(settings.ENV_CRITICAL_KINDS, "X")
+    monkeypatch.setenv(ENV_SAMPLING_RATE, "0.5")
+    monkeypatch.setenv(ENV_CRITICAL_KINDS, "X")
     kinds = frozenset({"X"})
     assert CriticalEventSampler().policy == EventSampler(kinds, 0.5)
     assert CriticalEventSampler("").policy == EventSampler(kinds, 0.5)
