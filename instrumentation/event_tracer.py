@@ -351,6 +351,10 @@ class EventTracer:
     @contextlib.contextmanager
     def handling(self, event: OpenEvent) -> Iterator[None]:
         """Enter the event, and let a user's own OpenTelemetry spans nest under it meanwhile."""
+        if self._stopped:  # the event is in no run, so nothing may name it
+            with self.entered(event):
+                yield
+            return
         token = self.enter(event)
         outer = context.attach(trace.set_span_in_context(_EventSpan(self, event)))
         try:

@@ -202,3 +202,32 @@ class Recorder:
                 self._spool.folder,
                 self._failure,
             )
+
+
+class NoRecorder(Recorder):
+    """Stands where a recorder is needed while recording is switched off; takes nothing."""
+
+    def __init__(self) -> None:
+        """There is no spool to write to."""
+
+    def site(self, *_: str | None) -> int:
+        """Give every site the same number."""
+        return 0
+
+    def published(self, portfolio: str, event_type: str) -> None:
+        """Count nothing."""
+
+    def dropped(self, portfolio: str, event_type: str, reason: str) -> None:
+        """Count nothing."""
+
+    def record(self, event: tuple[int, ...], side: bytes | None = None) -> None:
+        """Take nothing."""
+
+    def flush(self) -> None:
+        """There is nothing to append."""
+
+    def stop(self, end: dict[str, Any]) -> None:
+        """Nothing has begun."""
+
+    def abandon(self) -> None:
+        """Nothing is held."""

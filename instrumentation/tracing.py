@@ -9,6 +9,7 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,8 +20,8 @@ from fillpath.instrumentation import identity, settings
 from fillpath.instrumentation.errors import FillpathError, UsageError
 from fillpath.instrumentation.event_sampler import EventSampler
 from fillpath.instrumentation.event_tracer import EventTracer
-from fillpath.instrumentation.payload import snapshot
-from fillpath.instrumentation.recorder import Recorder
+from fillpath.instrumentation.payload import clean_text, printed, snapshot
+from fillpath.instrumentation.recorder import NoRecorder, Recorder
 from fillpath.instrumentation.spool_writer import SpoolWriter
 
 _log = logging.getLogger(__name__)
@@ -38,6 +39,8 @@ class Tracing:
     """Records one run: a spool in this process, a writer beside it, a lake behind both.
 
     Use it as a context manager, or call `start` and `stop`. While it runs, `tracer` takes events.
+    With recording switched off, all of it can be called as usual, and nothing is written. A child
+    that the process forks does not record.
 
     Args:
         run_id: Name of the run; ``FILLPATH_RUN_ID``, else a new one.
@@ -56,8 +59,9 @@ class Tracing:
     """
 
     _active: ClassVar[Tracing | None] = None
+    _lock: ClassVar[threading.RLock] = threading.RLock()
 
-    def __init__(  # noqa: PLR0913 - one keyword for each setting
+    def __init__(
         self,
         run_id: str | None = None,
         *,
@@ -89,7 +93,7 @@ class Tracing:
             lake_sampling or environ.get(settings.ENV_LAKE_SAMPLING) or "all",
             settings.ENV_LAKE_SAMPLING,
         )
-        self.service_name = (
+        self.service_name = clean_text(
             service_name or environ.get(settings.ENV_OTEL_SERVICE_NAME) or _program_name()
         )
         self.parameters = snapshot(parameters or {})
@@ -98,6 +102,8 @@ class Tracing:
         self._portfolios: dict[str, int] = {}
         self._before_stop: list[Callable[[], None]] = []
         self._tracer: EventTracer | None = None
+        self._tracer_of_nothing = EventTracer(self.run_id, NoRecorder(), self.portfolio)
+        self._tracer_of_nothing.stop()
         self._recorder: Recorder | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -113,11 +119,13 @@ class Tracing:
 
     @property
     def tracer(self) -> EventTracer:
-        """The tracer of this session.
+        """The tracer of this session; one that records nothing when recording is switched off.
 
         Raises:
             FillpathError: When the session is not running.
         """
+        if not self.enabled:
+            return self._tracer_of_nothing
         if self._tracer is None:
             raise FillpathError(
                 f"The recording of run '{self.run_id}' is not running.",
@@ -127,28 +135,31 @@ class Tracing:
 
     def start(self) -> Self:
         """Open the spool and begin to record. Does nothing when recording is switched off."""
-        if not self.enabled or self.running:
-            return self
-        if Tracing._active is not None:
-            raise FillpathError(
-                f"Run '{Tracing._active.run_id}' is being recorded in this process already.",
-                next_command="stop it first, or use Tracing.active()",
-            )
-        spool_folder = self.folder.spool / self.run_id
+        with Tracing._lock:
+            if not self.enabled or self.running:
+                return self
+            if Tracing._active is not None:
+                raise FillpathError(
+                    f"Run '{Tracing._active.run_id}' is being recorded in this process already.",
+                    next_command="stop it first, or use Tracing.active()",
+                )
+            self._recorder = Recorder(self._open_spool())
+            self._tracer = EventTracer(self.run_id, self._recorder, self.portfolio)
+            Tracing._active = self
+            atexit.register(self._stop_at_exit)
+        if self.writer == "process":
+            self._spawn_writer()
+        return self
+
+    def _open_spool(self) -> SpoolWriter:
+        description = self._description()
         try:
-            spool = SpoolWriter(spool_folder, self._description())
+            return SpoolWriter(self.folder.spool / self.run_id, description)
         except OSError as error:
             raise FillpathError(
                 f"The data folder {self.folder.path} cannot be written: {error.strerror or error}.",
                 next_command=f"choose another with --data or {settings.ENV_DATA}",
             ) from error
-        self._recorder = Recorder(spool)
-        self._tracer = EventTracer(self.run_id, self._recorder, self.portfolio)
-        Tracing._active = self
-        atexit.register(self._stop_at_exit)
-        if self.writer == "process":
-            self._spawn_writer()
-        return self
 
     def note_engine(self, name: str, version: str) -> None:
         """Remember which engine is being traced; kept with the run."""
@@ -159,8 +170,9 @@ class Tracing:
 
         Two engines of one name, or one that is reset and run again, keep separate books.
         """
-        number = self._portfolios.get(namespace, 0) + 1
-        self._portfolios[namespace] = number
+        with Tracing._lock:
+            number = self._portfolios.get(namespace, 0) + 1
+            self._portfolios[namespace] = number
         return namespace if number == 1 else f"{namespace}/{number}"
 
     def before_stop(self, callback: Callable[[], None]) -> None:
@@ -177,28 +189,35 @@ class Tracing:
             FillpathError: When the run could not be brought into the lake; its spool is kept, and
                 the next command that reads will try again.
         """
-        tracer, recorder = self._tracer, self._recorder
-        if tracer is None or recorder is None:
-            return
-        for callback in self._before_stop:
-            callback()
-        self._tracer = self._recorder = None
-        Tracing._active = None
+        for callback in self._before_stop if self.running else ():
+            try:
+                callback()
+            except Exception as failure:  # noqa: BLE001 - the host must not fail of its observer
+                _log.warning("fillpath could not end a run in order: %r", failure)
+        with Tracing._lock:
+            tracer, recorder = self._tracer, self._recorder
+            if tracer is None or recorder is None:
+                return
+            self._tracer = self._recorder = Tracing._active = None
         atexit.unregister(self._stop_at_exit)
         tracer.stop()
-        recorder.stop(
-            {
-                "status": "Ended" if error is None else "Crashed",
-                "ended_at": time.time_ns(),
-                "error": None if error is None else f"{type(error).__qualname__}: {error}"[:4096],
-                "engine": ", ".join(self._engines) or None,
-                "engine_version": ", ".join(self._engines.values()) or None,
-            }
-        )
+        recorder.stop(self._end(error))
         if self.writer == "process":
             self._await_writer()
         elif self.writer == "inline":
             importlib.import_module(f"{_WRITER_MODULE}.writer").drain(self.folder, self.run_id)
+
+    def _end(self, error: BaseException | None) -> dict[str, Any]:
+        end = {
+            "status": "Ended" if error is None else "Crashed",
+            "ended_at": time.time_ns(),
+            "error": None
+            if error is None
+            else f"{type(error).__qualname__}: {printed(error)}"[:4096],
+            "engine": ", ".join(self._engines) or None,
+            "engine_version": ", ".join(self._engines.values()) or None,
+        }
+        return {key: clean_text(v, 4096) if isinstance(v, str) else v for key, v in end.items()}
 
     def _description(self) -> dict[str, Any]:
         return {
@@ -220,7 +239,7 @@ class Tracing:
             "--data", str(self.folder.path), "--run", self.run_id, "--host-pid", str(os.getpid()),
         ]  # fmt: skip
         try:
-            self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
+            self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
             )
         except OSError as error:
@@ -245,8 +264,15 @@ class Tracing:
     def _stop_at_exit(self) -> None:
         try:
             self.stop()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - nobody is left to catch it
             _log.warning("%s", error)
+
+    def _abandon(self) -> None:
+        """Leave the run to the parent; this process is a forked child of it."""
+        if self._tracer is not None:
+            self._tracer.abandon()
+        self._tracer = self._recorder = None
+        atexit.unregister(self._stop_at_exit)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -261,10 +287,21 @@ class Tracing:
             error = None  # sys.exit() or sys.exit(0): the program ended as it meant to
         try:
             self.stop(error=error)
-        except FillpathError as failure:
+        except Exception as failure:
             if error is None:
                 raise
             _log.warning("%s", failure)
+
+
+def _after_fork_in_child() -> None:
+    # Any lock may be held for ever by a thread that is not here any more.
+    Tracing._lock = threading.RLock()
+    session, Tracing._active = Tracing._active, None
+    if session is not None:
+        session._abandon()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _one_of(allowed: tuple[str, ...], given: str, name: str) -> str:
