@@ -23,6 +23,7 @@ SHARD_TABLES: Final = (
     "trades",
     "pnl_slices",
     "balances",
+    "reconciliation",
     "equity",
     "latency",
     "signals",

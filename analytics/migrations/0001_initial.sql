@@ -182,13 +182,16 @@ CREATE TABLE trades (
     position_id text,
     strategy text,
     symbol text,
+    venue text,
     direction text NOT NULL,
     quantity numeric NOT NULL,
+    open_quantity numeric NOT NULL DEFAULT 0,
     entry_time bigint,
     exit_time bigint,
     entry_price numeric,
     exit_price numeric,
     realized_pnl numeric,
+    unrealized_pnl numeric,
     commission numeric,
     currency text,
     entry_trace_id text,
@@ -208,25 +211,31 @@ COMMENT ON COLUMN trades.trade_id IS 'Name of the trade, the same in every load 
 COMMENT ON COLUMN trades.position_id IS 'The engine''s id of the position.';
 COMMENT ON COLUMN trades.strategy IS 'Strategy, in the engine''s own words; NULL if none.';
 COMMENT ON COLUMN trades.symbol IS 'Instrument.';
+COMMENT ON COLUMN trades.venue IS 'Venue.';
 COMMENT ON COLUMN trades.direction IS 'LONG or SHORT.';
-COMMENT ON COLUMN trades.quantity IS 'Quantity, in units of the instrument; positive.';
+COMMENT ON COLUMN trades.quantity IS
+    'Quantity of all entries, in units of the instrument; positive.';
+COMMENT ON COLUMN trades.open_quantity IS
+    'What of it is still held, in units of the instrument; 0 once closed.';
 COMMENT ON COLUMN trades.entry_time IS
     'Simulated time of the first entry fill, nanoseconds since 1970-01-01 UTC.';
 COMMENT ON COLUMN trades.exit_time IS
-    'Simulated time of the last exit fill, nanoseconds since 1970-01-01 UTC; NULL while open.';
+    'Simulated time of the fill that closed it, nanoseconds since 1970-01-01 UTC; NULL while open.';
 COMMENT ON COLUMN trades.entry_price IS 'Mean entry price, weighted by quantity, in currency.';
 COMMENT ON COLUMN trades.exit_price IS
     'Mean exit price, weighted by quantity, in currency; NULL while nothing is closed.';
 COMMENT ON COLUMN trades.realized_pnl IS 'Realized P&L before commission, in currency.';
+COMMENT ON COLUMN trades.unrealized_pnl IS
+    'P&L of what is still held at the last price, in currency; NULL without one, or once closed.';
 COMMENT ON COLUMN trades.commission IS
-    'Commission of all its fills, in currency; a cost is positive.';
+    'Commission of all its fills, as far as it is in currency; a cost is positive.';
 COMMENT ON COLUMN trades.currency IS 'Currency of the amounts.';
 COMMENT ON COLUMN trades.entry_trace_id IS 'Trace of the first entry fill, 32 hex digits.';
 COMMENT ON COLUMN trades.entry_span_id IS 'Span of the first entry fill, 16 hex digits.';
 COMMENT ON COLUMN trades.exit_trace_id IS
-    'Trace of the last exit fill, 32 hex digits; NULL while open.';
+    'Trace of the last exit fill so far, 32 hex digits; NULL while nothing is closed.';
 COMMENT ON COLUMN trades.exit_span_id IS
-    'Span of the last exit fill, 16 hex digits; NULL while open.';
+    'Span of the last exit fill so far, 16 hex digits; NULL while nothing is closed.';
 
 CREATE TABLE pnl_slices (
     run_id text NOT NULL REFERENCES runs ON DELETE CASCADE,
@@ -300,6 +309,65 @@ COMMENT ON COLUMN balances.start_balance IS
     'Total balance at the first account event, in currency.';
 COMMENT ON COLUMN balances.end_balance IS 'Total balance at the last account event, in currency.';
 
+CREATE TABLE reconciliation (
+    run_id text NOT NULL REFERENCES runs ON DELETE CASCADE,
+    shard text NOT NULL DEFAULT 'all',
+    portfolio text NOT NULL,
+    account_id text NOT NULL,
+    account_type text NOT NULL,
+    currency text NOT NULL,
+    status text NOT NULL,
+    start_balance numeric,
+    end_balance numeric,
+    realized numeric NOT NULL,
+    commission numeric NOT NULL,
+    rounding numeric NOT NULL,
+    conversion numeric NOT NULL,
+    funding numeric NOT NULL,
+    held numeric NOT NULL,
+    not_booked numeric NOT NULL,
+    difference numeric NOT NULL,
+    engine_realized numeric,
+    notes jsonb NOT NULL DEFAULT '[]',
+    CONSTRAINT reconciliation_status_known CHECK (
+        status IN ('reconciled', 'failed', 'no account statement')
+    )
+);
+CREATE UNIQUE INDEX reconciliation_key ON reconciliation (
+    run_id, shard, hashtextextended(portfolio, 0), hashtextextended(account_id, 0),
+    hashtextextended(currency, 0)
+);
+COMMENT ON TABLE reconciliation IS
+    'Accounts by the engine and by the ledger: end_balance = start_balance + realized + '
+    'commission + rounding + conversion + funding + held + not_booked + difference.';
+COMMENT ON COLUMN reconciliation.run_id IS 'Run the row belongs to.';
+COMMENT ON COLUMN reconciliation.shard IS
+    'Part of the run that was loaded at once; a load replaces its shard.';
+COMMENT ON COLUMN reconciliation.portfolio IS 'Portfolio namespace, such as fund/desk/book.';
+COMMENT ON COLUMN reconciliation.account_id IS
+    'The engine''s id of the account; empty if it keeps none.';
+COMMENT ON COLUMN reconciliation.account_type IS 'CASH, MARGIN, BETTING, or empty.';
+COMMENT ON COLUMN reconciliation.currency IS 'Currency of the amounts.';
+COMMENT ON COLUMN reconciliation.status IS
+    'reconciled: every amount follows from the ledger. failed: it does not, see difference and '
+    'notes. no account statement: the engine says nothing about its account, or keeps it frozen.';
+COMMENT ON COLUMN reconciliation.start_balance IS 'Balance at the start, by the engine.';
+COMMENT ON COLUMN reconciliation.end_balance IS 'Balance at the end, by the engine.';
+COMMENT ON COLUMN reconciliation.realized IS 'P&L of what was closed, before commission.';
+COMMENT ON COLUMN reconciliation.commission IS 'Commissions; a cost is negative.';
+COMMENT ON COLUMN reconciliation.rounding IS 'What the account''s rounding added or took.';
+COMMENT ON COLUMN reconciliation.conversion IS 'What changes of exchange rates added or took.';
+COMMENT ON COLUMN reconciliation.funding IS 'Changes without a fill, such as interest.';
+COMMENT ON COLUMN reconciliation.held IS
+    'What is held: minus its cost where the whole price is paid, plus the quantity where the '
+    'currency itself was bought.';
+COMMENT ON COLUMN reconciliation.not_booked IS
+    'What the engine''s balance has because it leaves something out by a rule of its own.';
+COMMENT ON COLUMN reconciliation.difference IS 'What nothing explains; 0 if reconciled.';
+COMMENT ON COLUMN reconciliation.engine_realized IS
+    'P&L before commission by the engine''s own positions; NULL if not told in this currency.';
+COMMENT ON COLUMN reconciliation.notes IS 'Reasons and remarks, each a sentence.';
+
 CREATE TABLE equity (
     run_id text NOT NULL REFERENCES runs ON DELETE CASCADE,
     shard text NOT NULL DEFAULT 'all',
@@ -308,6 +376,7 @@ CREATE TABLE equity (
     account_id text NOT NULL,
     currency text NOT NULL,
     balance numeric NOT NULL,
+    equity numeric,
     event_time bigint,
     event_at timestamptz GENERATED ALWAYS AS (
         (timestamp '1970-01-01' + (event_time / 1000) * interval '1 microsecond') AT TIME ZONE 'UTC'
@@ -326,6 +395,8 @@ COMMENT ON COLUMN equity.sequence IS 'Position of the event in the run; the orde
 COMMENT ON COLUMN equity.account_id IS 'The engine''s id of the account.';
 COMMENT ON COLUMN equity.currency IS 'Currency of the balance.';
 COMMENT ON COLUMN equity.balance IS 'Total balance, in currency.';
+COMMENT ON COLUMN equity.equity IS
+    'The balance and what is held at the last prices, in currency.';
 COMMENT ON COLUMN equity.event_time IS
     'Simulated time of the event, nanoseconds since 1970-01-01 UTC; NULL if unknown.';
 COMMENT ON COLUMN equity.event_at IS 'event_time as a timestamp, cut to microseconds.';
@@ -341,7 +412,8 @@ CREATE TABLE latency (
     p50 bigint,
     p90 bigint,
     p99 bigint,
-    max bigint
+    max bigint,
+    slowest_trace_id text
 );
 CREATE UNIQUE INDEX latency_key ON latency (
     run_id, shard, hashtextextended(portfolio, 0), hashtextextended(hop, 0)
@@ -358,6 +430,7 @@ COMMENT ON COLUMN latency.p50 IS 'Median, nanoseconds.';
 COMMENT ON COLUMN latency.p90 IS '90th percentile, nanoseconds.';
 COMMENT ON COLUMN latency.p99 IS '99th percentile, nanoseconds.';
 COMMENT ON COLUMN latency.max IS 'Longest, nanoseconds.';
+COMMENT ON COLUMN latency.slowest_trace_id IS 'Trace of the longest, 32 hex digits.';
 
 CREATE TABLE signals (
     run_id text NOT NULL REFERENCES runs ON DELETE CASCADE,
