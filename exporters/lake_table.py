@@ -32,6 +32,7 @@ _COMMIT_ATTEMPTS: Final = 20
 _STATISTICS: Final = ("run_id", "sequence", "event_time", "decimal_scale", "updated_at")
 """Columns whose smallest and largest values stand in the log, so that readers can skip files."""
 _TOKEN: Final = r"[0-9a-f]{12}"  # noqa: S105 - the random part of a file's name
+_used_in: dict[str, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,7 @@ class LakeTable:
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
+        _refuse_after_fork()
         try:
             yield
         except TableNotFoundError as error:
@@ -138,6 +140,13 @@ class LakeTable:
         except OSError as error:
             raise LakeError(
                 f"The table {self.folder} cannot be used: {error.strerror or error}.",
+                next_command="fillpath doctor",
+            ) from error
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":  # what Rust raises is no Exception
+                raise
+            raise LakeError(
+                f"The Delta library failed on {self.folder}: {error}",
                 next_command="fillpath doctor",
             ) from error
 
@@ -300,6 +309,15 @@ class LakeTable:
                 path.unlink(missing_ok=True)
                 removed += 1
         return removed
+
+
+def _refuse_after_fork() -> None:
+    """Refuse in a forked child: the Delta library left its threads in the parent and panics."""
+    if _used_in.setdefault("process", os.getpid()) != os.getpid():
+        raise LakeError(
+            "This process was forked from one that had used the lake, and cannot use it itself.",
+            next_command="start it by spawn instead of fork (multiprocessing.set_start_method)",
+        )
 
 
 def _add_action(path: Path, rows: pa.Table) -> AddAction:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -54,18 +55,22 @@ class Sequences:
 
     def number(self, span_id: int, parent_id: int | None, start: int) -> int:
         """Number a span."""
-        number = start
         parent = None if parent_id is None else self._number_of.get(parent_id)
-        if parent is not None:
-            number = max(number, parent + 1)
         child = self._first_child_of.pop(span_id, None)
-        if child is not None and number >= child:
-            number = child - 1
-            while number in self._used and (parent is None or number > parent + 1):
+        lowest = -math.inf if parent is None else parent + 1
+        highest = math.inf if child is None else child - 1
+        wanted = start
+        if parent is not None:
+            wanted = max(wanted, parent + 1)
+        if child is not None:
+            wanted = min(wanted, child - 1)
+        number = wanted
+        while number in self._used and number < highest:
+            number += 1
+        if number in self._used:
+            number = wanted
+            while number in self._used and number > lowest:
                 number -= 1
-        else:
-            while number in self._used and (child is None or number + 1 < child):
-                number += 1
         self._used.note(number, 0)
         self._number_of.note(span_id, number)
         if parent_id is not None and parent is None:
