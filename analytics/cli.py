@@ -256,11 +256,11 @@ def doctor(context: typer.Context, *, data: DataOption = None, json: JsonOption 
 
 
 @app.command()
-def version(context: typer.Context, *, json: JsonOption = False) -> None:
+def version(context: typer.Context, *, data: DataOption = None, json: JsonOption = False) -> None:
     """Show the versions of fillpath, Python and the engines."""
     from fillpath.analytics.versions import show_versions
 
-    show_versions(invocation(context).take(None, json))
+    show_versions(invocation(context).take(data, json))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -167,6 +167,7 @@ def table(columns: Sequence[str], *, title: str | None = None, right: Iterable[s
         header_style="bold",
         pad_edge=False,
         show_edge=False,
+        padding=(0, 1, 0, 0),
     )
     for name in columns:
         made.add_column(

@@ -15,6 +15,7 @@ from typing import IO, Final
 from fillpath.analytics.cli_options import Invocation
 from fillpath.analytics.lake_reading import lake_connection
 from fillpath.analytics.output import complain, say
+from fillpath.analytics.results_loading import load_results
 from fillpath.analytics.runs_view import counted, published, read_runs
 from fillpath.instrumentation import identity
 from fillpath.instrumentation.errors import FillpathError, UsageError
@@ -131,26 +132,25 @@ def _settle(given: Invocation, run_id: str, code: int) -> None:
     """Bring a recorded run into the lake and the results; whatever fails is only told."""
     try:
         with lake_connection(given.folder) as connection:
-            runs = read_runs(connection, run_id)
-        load_results(given.folder, run_id)
+            run = next(iter(read_runs(connection, run_id)), None)
     except FillpathError as error:
         complain(error.message, given.completed(error.next_command))
         return
-    status = runs[0]["status"] if runs else "Running"
-    events = ", ".join(counted(runs[0])) if runs else "nothing"
-    ended = {"Ended": "", "Running": "; its events are still on their way to the lake"}
-    say(("fillpath: ", "bold green"), f"recorded run {run_id} ({events})", ended.get(status, ""))
-    if status == "Crashed":
+    if run is None or run["status"] == "Running":
+        say(("fillpath: ", "bold yellow"), f"run {run_id} is still on its way to the lake.")
+        return
+    say(("fillpath: ", "bold green"), f"recorded run {run_id} ({', '.join(counted(run))})")
+    if run["status"] == "Crashed":
         say(("  The run counts as crashed", "yellow"), f"; the script's exit code is {code}.")
-    if runs and not runs[0]["published"]:
+    if not run["published"]:
         say(("  No engine that fillpath knows published anything", "yellow"), ".")
         return
+    try:
+        load_results(given.folder, run_id)
+    except FillpathError as error:
+        complain(f"No results were kept. {error.message}", given.completed(error.next_command))
     hints = [("report", run_id, "--open"), ("runs", "list")]
-    if runs and published(runs[0], "FILL"):
+    if published(run, "FILL"):
         hints.insert(0, ("trace", "show", "latest", "--run", run_id))
     for words in hints:
         say("  ", (given.command(*words), "bold"))
-
-
-def load_results(folder: DataFolder, run_id: str) -> None:
-    """Load a run of the lake into the results database."""

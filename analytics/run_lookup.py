@@ -46,7 +46,7 @@ def find_run(connection: DuckDBPyConnection, given: str) -> str:
             f"{len(beginning)} runs begin with '{given}':\n{listed(beginning)}",
             next_command="more of the id",
         )
-    nearest = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
+    nearest = difflib.get_close_matches(given, known, n=1, cutoff=0.0)
     hint = f" The nearest is '{nearest[0]}'." if nearest else ""
     raise NotFound(f"There is no run '{given}'.{hint}", next_command="fillpath runs list")
 

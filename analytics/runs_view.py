@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from fillpath.analytics import report_format
 from fillpath.analytics.cli_options import Invocation
@@ -54,25 +54,42 @@ def read_runs(connection: DuckDBPyConnection, run_id: str | None = None) -> list
 
 
 def _print_table(runs: Sequence[Mapping[str, Any]]) -> None:
-    numbers = ("events", "signals", "fills", "lost")
-    drawn = table(
-        ("run", "started (UTC)", "took", "status", "engine", "portfolios", *numbers), right=numbers
-    )
+    console = data_console()
+    columns = [column for column in _COLUMNS if console.width >= column.from_width]
+    drawn = table([column.name for column in columns], right=_NUMBERS)
+    for column in drawn.columns[:2]:
+        column.no_wrap = True  # ids are copied
     for run in runs:
-        lost = run["dropped"] or 0
-        drawn.add_row(
-            styled((run["run_id"], "bold")),
-            styled(_started(run)),
-            styled(_took(run)),
-            styled((run["status"], _STATUS_STYLES.get(run["status"], ""))),
-            styled(_engine(run)),
-            styled(inert(", ".join(_portfolios(run)), 60)),
-            styled(report_format.count(run["published"] or 0)),
-            styled(report_format.count(published(run, "SIGNAL"))),
-            styled(report_format.count(published(run, "FILL"))),
-            styled((report_format.count(lost), "bold red" if lost else "dim")),
-        )
-    data_console().print(drawn)
+        drawn.add_row(*(styled(column.tell(run)) for column in columns))
+    console.print(drawn)
+
+
+class _Column(NamedTuple):
+    """A column of the table, and the width of terminal from which there is room for it."""
+
+    name: str
+    from_width: int
+    tell: Callable[[Mapping[str, Any]], tuple[object, str]]
+
+
+def _lost(run: Mapping[str, Any]) -> tuple[object, str]:
+    lost = run["dropped"] or 0
+    return report_format.count(lost), "bold red" if lost else "dim"
+
+
+_NUMBERS: Final = ("events", "signals", "fills", "lost")
+_COLUMNS: Final = (
+    _Column("run", 0, lambda run: (run["run_id"], "bold")),
+    _Column("started (UTC)", 0, lambda run: (_started(run), "")),
+    _Column("took", 100, lambda run: (_took(run), "")),
+    _Column("status", 0, lambda run: (run["status"], _STATUS_STYLES.get(run["status"], ""))),
+    _Column("engine", 132, lambda run: (_engine(run), "")),
+    _Column("portfolios", 100, lambda run: (inert(", ".join(_portfolios(run)), 60), "")),
+    _Column("events", 0, lambda run: (report_format.count(run["published"] or 0), "")),
+    _Column("signals", 120, lambda run: (report_format.count(published(run, "SIGNAL")), "")),
+    _Column("fills", 0, lambda run: (report_format.count(published(run, "FILL")), "")),
+    _Column("lost", 0, _lost),
+)
 
 
 def published(run: Mapping[str, Any], event_type: str) -> int:

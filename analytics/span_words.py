@@ -10,11 +10,14 @@ from decimal import Decimal
 from typing import Any, Final
 
 from fillpath.analytics import report_format
-from fillpath.analytics.trace_tree import ChainSpan, Node
+from fillpath.analytics.chain_span import ChainSpan
+from fillpath.analytics.trace_tree import Node
+from fillpath.exporters.schema import EXCEPTION_MESSAGE, EXCEPTION_TYPE
 from fillpath.instrumentation.semconv import (
     Account,
     Bar,
     Command,
+    Event,
     EventType,
     Fill,
     Order,
@@ -79,6 +82,10 @@ def describe(node: Node) -> Iterator[Word]:
         yield from tell(node)
     else:
         yield from _anything(node)
+    if error := span.attributes.get(EXCEPTION_TYPE):
+        yield f"{error}: {span.attributes.get(EXCEPTION_MESSAGE, '')}", "red"
+    if span.attributes.get(Event.UNFINISHED):
+        yield "unfinished", "yellow"
     strategy = _strategy_above(node)
     if span.strategy and span.strategy != strategy and not span.is_delivery:
         yield span.strategy, "dim"

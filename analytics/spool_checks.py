@@ -14,7 +14,7 @@ from fillpath.exporters.event_store import EventStore, RunRecord
 from fillpath.exporters.run_writer import LOCK_NAME
 from fillpath.instrumentation.errors import LakeError, SpoolError
 from fillpath.instrumentation.settings import DataFolder
-from fillpath.instrumentation.spool import BlockType, SpoolReader, list_spools
+from fillpath.instrumentation.spool import BlockType, Flag, SpoolReader, list_spools
 
 _AREA: Final = "spool"
 _CATCH_UP: Final = "fillpath runs list"
@@ -53,7 +53,8 @@ def _check_spool(spool: Path, record: RunRecord | None) -> CheckResult:
             elif block.type is BlockType.END:
                 ended = True
             elif block.type is BlockType.EVENTS and block.number > committed:
-                waiting += block.count
+                # An event that caused others has a second record for its end.
+                waiting += sum(not event.flags & Flag.FINISH for event in block.events())
     except SpoolError as error:
         return CheckResult.failed(_AREA, f"run {spool.name}: {error.message}", _CATCH_UP)
     behind = f"{count(waiting)} events are not in the lake yet"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fillpath.analytics.cli_options import Invocation
 from fillpath.analytics.lake_reading import lake_connection
 from fillpath.analytics.output import data_console, print_json, say
+from fillpath.analytics.trace_loading import load_trace, trace_document
 from fillpath.analytics.trace_lookup import find_target
-from fillpath.analytics.trace_tree import load_trace, trace_document
 from fillpath.analytics.trace_view import print_trace
 
 

@@ -5,6 +5,7 @@ Ids are matched whole first; what matches no whole id may be the beginning of ex
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -30,7 +31,6 @@ Engines count orders and fills separately, in the same form: one id may name one
 """
 
 _HEX: Final = frozenset("0123456789abcdef")
-_NEAR_ENOUGH: Final = 0.8
 _ANYTHING: Final = "chain, span, order, fill or position"
 
 
@@ -233,16 +233,18 @@ def _not_found(connection: DuckDBPyConnection, given: str, scope: _Scope) -> Not
     condition = f"WHERE {' AND '.join(limits)}" if limits else ""
     columns = ", ".join(scope.columns)
     row = connection.execute(
-        "SELECT id, jaro_winkler_similarity(id, ?) AS likeness "  # noqa: S608 - names are ours
-        f"FROM (SELECT DISTINCT id FROM (SELECT unnest([{columns}]) AS id FROM spans {condition})) "
-        "WHERE id IS NOT NULL ORDER BY likeness DESC, id LIMIT 1",
-        [given, *values],
+        "SELECT id FROM ("  # noqa: S608 - names are ours
+        f"SELECT DISTINCT unnest([{columns}]) AS id FROM spans {condition}"
+        ") WHERE id IS NOT NULL ORDER BY jaro_winkler_similarity(id, ?) DESC, id LIMIT 1",
+        [*values, given],
     ).fetchone()
     what = ID_COLUMNS[scope.columns[0]] if len(scope.columns) == 1 else _ANYTHING
     place = f" in run '{scope.run_id}'" if scope.run_id else ""
     place += f" in portfolio '{scope.portfolio}'" if scope.portfolio else ""
-    near = f" The nearest is '{row[0]}'." if row is not None and row[1] >= _NEAR_ENOUGH else ""
+    message = f"No {what}{place} has the id '{given}'."
+    if row is None:
+        return NotFound(message, next_command="fillpath trace show latest")
     return NotFound(
-        f"No {what}{place} has the id '{given}'.{near}",
-        next_command="fillpath trace show latest",
+        f"{message} The nearest is '{row[0]}'.",
+        next_command=shlex.join(["fillpath", "trace", "show", row[0]]),
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from fillpath.analytics.chain_span import ChainSpan
 from fillpath.analytics.output import LONGEST_NAME, PIPE_WIDTH, inert
 from fillpath.analytics.span_words import (
     badge,
@@ -16,7 +18,8 @@ from fillpath.analytics.span_words import (
     span_of_time,
     time_words,
 )
-from fillpath.analytics.trace_tree import Chain, ChainSpan, Node, Trace
+from fillpath.analytics.trace_loading import Trace
+from fillpath.analytics.trace_tree import Chain, Node
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 _GUTTER: Final = 9
 _NARROWEST: Final = 36
+_PHRASE_ENDS: Final = re.compile(r"(?<! FILL)  +")
 _DEEPEST_LEAD: Final = 150
 _UNICODE_GUIDES: Final = ("├─ ", "└─ ", "│  ")
 _ASCII_GUIDES: Final = ("|- ", "`- ", "|  ")
@@ -153,11 +157,11 @@ class _TracePainter:
         for link in span.links:
             entry = self._trace.linked.get(link.span_id)
             if entry is not None and entry.is_fill:
-                yield self._link("↩ closes ", entry, span)
+                yield self._link("↩ entry ", entry, span)
         if node.focus:
             for follower in self._trace.followers:
                 if any(link.span_id == span.span_id for link in follower.links):
-                    yield self._link("↪ closed by ", follower, span)
+                    yield self._link("↪ exit ", follower, span)
 
     def _link(self, verb: str, other: ChainSpan, here: ChainSpan) -> Text:
         line = self._text()
@@ -187,7 +191,7 @@ class _TracePainter:
         room = max(width - _GUTTER - 2 - max(len(lead), len(below)), _NARROWEST)
         pieces = [content]
         if width < PIPE_WIDTH and content.cell_len > room:
-            pieces = list(content.wrap(self._console, room))
+            pieces = list(self._wrapped(content, room))
         for number, piece in enumerate(pieces):
             line = self._text()
             line.append(f"{since if number == 0 else '':>{_GUTTER}}  ", "dim cyan")
@@ -196,6 +200,17 @@ class _TracePainter:
             line.append_text(piece)
             line.rstrip()
             self._console.print(line, no_wrap=True, crop=False, overflow="ignore")
+
+    def _wrapped(self, content: Text, room: int) -> Iterator[Text]:
+        """Break a line, if possible where two spaces part what belongs together."""
+        breaks = [place.end() for place in _PHRASE_ENDS.finditer(content.plain)]
+        line = self._text()
+        for phrase in [*content.divide(breaks), None]:
+            if phrase is None or (line and line.cell_len + phrase.cell_len > room):
+                yield from line.wrap(self._console, room)
+                line = self._text()
+            if phrase is not None:
+                line.append_text(phrase)
 
     def _say(self, text: str, style: str) -> None:
         self._console.print(self._text(text, style), soft_wrap=True)

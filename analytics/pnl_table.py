@@ -1,0 +1,133 @@
+"""Profit and loss by portfolio and strategy, as a table of a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from fillpath.analytics import report_format
+from fillpath.analytics.exact import ZERO, exact_arithmetic
+from fillpath.analytics.output import LONGEST_NAME, inert, styled, table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+_NUMBERS: Final = ("realized", "commission", "unrealized", "other", "total")
+
+
+@dataclass(frozen=True, slots=True)
+class PnlLine:
+    """One row; every amount as the account feels it, so that they add up to the total.
+
+    Args:
+        portfolio: Namespace; empty in a total over all of them.
+        strategy: The engine's id; empty for what belongs to none.
+        currency: Of every amount.
+        realized: Profit of what was closed, before commission.
+        commission: Negative for a cost.
+        unrealized: Profit of what is open, at the last price.
+        other: Rounding, conversion and funding.
+    """
+
+    portfolio: str
+    strategy: str
+    currency: str
+    realized: Decimal = ZERO
+    commission: Decimal = ZERO
+    unrealized: Decimal = ZERO
+    other: Decimal = ZERO
+
+    @property
+    def total(self) -> Decimal:
+        """What it comes to."""
+        with exact_arithmetic():
+            return self.realized + self.commission + self.unrealized + self.other
+
+    def document(self) -> dict[str, object]:
+        """Give the line as a document; empty names are None."""
+        return {
+            "portfolio": self.portfolio or None,
+            "strategy": self.strategy or None,
+            "currency": self.currency,
+            **{column: getattr(self, column) for column in _NUMBERS},
+        }
+
+    def plus(self, kind: str, amount: Decimal) -> PnlLine:
+        """Add an amount of one kind of slice."""
+        column = kind if kind in {"realized", "commission", "unrealized"} else "other"
+        with exact_arithmetic():
+            return replace(self, **{column: getattr(self, column) + amount})
+
+
+def pnl_lines(amounts: Iterable[tuple[str, str, str, str, Decimal]]) -> list[PnlLine]:
+    """Collect amounts by portfolio, strategy and currency.
+
+    Args:
+        amounts: Portfolio, strategy, currency, kind of slice and amount of each.
+    """
+    lines: dict[tuple[str, str, str], PnlLine] = {}
+    for portfolio, strategy, currency, kind, amount in amounts:
+        key = (portfolio, strategy, currency)
+        lines[key] = lines.get(key, PnlLine(*key)).plus(kind, amount)
+    return [lines[key] for key in sorted(lines)]
+
+
+def totals(lines: Iterable[PnlLine]) -> list[PnlLine]:
+    """Add lines up, by currency."""
+    sums: dict[str, PnlLine] = {}
+    for line in lines:
+        summed = sums.get(line.currency, PnlLine("", "", line.currency))
+        for column in ("realized", "commission", "unrealized", "other"):
+            summed = summed.plus(column, getattr(line, column))
+        sums[line.currency] = summed
+    return [sums[currency] for currency in sorted(sums)]
+
+
+def draw_pnl(lines: Sequence[PnlLine]) -> Table:
+    """Draw the table, with a sum for every portfolio and, per currency, for all."""
+    shown = [
+        column
+        for column in _NUMBERS
+        if column in {"realized", "total"} or any(getattr(line, column) for line in lines)
+    ]
+    drawn = table(("portfolio", "strategy", "", *shown), title="Profit and loss", right=shown)
+    portfolios = sorted({line.portfolio for line in lines})
+    for portfolio in portfolios:
+        inside = [line for line in lines if line.portfolio == portfolio]
+        for number, line in enumerate(inside):
+            _add(drawn, portfolio if number == 0 else "", line.strategy or "none", line, shown)
+        sums = totals(inside)
+        for line in sums:
+            _add(drawn, "", "together", line, shown, style="bold", ends=line is sums[-1])
+    if len(portfolios) > 1:
+        for line in totals(lines):
+            _add(drawn, "all", "together", line, shown, style="bold")
+    return drawn
+
+
+def _add(
+    drawn: Table,
+    portfolio: str,
+    strategy: str,
+    line: PnlLine,
+    shown: Sequence[str],
+    *,
+    style: str = "",
+    ends: bool = False,
+) -> None:
+    drawn.add_row(
+        styled((inert(portfolio, LONGEST_NAME), "bold")),
+        styled((inert(strategy, LONGEST_NAME), style)),
+        styled((line.currency, "dim")),
+        *(_amount(getattr(line, column), line.currency, style) for column in shown),
+        end_section=ends,
+    )
+
+
+def _amount(amount: Decimal, currency: str, style: str) -> Text:
+    figure = report_format.money(amount, report_format.currency_digits(currency, {}))
+    colours = {"negative": "red", "positive": "", "zero": "dim"}
+    return styled((figure.text, f"{style} {colours[figure.tone]}".strip()))

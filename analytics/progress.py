@@ -1,0 +1,49 @@
+"""Tells on stderr what is going on: a spinner on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from fillpath.analytics.output import styled, talk_console
+
+
+@dataclass(slots=True)
+class Step:
+    """A step that is under way.
+
+    Args:
+        result: What to say when it is done.
+    """
+
+    result: str | None = None
+
+    def finish(self, result: str) -> None:
+        """Say what came of it."""
+        self.result = result
+
+
+class Progress:
+    """Steps of a command that takes a while, one after another."""
+
+    def __init__(self) -> None:
+        self._console = talk_console()
+
+    @contextmanager
+    def step(self, doing: str) -> Iterator[Step]:
+        """Show a step while the body runs, and how long it took once it is finished."""
+        step = Step()
+        began = time.monotonic()
+        if self._console.is_terminal:
+            with self._console.status(styled(f"{doing} …")):
+                yield step
+        else:
+            self._console.print(styled(f"{doing} …"), soft_wrap=True)
+            yield step
+        if step.result is not None:
+            took = f"  {time.monotonic() - began:.1f} s"
+            self._console.print(
+                styled(("✔", "bold green"), " ", step.result, (took, "dim")), soft_wrap=True
+            )
