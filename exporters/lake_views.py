@@ -138,15 +138,27 @@ def _create_raw(
     files: Sequence[LakeFile],
     run_ids: Collection[str] | None,
 ) -> None:
-    if not files:
-        connection.from_arrow(schema.empty_table()).create(name)
-        return
-    paths = ", ".join(_quoted(str(file.path)) for file in files)
-    source = f"SELECT * FROM read_parquet([{paths}])"  # noqa: S608 - quoted, and from our log
+    columns = ", ".join(_shown(column) for column in schema)
+    if files:
+        paths = ", ".join(_quoted(str(file.path)) for file in files)
+        source = f"read_parquet([{paths}])"
+    else:
+        source = f"no_{name}"
+        connection.from_arrow(schema.empty_table()).create(source)
+    condition = "true"
     if run_ids is not None:
         wanted = ", ".join(_quoted(run_id) for run_id in sorted(run_ids)) or "NULL"
-        source += f" WHERE run_id IN ({wanted})"
-    connection.execute(f"CREATE VIEW {name} AS {source}")
+        condition = f"run_id IN ({wanted})"
+    connection.execute(
+        f"CREATE VIEW {name} AS SELECT {columns} FROM {source} WHERE {condition}"  # noqa: S608
+    )
+
+
+def _shown(column: pa.Field) -> str:
+    """Show a column as it is; a timestamp without its zone, which older DuckDBs cannot hand on."""
+    if pa.types.is_timestamp(column.type):
+        return f"make_timestamp(epoch_us({column.name})) AS {column.name}"
+    return str(column.name)
 
 
 def _quoted(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ import pytest
 from deltalake import DeltaTable
 
 from fillpath.exporters.event_store import EventStore, RunRecord
+from fillpath.exporters.schema import SPAN_SCHEMA
 from fillpath.exporters.span_rows import Span, SpanRows
 from fillpath.instrumentation.errors import FillpathError, LakeError, UsageError
 from fillpath.instrumentation.semconv import EventType, Fill
@@ -143,6 +145,17 @@ def test_a_span_is_seen_as_it_was(store: EventStore) -> None:
     assert _all(store, "SELECT attributes->>'note', links[0]->>'span_id' FROM spans LIMIT 1") == [
         ("it's", "02" * 8)
     ]
+
+
+def test_the_raw_view_has_the_columns_of_the_files(store: EventStore) -> None:
+    empty = store.query("FROM raw_spans")
+    assert empty.columns == SPAN_SCHEMA.names
+    store.append_spans(_spans("r", "1.5"), "r", "app", 1)
+    full = store.query("FROM raw_spans")
+    assert (full.columns, full.types) == (empty.columns, empty.types)
+    row = dict(zip(full.columns, next(full.rows), strict=True))
+    assert row["trace_id"] == b"\xab" * 16
+    assert row["event_timestamp"] == dt.datetime(1970, 1, 1, 0, 0, 0, 1)  # noqa: DTZ001 - it is UTC
 
 
 def test_numbers_show_all_their_digits(store: EventStore) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +121,9 @@ def test_a_number_fits_exactly_or_not_at_all(value: Any) -> None:
     assert number == Decimal(repr(value) if isinstance(value, float) else value)
     if isinstance(value, float):
         assert float(number) == value
-    assert number == round(number, scale)
-    assert scale == 0 or number != round(number, scale - 1)
+    with localcontext(prec=99):
+        assert number == round(number, scale)
+        assert scale == 0 or number != round(number, scale - 1)
     stored = pa.array([number], schema.NUMBER)[0].as_py()
     assert stored == number
 
@@ -134,7 +135,7 @@ JSON_VALUES = st.recursive(
     | st.floats()
     | st.decimals()
     | st.binary(max_size=8)
-    | st.text(st.characters(), max_size=8),
+    | st.text(max_size=8),
     lambda inner: (
         st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
     ),
