@@ -99,8 +99,12 @@ class RunWriter:
         """Whether the description of the run has been read."""
         return self._block > 0
 
-    def take(self) -> bool:
+    def take(self, *, live: bool = False) -> bool:
         """Take what the spool holds now, and commit what is due; tells whether there was any.
+
+        Args:
+            live: Whether readers follow the run, so that no row may wait longer than
+                `COMMIT_SECONDS`; otherwise rows wait until they make a large file.
 
         Raises:
             SpoolError: When the spool is damaged; what lies before the damage is taken.
@@ -111,7 +115,10 @@ class RunWriter:
             self._feed(block)
             if len(self._rows) >= COMMIT_ROWS:
                 self.commit()
-        self._commit_if_due()
+            if live:
+                self._commit_if_due()
+        if live:
+            self._commit_if_due()
         return self._block > before
 
     def _feed(self, block: Block) -> None:

@@ -118,7 +118,8 @@ class SpoolEvents:
             for side in block.side_records():
                 self._sides.setdefault(side.sequence, deque()).append(side)
         elif block.type is BlockType.SITES:
-            self.sites.update((site.number, site) for site in block.sites())
+            for site in block.sites():
+                self.sites[site.number] = Site(site.number, *(_text(part) for part in site[1:]))
         elif block.type is BlockType.COUNTS:
             self.counts = block.counts()
         elif block.type is BlockType.RUN:
@@ -176,6 +177,11 @@ class SpoolEvents:
                 f"The spool is damaged: event {record.sequence} refers to site {record.site}, "
                 f"which it does not describe."
             ) from None
+
+
+def _text(value: Any) -> Any:
+    """Give a name as text: a host may use numbers for names."""
+    return value if value is None or isinstance(value, str) else str(value)
 
 
 def _time(value: int) -> int | None:

@@ -38,7 +38,7 @@ class SpoolSpans:
     def _trace_id(self, event: RecordedEvent) -> bytes:
         name = event.extra.get("correlation_id")
         if name is not None:
-            return self._trace_id_of_correlation(name)
+            return self._trace_id_of_correlation(str(name))
         foreign = self._events.foreign_traces.get(event.root)
         if foreign is not None:
             return foreign
@@ -59,7 +59,7 @@ class SpoolSpans:
             attributes = {**attributes, Event.ID: extra["event_id"]}
         if not event.finished:
             attributes = {**attributes, Event.UNFINISHED: True}
-        error = extra.get("error")
+        error, correlation_id = extra.get("error"), extra.get("correlation_id")
         return Span(
             self._run_id,
             self._trace_id(event),
@@ -77,7 +77,7 @@ class SpoolSpans:
             symbol=site.symbol,
             venue=site.venue,
             handler=site.handler,
-            correlation_id=extra.get("correlation_id"),
+            correlation_id=None if correlation_id is None else str(correlation_id),
             attributes=attributes,
             links=event.links,
             error=None if error is None else (str(error.get("type")), str(error.get("message"))),

@@ -50,9 +50,9 @@ def drain(data: DataFolder, run_id: str, *, patience: float = 30.0) -> Status:
         return _finish_or_commit(writer, alive=alive)
 
 
-def _take(writer: RunWriter) -> bool:
+def _take(writer: RunWriter, *, live: bool = False) -> bool:
     try:
-        return writer.take()
+        return writer.take(live=live)
     except SpoolError as error:
         if writer.started:  # else it is a spool of another version, which a later one can read
             writer.finish(error.message)
@@ -92,7 +92,7 @@ def follow(
     with RunWriter(EventStore(data), run_id, patience=30.0) as writer:
         pause, checked_at = _SHORT_PAUSE, float("-inf")
         while True:
-            busy = _take(writer)
+            busy = _take(writer, live=True)
             if writer.ended or leaving():
                 return _finish_or_commit(writer, alive=True)
             pause = _SHORT_PAUSE if busy else min(pause * 1.5, _LONG_PAUSE)

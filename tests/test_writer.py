@@ -399,6 +399,19 @@ def test_a_chain_that_the_host_named_has_its_name(data: DataFolder) -> None:
     assert row["event_time"] is None
 
 
+def test_names_may_be_numbers(data: DataFolder) -> None:
+    spool = SpoolWriter(data.spool / RUN, {"run_id": RUN, "pid": os.getpid()})
+    site: Any = (1, "publish", EventType.FILL, "demo/x", 7, 8, None, None)
+    side = SideRecord(1, {Order.CLIENT_ID: 9}, [], {"correlation_id": 10, "event_id": 11})
+    record = (1, 0, 1, 5, 6, NO_TIME, 1, int(Flag.SIDE), 0)
+    spool.append([record], [pack_side_record(side)], [Site(*site)], [])
+    spool.finish({"status": "Ended"})
+    drain(data, RUN)
+    (row,) = _rows(data)
+    assert (row["strategy"], row["symbol"], row["client_order_id"]) == ("7", "8", "9")
+    assert row["correlation_id"] == "10"
+
+
 def test_a_chain_can_continue_a_foreign_trace(data: DataFolder) -> None:
     row = _one_event(data, {"parent": (b"\x07" * 16, b"\x08" * 8)})
     assert (row["trace_id"], row["parent_span_id"]) == ("07" * 16, "08" * 8)
