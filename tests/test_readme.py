@@ -1,0 +1,63 @@
+"""What the front page says is true: its example runs, its commands and pages exist."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    """Code blocks of the front page in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.smoke
+def test_the_ten_lines_trace_a_bus(tmp_path: Path) -> None:
+    (example,) = blocks("python")
+    script = tmp_path / "my_bus.py"
+    script.write_text(example, encoding="utf-8")
+    subprocess.run([sys.executable, str(script)], check=True)
+    query = "select name, portfolio, symbol, parent_span_id from spans order by sequence"
+    shown = subprocess.run(
+        [sys.executable, "-m", "fillpath.analytics.cli", "sql", "--json", query],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    rows = json.loads(shown.stdout)
+    assert [row["name"] for row in rows] == ["publish BAR", "process BAR", "publish SIGNAL"]
+    assert {row["portfolio"] for row in rows} == {"fund/desk/book"}
+    assert {row["symbol"] for row in rows if row["name"] != "process BAR"} == {"AAPL"}
+    assert [row["parent_span_id"] is None for row in rows] == [True, False, False]
+
+
+def test_every_command_of_the_front_page_exists() -> None:
+    targets = re.findall(r"^make (\w+)", "\n".join(blocks("sh")), re.MULTILINE)
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert targets == ["demo", "test"]
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+    for command in re.findall(r"^fillpath (\w+)", "\n".join(blocks("sh")), re.MULTILINE):
+        done = subprocess.run(
+            [sys.executable, "-m", "fillpath.analytics.cli", command, "--help"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, command
+
+
+def test_every_page_the_front_page_names_exists() -> None:
+    named = set(re.findall(r"\]\(([^)#:]+)\)", README)) | set(
+        re.findall(r"`((?:docs|examples)/[\w./-]+)`", README)
+    )
+    missing = [name for name in named if not (ROOT / name).exists()]
+    assert not missing
