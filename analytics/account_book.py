@@ -258,7 +258,7 @@ class AccountBook:
         for currency in sorted({*self.entries.sums, *self._totals}):
             sums, places = self.entries.sum(currency), self.digits[currency]
             start, end = self._start.get(currency), self._totals.get(currency)
-            engines = sums.engine_realized
+            engines = None if sums.engine_is_silent else sums.engine_realized
             if currency not in self._totals and sums == Sums():
                 continue
             if not self.states_expected or not self._stated:
@@ -274,8 +274,8 @@ class AccountBook:
                     account_type=self.account_type,
                     currency=currency,
                     status=status,
-                    start=start,
-                    end=end,
+                    start=None if start is None else trimmed(start, places),
+                    end=None if end is None else trimmed(end, places),
                     realized=sums.realized,
                     commission=sums.commission,
                     rounding=sums.rounding,

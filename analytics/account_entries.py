@@ -53,6 +53,7 @@ class Sums:
         not_booked: What the engine leaves out by a rule of its own.
         difference: What nothing explains.
         engine_realized: `realized` by the engine's position events; ``None`` if not told.
+        engine_is_silent: Whether the engine did not tell the profit of some fill.
     """
 
     realized: Decimal = ZERO
@@ -64,6 +65,7 @@ class Sums:
     not_booked: Decimal = ZERO
     difference: Decimal = ZERO
     engine_realized: Decimal | None = None
+    engine_is_silent: bool = False
 
     @property
     def explained(self) -> Decimal:
@@ -178,7 +180,7 @@ class AccountEntries:
         self.add(execution, currency, "realized", amount)
         trip = execution.exit_of
         if trip is not None:
-            trip.realize(amount, currency)
+            trip.realize(trimmed(amount, self.digits[currency]), currency)
 
     def _charge_trips(self, execution: Execution, currency: str, amount: Decimal) -> None:
         """Share a commission between what the fill closed and what it opened."""
@@ -192,39 +194,32 @@ class AccountEntries:
             shares = [(execution.exit_of, closing), (execution.entry_of, amount - closing)]
         for trip, share in shares:
             if trip is not None:
-                trip.charge(share, currency)
+                trip.charge(trimmed(share, self.digits[currency]), currency)
 
     def _note_engine(self, execution: Execution, rates: Amounts) -> None:
-        """Add up what the engine's position events say, where it is in the account's currency."""
-        if execution.engine_realized is None:
-            return
-        currency = execution.fill.settlement_currency
-        if self._converted(currency, ZERO, rates)[0] == currency:
-            sums = self.sum(currency)
-            sums.engine_realized = (sums.engine_realized or ZERO) + execution.engine_realized
+        """Add up what the engine's position events say."""
+        told = execution.engine_realized
+        currency, amount = self._converted(execution.fill.settlement_currency, told or ZERO, rates)
+        sums = self.sum(currency)
+        if told is not None:
+            sums.engine_realized = (sums.engine_realized or ZERO) + amount
+        elif execution.closed:
+            sums.engine_is_silent = True
 
-    def value(
-        self, ref: SpanRef, trip: RoundTrip, currency: str, profit: Decimal
-    ) -> tuple[str, Decimal]:
-        """Add the unrealised profit of a position that is still open.
+    def value(self, ref: SpanRef, trip: RoundTrip, currency: str, profit: Decimal) -> None:
+        """Make the entry of the unrealised profit of a position that is still open.
 
         Args:
             ref: The span of the price.
             trip: The position.
             currency: Currency of the profit.
             profit: Exact.
-
-        Returns:
-            Currency and amount of what was added.
         """
-        currency, amount = self._converted(
-            currency, rounded(profit, self.digits[currency]), self.rates
-        )
-        opened_by = trip.opened_by
-        self.slices.append(
-            Slice(ref, opened_by.strategy, opened_by.symbol, currency, "unrealized", amount)
-        )
-        return currency, amount
+        rough = rounded(profit, self.digits[currency])
+        currency, amount = self._converted(currency, rough, self.rates)
+        trip.unrealized_by_currency[currency] = amount
+        fill = trip.opened_by
+        self.slices.append(Slice(ref, fill.strategy, fill.symbol, currency, "unrealized", amount))
 
     def add(self, execution: Execution, currency: str, kind: SliceKind, amount: Decimal) -> None:
         """Make one entry for a fill; nothing for nothing."""

@@ -47,6 +47,12 @@ def decimal_places(amount: Decimal) -> int:
     return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
+def average(total: Decimal, quantity: Decimal, like: Decimal) -> Decimal:
+    """Return an average price, with four digits more than a price like it has."""
+    places = decimal_places(like) + 4
+    return trimmed(rounded(quotient(total, quantity), places), 0)
+
+
 def trimmed(amount: Decimal, digits: int) -> Decimal:
     """Drop trailing zeros beyond a currency's digits; the value stays."""
     return amount.quantize(minor_unit(max(digits, decimal_places(amount))), context=_CONTEXT)

@@ -189,7 +189,7 @@ class _Walk:
             if mark is None:
                 continue
             account = self._account(portfolio, position.account_id or "")
-            _, position.trip.unrealized = account.entries.value(
+            account.entries.value(
                 replace(mark.ref, portfolio=portfolio),
                 position.trip,
                 opened_by.settlement_currency,

@@ -143,6 +143,10 @@ class PositionBook:
                 f"{engine_realized} by the engine's position {fill.position_id}"
             )
         now = self.positions.get(key)
+        for trip in (exit_of, entry_of):
+            if trip is not None:
+                still_held = now is not None and now.trip is trip
+                trip.open_quantity = abs(now.holding.quantity) if now and still_held else ZERO
         return Execution(
             fill=fill,
             holding=key,
@@ -175,8 +179,7 @@ class PositionBook:
         exact = held.holding.close(quantity, fill.price)
         held.exact += exact
         held.trip.leave(fill, quantity)
-        held.trip.is_open = bool(held.holding.quantity)
-        if rounds_each or held.trip.is_open:
+        if rounds_each or held.holding.quantity:
             booked = rounded(exact, self.digits[fill.settlement_currency])
         else:
             booked = held.exact - held.booked
@@ -247,8 +250,7 @@ class PositionBook:
             )
             return ZERO, ZERO, differs
         restated = held.holding.restate(said[-1].quantity, average_price)
-        held.trip.is_open = bool(held.holding.quantity)
-        if held.trip.is_open:
+        if held.holding.quantity:
             self.positions[key] = held
         else:
             self.positions.pop(key, None)

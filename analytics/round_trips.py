@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from fillpath.analytics.exact import ZERO, quotient
+from fillpath.analytics.exact import ZERO, average
 from fillpath.analytics.ledger_events import FillEvent
 
 
@@ -21,9 +21,9 @@ class RoundTrip:
         exited: Quantity of all exits.
         realized_by_currency: Profit of what was closed, before commission.
         commissions_by_currency: Commissions; positive is a cost.
-        unrealized: Profit of what is still open, at the last price; ``None`` without a price.
+        unrealized_by_currency: Profit of what is still held, at the last price, if there is one.
         closed_by: The last exit fill; ``None`` while nothing is closed.
-        is_open: Whether something is still held.
+        open_quantity: What is still held.
     """
 
     opened_by: FillEvent
@@ -33,9 +33,9 @@ class RoundTrip:
     exited: Decimal = ZERO
     realized_by_currency: dict[str, Decimal] = field(default_factory=dict)
     commissions_by_currency: dict[str, Decimal] = field(default_factory=dict)
-    unrealized: Decimal | None = None
+    unrealized_by_currency: dict[str, Decimal] = field(default_factory=dict)
     closed_by: FillEvent | None = None
-    is_open: bool = True
+    open_quantity: Decimal = ZERO
     _entry_cost: Decimal = ZERO
     _exit_cost: Decimal = ZERO
 
@@ -51,13 +51,28 @@ class RoundTrip:
     @property
     def currency(self) -> str:
         """The currency that `realized` and `commission` are in: the account's, or the price's."""
-        fallback = (self.opened_by.settlement_currency,)
-        return next(iter((*self.realized_by_currency, *self.commissions_by_currency, *fallback)))
+        amounts = (
+            self.realized_by_currency,
+            self.unrealized_by_currency,
+            self.commissions_by_currency,
+        )
+        named = (currency for by_currency in amounts for currency in by_currency)
+        return next(named, self.opened_by.settlement_currency)
 
     @property
     def realized(self) -> Decimal:
         """Profit of what was closed, before commission, in `currency`."""
         return self.realized_by_currency.get(self.currency, ZERO)
+
+    @property
+    def unrealized(self) -> Decimal | None:
+        """Profit of what is still held, in `currency`; ``None`` without a price."""
+        return self.unrealized_by_currency.get(self.currency)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something is still held."""
+        return bool(self.open_quantity)
 
     @property
     def commission(self) -> Decimal:
@@ -66,13 +81,15 @@ class RoundTrip:
 
     @property
     def entry_price(self) -> Decimal:
-        """Average price of the entries, weighted by quantity."""
-        return quotient(self._entry_cost, self.entered)
+        """Average price of the entries, weighted by quantity, rounded."""
+        return average(self._entry_cost, self.entered, self.opened_by.price)
 
     @property
     def exit_price(self) -> Decimal | None:
-        """Average price of the exits; ``None`` while nothing is closed."""
-        return quotient(self._exit_cost, self.exited) if self.exited else None
+        """Average price of the exits, rounded; ``None`` while nothing is closed."""
+        if not self.exited:
+            return None
+        return average(self._exit_cost, self.exited, self.opened_by.price)
 
     def enter(self, quantity: Decimal, price: Decimal) -> None:
         """Take note of an entry."""

@@ -179,6 +179,7 @@ CREATE TABLE trades (
     shard text NOT NULL DEFAULT 'all',
     portfolio text NOT NULL,
     trade_id text NOT NULL,
+    entry_sequence bigint NOT NULL,
     position_id text,
     strategy text,
     symbol text,
@@ -208,6 +209,7 @@ COMMENT ON COLUMN trades.shard IS
     'Part of the run that was loaded at once; a load replaces its shard.';
 COMMENT ON COLUMN trades.portfolio IS 'Portfolio namespace, such as fund/desk/book.';
 COMMENT ON COLUMN trades.trade_id IS 'Name of the trade, the same in every load of the run.';
+COMMENT ON COLUMN trades.entry_sequence IS 'Position in the run of the first entry fill.';
 COMMENT ON COLUMN trades.position_id IS 'The engine''s id of the position.';
 COMMENT ON COLUMN trades.strategy IS 'Strategy, in the engine''s own words; NULL if none.';
 COMMENT ON COLUMN trades.symbol IS 'Instrument.';

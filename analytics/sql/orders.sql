@@ -19,7 +19,7 @@ SELECT
     arg_min(strategy, sequence) AS strategy,
     arg_min(symbol, sequence) AS symbol,
     arg_min(venue, sequence) AS venue,
-    arg_min(side, sequence) AS side,
+    arg_min(side, sequence) FILTER (side IN ('BUY', 'SELL')) AS side,
     arg_min(order_type, sequence) AS order_type,
     coalesce(
         CAST(arg_max(quantity, sequence) FILTER (event_type = 'ORDER') AS VARCHAR),

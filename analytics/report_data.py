@@ -1,0 +1,323 @@
+"""Fills a report: from the results of a run, and from the lake for what only spans tell."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+from fillpath.analytics.exact import ZERO, decimal_places, exact_arithmetic
+from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
+from fillpath.analytics.report_format import currency_digits
+from fillpath.analytics.report_model import (
+    Account,
+    AccountFigures,
+    CompletenessRow,
+    EngineFigures,
+    EquityPoint,
+    EquitySeries,
+    Evidence,
+    FunnelRow,
+    LatencyHop,
+    OrderCount,
+    PnlAmounts,
+    PnlRow,
+    ReportData,
+    RunCard,
+    Trade,
+)
+from fillpath.analytics.report_traces import read_traces
+from fillpath.analytics.results_manager import PnlSum, ResultsManager, Row, RunSummary
+from fillpath.analytics.sql_files import read_sql
+from fillpath.analytics.versions import fillpath_version
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from fillpath.exporters.event_store import EventStore
+
+LARGEST_TRADES: Final = 10
+_FILLS: Final = "SELECT * FROM spans WHERE run_id = {} AND name = 'publish FILL'"
+_Group = tuple[str | None, ...]
+
+
+def report_data(
+    results: ResultsManager,
+    store: EventStore,
+    run_id: str,
+    *,
+    command: Sequence[str] = ("fillpath",),
+) -> ReportData:
+    """Collect everything that a report of a run shows.
+
+    Args:
+        results: Where the run is loaded.
+        store: The lake that it was loaded from.
+        run_id: The run; its whole id.
+        command: How the reader calls fillpath.
+
+    Raises:
+        NotFound: The run is not loaded.
+        LakeError: The lake is damaged.
+    """
+    run = results.run(run_id)
+    accounts = results.reconcile(run_id)
+    trades = results.read("largest_trades", run_id=run_id, most=LARGEST_TRADES)
+    groups = results.read("trade_groups", run_id=run_id)
+    with store.connect([run_id]) as connection, exact_arithmetic():
+        traces = (trade[key] for trade in trades for key in ("entry_trace_id", "exit_trace_id"))
+        return ReportData(
+            run=_run_card(run, results, store, connection),
+            accounts=tuple(_accounts(accounts, results.rows("equity", run_id))),
+            completeness=tuple(map(_completeness, results.rows("completeness", run_id))),
+            equity=tuple(_equity(results.rows("equity", run_id))),
+            pnl_totals={one.currency: _amounts(one) for one in results.pnl_by(run_id)},
+            pnl_by_portfolio=_pnl(results, run_id, groups, "portfolio"),
+            pnl_by_strategy=_pnl(results, run_id, groups, "portfolio", "strategy"),
+            pnl_by_symbol=_pnl(results, run_id, groups, "portfolio", "symbol"),
+            funnel=tuple(_funnel(connection, run_id)),
+            latency=tuple(_latency(results.rows("latency", run_id))),
+            orders=tuple(map(_order_count, results.read("order_counts", run_id=run_id))),
+            largest_trades=tuple(map(_trade, trades)),
+            traces=read_traces(connection, run_id, filter(None, traces)),
+            currency_digits=_digits(results.rows("pnl_slices", run_id)),
+            command=tuple(command),
+            notices=tuple(_notices(run, accounts)),
+            made_at=time.time_ns(),
+        )
+
+
+def _run_card(
+    run: RunSummary,
+    results: ResultsManager,
+    store: EventStore,
+    connection: duckdb.DuckDBPyConnection,
+) -> RunCard:
+    extent = connection.execute(read_sql("run_extent"), {"run_id": run.run_id}).fetchone()
+    simulated_from, simulated_to, portfolios, strategies = extent or (None, None, None, None)
+    counts = results.read("counts", run_id=run.run_id)[0]
+    return RunCard(
+        run_id=run.run_id,
+        mode=run.mode or "unknown",
+        status=run.status or "unknown",
+        started_at=run.started_at or 0,
+        fillpath_version=fillpath_version(),
+        engine=run.engine,
+        engine_version=run.engine_version,
+        ended_at=run.ended_at,
+        simulated_from=simulated_from,
+        simulated_to=simulated_to,
+        portfolios=tuple(portfolios or ()),
+        strategies=tuple(strategies or ()),
+        events=run.published or 0,
+        orders=counts["orders"],
+        fills=counts["fills"],
+        trades=counts["trades"],
+        lake_path=str(store.folder.lake),
+        parameters={name: _printed(value) for name, value in run.parameters.items()},
+    )
+
+
+def _printed(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _accounts(
+    accounts: Iterable[AccountReconciliation], equity: Iterable[Row]
+) -> Iterator[Account]:
+    """Bring accounts of one portfolio and currency together."""
+    last_traces = {(row["portfolio"], row["currency"]): row["trace_id"] for row in equity}
+    together: dict[tuple[str, str], list[AccountReconciliation]] = {}
+    for account in accounts:
+        if account.status is not ReconciliationStatus.NO_STATEMENT:
+            together.setdefault((account.portfolio, account.currency), []).append(account)
+    for (portfolio, currency), parts in together.items():
+        start = sum((part.start or ZERO for part in parts), ZERO)
+        end = sum((part.end or ZERO for part in parts), ZERO)
+        profit = sum((part.profit for part in parts), ZERO)
+        commission = -sum((part.commission for part in parts), ZERO)
+        difference = sum((part.difference for part in parts), ZERO)
+        yield Account(
+            portfolio=portfolio,
+            currency=currency,
+            fillpath=AccountFigures(
+                start_balance=start,
+                pnl=profit + commission,
+                commission=commission,
+                end_balance=end - difference,
+                open_positions=sum((part.held for part in parts), ZERO),
+                other=sum((part.not_booked for part in parts), ZERO),
+            ),
+            engine=EngineFigures(start_balance=start, end_balance=end, pnl=_engine_profit(parts)),
+            account_id=", ".join(part.account_id for part in parts),
+            evidence=Evidence(last_traces.get((portfolio, currency))),
+        )
+
+
+def _engine_profit(parts: Iterable[AccountReconciliation]) -> Decimal | None:
+    """The profit by the engine's positions, where it is all that moved the account."""
+    total = ZERO
+    for part in parts:
+        if part.rounding or part.conversion or part.funding:
+            return None
+        if part.engine_realized is None:
+            if part.realized:
+                return None
+            continue
+        total += part.engine_realized
+    return total
+
+
+def _completeness(row: Row) -> CompletenessRow:
+    return CompletenessRow(
+        portfolio=row["portfolio"],
+        event_type=row["event_type"],
+        published=row["published"],
+        kept=row["kept"],
+        sampled_out=row["sampled_out"],
+        dropped=row["dropped_by_reason"],
+    )
+
+
+def _equity(rows: Iterable[Row]) -> Iterator[EquitySeries]:
+    """Add up the accounts of one portfolio and currency, at every change of one of them."""
+    points: dict[tuple[str, str], list[EquityPoint]] = {}
+    last: dict[tuple[str, str], dict[str, tuple[Decimal, Decimal]]] = {}
+    for row in rows:
+        key = (row["portfolio"], row["currency"])
+        known = last.setdefault(key, {})
+        known[row["account_id"]] = (row["balance"], row["equity"])
+        balances, equities = zip(*known.values(), strict=True)
+        point = EquityPoint(
+            time=row["event_time"] or 0,
+            balance=sum(balances, ZERO),
+            equity=sum(equities, ZERO),
+            trace_id=row["trace_id"],
+        )
+        points.setdefault(key, []).append(point)
+    for (portfolio, currency), series in points.items():
+        yield EquitySeries(portfolio, currency, tuple(series))
+
+
+def _amounts(one: PnlSum) -> PnlAmounts:
+    amounts = dict(one.amounts)
+    unrealized = amounts.pop("unrealized", ZERO)
+    commission = -amounts.pop("commission", ZERO)
+    rounding = amounts.pop("rounding", ZERO)
+    # Interest and exchange rates have come true, like what was closed.
+    realized = sum(amounts.values(), ZERO)
+    return PnlAmounts(realized, unrealized, commission, rounding, one.total)
+
+
+def _pnl(
+    results: ResultsManager, run_id: str, groups: Iterable[Row], *dimensions: str
+) -> tuple[PnlRow, ...]:
+    trades: dict[_Group, int] = {}
+    largest: dict[_Group, tuple[Decimal, str]] = {}
+    for group in groups:
+        key = (*(group[name] for name in dimensions), group["currency"])
+        trades[key] = trades.get(key, 0) + group["trades"]
+        candidate = (group["largest"], group["trace_id"])
+        largest[key] = max(largest.get(key, candidate), candidate, key=lambda one: one[0])
+    rows = []
+    for one in results.pnl_by(run_id, *dimensions):
+        key = (*one.names.values(), one.currency)
+        trace_id = largest[key][1] if key in largest else None
+        row = PnlRow(
+            currency=one.currency,
+            amounts=_amounts(one),
+            trades=trades.get(key, 0),
+            evidence=Evidence(trace_id, _fills_query(run_id, one.names)),
+            **one.names,
+        )
+        if None in one.names.values():
+            row = replace(row, note="Changes of the account without a fill, such as interest")
+        rows.append(row)
+    return tuple(rows)
+
+
+def _fills_query(run_id: str, names: Mapping[str, str | None]) -> str:
+    conditions = [
+        f"{name} IS NULL" if value is None else f"{name} = {_literal(value)}"
+        for name, value in names.items()
+    ]
+    return " AND ".join([_FILLS.format(_literal(run_id)), *conditions]) + " ORDER BY sequence"
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _funnel(connection: duckdb.DuckDBPyConnection, run_id: str) -> Iterator[FunnelRow]:
+    cursor = connection.execute(read_sql("funnel"), {"run_id": run_id})
+    names = [column[0] for column in cursor.description or ()]
+    for values in cursor.fetchall():
+        row: dict[str, Any] = dict(zip(names, values, strict=True))
+        evidence = Evidence(row.pop("trace_id"))
+        yield FunnelRow(**row, evidence=evidence)
+
+
+def _latency(rows: Iterable[Row]) -> Iterator[LatencyHop]:
+    for row in rows:
+        source, _, target = row["hop"].partition(" → ")
+        numbers = {name: row[name] for name in ("count", "p50", "p90", "p99", "max")}
+        yield LatencyHop(source, target, **numbers, evidence=Evidence(row["slowest_trace_id"]))
+
+
+def _order_count(row: Row) -> OrderCount:
+    evidence = Evidence(row["trace_id"])
+    return OrderCount(row["order_type"], row["status"], row["count"], evidence)
+
+
+def _trade(row: Row) -> Trade:
+    commission = row["commission"] or ZERO
+    return Trade(
+        portfolio=row["portfolio"],
+        strategy=row["strategy"],
+        symbol=row["symbol"] or "",
+        side="BUY" if row["direction"] == "LONG" else "SELL",
+        quantity=row["quantity"],
+        currency=row["currency"] or "",
+        entry_time=row["entry_time"] or 0,
+        entry_price=row["entry_price"],
+        pnl=row["net"] + commission,
+        commission=commission,
+        net=row["net"],
+        entry_trace_id=row["entry_trace_id"],
+        exit_time=row["exit_time"],
+        exit_price=row["exit_price"] if row["exit_time"] is not None else None,
+        exit_trace_id=row["exit_trace_id"],
+    )
+
+
+def _digits(slices: Iterable[Row]) -> dict[str, int]:
+    """Decimal places of the currencies that have not the usual ones."""
+    digits: dict[str, int] = {}
+    for row in slices:
+        places, currency = decimal_places(row["amount"]), row["currency"]
+        if places > digits.get(currency, currency_digits(currency, {})):
+            digits[currency] = places
+    return digits
+
+
+def _notices(run: RunSummary, accounts: Iterable[AccountReconciliation]) -> Iterator[str]:
+    if run.status == "Running":
+        yield "The run was still going on when this report was made."
+    elif run.status == "Crashed":
+        yield "The run crashed; what it had not written yet is missing."
+    for account in accounts:
+        if account.status is ReconciliationStatus.FAILED:
+            where = f"{account.portfolio}, account {account.account_id}, {account.currency}"
+            yield (
+                f"{where}: the engine's account does not follow from the fills; the difference is "
+                f"{account.difference}. {' '.join(account.notes)}"
+            )
+        elif account.not_booked:
+            where = f"{account.portfolio}, account {account.account_id}, {account.currency}"
+            yield (
+                f"{where}: the engine's balance has {account.not_booked} that no trade earned. "
+                f"{' '.join(account.notes)}"
+            )

@@ -1,0 +1,8 @@
+-- When a run's events happened in simulated time, and who published. Runs on DuckDB.
+SELECT
+    min(event_time) AS simulated_from,
+    max(event_time) AS simulated_to,
+    list_sort(list(DISTINCT portfolio)) AS portfolios,
+    list_sort(list(DISTINCT strategy)) AS strategies
+FROM spans
+WHERE run_id = $run_id
