@@ -398,6 +398,7 @@ def test_a_connection_reads_the_lake_and_nothing_else(store: EventStore, tmp_pat
             f"FROM read_text('{store.folder.lake}/_delta_log/00000000000000000000.json')",
             "LOAD httpfs",
             "SET enable_external_access = true",
+            "SET threads = 1",
         ):
             with pytest.raises(duckdb.Error):
                 connection.execute(sql).fetchall()
