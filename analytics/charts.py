@@ -196,7 +196,8 @@ def _equity_specs(*, of_equity: bool) -> tuple[Spec, Spec]:
     line = base.mark_line(interpolate=interpolate, strokeWidth=1.6, color="var(--series-1)").encode(
         x=above, y=value
     )
-    down = alt.Y("d", type="quantitative", axis=_value_axis("~%", 3))
+    # Several statements of one moment stand beside each other: stacked, they would add up.
+    down = alt.Y("d", type="quantitative", stack=None, axis=_value_axis("~%", 3))
     area = base.mark_area(
         interpolate=interpolate,
         line={"color": "var(--negative)", "strokeWidth": 1},

@@ -258,7 +258,7 @@ class BusFollower:
                 portfolio=self._portfolio,
                 strategy=actor.id.value,
                 handler=f"{type(actor).__name__}.{frame.f_code.co_name}",
-                event_time=actor.clock.timestamp_ns() if actor.clock is not None else None,
+                event_time=_time_of(actor),
                 parent=self._last_market_event,
             )
             self._callback = (frame, event)
@@ -359,6 +359,11 @@ def _place_of(message: Any) -> tuple[str | None, str | None]:
     if instrument_id is None:
         return None, None
     return instrument_id.symbol.value, instrument_id.venue.value
+
+
+def _time_of(actor: Any) -> int | None:
+    """Simulated time of an actor; None before it is registered or the clock has started."""
+    return actor.clock.timestamp_ns() or None if actor.clock is not None else None
 
 
 def _outermost_actor_frame() -> FrameType | None:

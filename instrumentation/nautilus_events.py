@@ -73,10 +73,10 @@ def describe(message: Any, instruments: Mapping[Any, Instrument]) -> Description
         message: What was published or sent.
         instruments: The instruments seen so far, by the engine's instrument id.
     """
-    for kind, read in _READERS:
-        if isinstance(message, kind):
-            return read(message, instruments)
-    return _read_other(message)
+    found = next((read for kind, read in _READERS if isinstance(message, kind)), _read_other)
+    description = found(message, instruments)
+    # Before the first market event the simulated clock stands at 0, which is no time.
+    return description if description.event_time else description._replace(event_time=None)
 
 
 def _place(instrument_id: Any) -> tuple[str, str]:
@@ -282,7 +282,7 @@ def _read_command(command: Any, _: Mapping[Any, Instrument]) -> Description:
     )
 
 
-def _read_data(data: Any, _: Mapping[Any, Instrument]) -> Description:
+def _read_data(data: Any, instruments: Mapping[Any, Instrument]) -> Description:
     kind = type(data).__name__
     if kind.startswith(_SIGNAL_PREFIX) and hasattr(data, "value") and data.is_signal():
         name = kind.removeprefix(_SIGNAL_PREFIX)
@@ -290,7 +290,7 @@ def _read_data(data: Any, _: Mapping[Any, Instrument]) -> Description:
         if isinstance(data.value, int | float) and not isinstance(data.value, bool):
             attributes[semconv.Signal.STRENGTH] = data.value
         return Description(EventType.SIGNAL, attributes, event_time=data.ts_event)
-    return _read_other(data)
+    return _read_other(data, instruments)
 
 
 def _read_instrument(instrument: Any, _: Mapping[Any, Instrument]) -> Description:
@@ -309,7 +309,7 @@ def _read_state(message: Any, _: Mapping[Any, Instrument]) -> Description:
     return Description(EventType.SYSTEM, attributes, event_time=message.ts_event)
 
 
-def _read_other(message: Any) -> Description:
+def _read_other(message: Any, _: Mapping[Any, Instrument]) -> Description:
     kind = type(message).__name__
     attributes: dict[str, Any] = {}
     symbol = venue = None
