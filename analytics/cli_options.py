@@ -69,7 +69,18 @@ class Invocation:
     def command(self, *words: str) -> str:
         """Write a command of ours as the user can paste it into the shell this one came from."""
         data = [] if self.data is None else ["--data", self.data]
-        return shlex.join([*program(), *data, *words])
+        return " ".join(map(_quoted, [*program(), *data, *words]))
+
+    def lasting_command(self) -> list[str]:
+        """Write the beginning of a command for a reader who is elsewhere, and later."""
+        name = program()[0]
+        if os.sep in name:
+            name = str(Path(name).absolute())
+        from fillpath.instrumentation.settings import ENV_DATA
+
+        if self.data is None and not os.environ.get(ENV_DATA):
+            return [name]
+        return [name, "--data", str(self.folder.path)]
 
     def completed(self, next_command: str | None) -> str | None:
         """Complete a command that a lower floor proposed, which knows no `--data`."""
@@ -82,6 +93,13 @@ class Invocation:
         except ValueError:
             return next_command
         return next_command if "--data" in words else self.command(*words)
+
+
+def _quoted(word: str) -> str:
+    """Quote a word for a shell, in the way that is easier to read."""
+    if "'" in word and not set(word) & set('"$`\\!'):
+        return f'"{word}"'
+    return shlex.quote(word)
 
 
 def program() -> list[str]:

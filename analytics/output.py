@@ -15,6 +15,7 @@ import re
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +28,9 @@ LONGEST_NAME: Final = 56
 """Cells that a foreign name may take on a line; a longer one loses its middle."""
 PIPE_WIDTH: Final = 10_000
 """Width for a reader that is no terminal: lines are left whole for grep."""
+
+HEADING: Final = "bold underline"
+"""Style of what stands above a part of the output."""
 
 _HIDDEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _PLAIN: Final = re.compile(r"[ -~]*")
@@ -112,6 +116,8 @@ def jsonable(value: Any) -> Any:
         return bytes(value).hex()
     if isinstance(value, dt.datetime | dt.date | dt.time):
         return value.isoformat()
+    if is_dataclass(value) and not isinstance(value, type):
+        return {one.name: jsonable(getattr(value, one.name)) for one in fields(value)}
     if isinstance(value, Iterable):
         return [jsonable(item) for item in value]
     return str(value)
@@ -162,8 +168,9 @@ def table(columns: Sequence[str], *, title: str | None = None, right: Iterable[s
     aligned = set(right)
     made = Table(
         box=box.SIMPLE_HEAD,
-        title=Text(inert(title), "bold") if title else None,
+        title=Text(inert(title), HEADING) if title else None,
         title_justify="left",
+        title_style="",
         header_style="bold",
         pad_edge=False,
         show_edge=False,
@@ -196,6 +203,7 @@ def complain(message: str, next_command: str | None) -> None:
 
 
 __all__ = [
+    "HEADING",
     "LONGEST_NAME",
     "PIPE_WIDTH",
     "cell",

@@ -87,44 +87,38 @@ def totals(lines: Iterable[PnlLine]) -> list[PnlLine]:
 
 
 def draw_pnl(lines: Sequence[PnlLine]) -> Table:
-    """Draw the table, with a sum for every portfolio and, per currency, for all."""
-    shown = [
+    """Draw the table: every portfolio's sum, below it those of its strategies, and all of them."""
+    columns = [
         column
         for column in _NUMBERS
         if column in {"realized", "total"} or any(getattr(line, column) for line in lines)
     ]
-    drawn = table(("portfolio", "strategy", "", *shown), title="Profit and loss", right=shown)
+    currencies = sorted({line.currency for line in lines})
+    title = "Profit and loss" + (f" in {currencies[0]}" if len(currencies) == 1 else "")
+    names = ("", "currency") if len(currencies) > 1 else ("",)
+    drawn = table((*names, *columns), title=title, right=columns)
     portfolios = sorted({line.portfolio for line in lines})
     for portfolio in portfolios:
         inside = [line for line in lines if line.portfolio == portfolio]
-        for number, line in enumerate(inside):
-            _add(drawn, portfolio if number == 0 else "", line.strategy or "none", line, shown)
-        sums = totals(inside)
-        for line in sums:
-            _add(drawn, "", "together", line, shown, style="bold", ends=line is sums[-1])
+        for number, line in enumerate(totals(inside)):
+            _add(drawn, portfolio if number == 0 else "", line, columns, style="bold")
+        for line in inside:
+            _add(drawn, f"  {line.strategy or 'no strategy'}", line, columns)
+        drawn.add_section()
     if len(portfolios) > 1:
-        for line in totals(lines):
-            _add(drawn, "all", "together", line, shown, style="bold")
+        for number, line in enumerate(totals(lines)):
+            _add(drawn, "all" if number == 0 else "", line, columns, style="bold")
     return drawn
 
 
 def _add(
-    drawn: Table,
-    portfolio: str,
-    strategy: str,
-    line: PnlLine,
-    shown: Sequence[str],
-    *,
-    style: str = "",
-    ends: bool = False,
+    drawn: Table, name: str, line: PnlLine, columns: Sequence[str], *, style: str = ""
 ) -> None:
-    drawn.add_row(
-        styled((inert(portfolio, LONGEST_NAME), "bold")),
-        styled((inert(strategy, LONGEST_NAME), style)),
-        styled((line.currency, "dim")),
-        *(_amount(getattr(line, column), line.currency, style) for column in shown),
-        end_section=ends,
-    )
+    cells = [styled((inert(name, LONGEST_NAME), style))]
+    if len(drawn.columns) > len(columns) + 1:
+        cells.append(styled((line.currency, style)))
+    cells += [_amount(getattr(line, column), line.currency, style) for column in columns]
+    drawn.add_row(*cells)
 
 
 def _amount(amount: Decimal, currency: str, style: str) -> Text:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fillpath.analytics import report_format
 from fillpath.analytics.pnl_table import PnlLine, pnl_lines
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
 from fillpath.analytics.versions import installed_version
+from fillpath.exporters.event_store import EventStore
 from fillpath.instrumentation.errors import MissingExtra
 from fillpath.instrumentation.settings import ENV_POSTGRES_DSN, DataFolder
 
+if TYPE_CHECKING:
+    from fillpath.analytics.results_manager import ResultsManager
+
 
 @dataclass(frozen=True, slots=True)
-class RunResults:
+class RunProfit:
     """What a run came to.
 
     Args:
@@ -37,23 +44,46 @@ def require_database() -> None:
         raise MissingExtra(needed, "to keep results in Postgres")
 
 
-def load_results(folder: DataFolder, run_id: str) -> None:
-    """Load a run of the lake into the results database."""
+@contextmanager
+def results_of(folder: DataFolder) -> Iterator[ResultsManager]:
+    """Open the results of a data folder.
+
+    Raises:
+        MissingExtra: There is no results database to use.
+        BackendUnreachable: It does not answer.
+        ResultsError: It cannot be used.
+    """
     require_database()
+    from fillpath.analytics.postgres import open_results_database
+    from fillpath.analytics.results_manager import ResultsManager
+
+    with open_results_database(folder) as database, ResultsManager(database) as results:
+        yield results
 
 
-def read_results(folder: DataFolder, run_id: str) -> RunResults:
-    """Read what a run came to."""
-    from fillpath.analytics.ledger import compute_ledger
-    from fillpath.exporters.event_store import EventStore
+def load_results(folder: DataFolder, run_id: str) -> RunProfit:
+    """Load a run of the lake into the results database, and read what it came to.
 
-    with EventStore(folder).connect([run_id]) as connection:
-        ledger = compute_ledger(connection, run_id)
-    lines = pnl_lines(
-        (one.ref.portfolio, one.strategy, one.currency, one.kind, one.amount)
-        for one in ledger.slices
-    )
-    return RunResults(lines, list(ledger.accounts))
+    Raises:
+        FillpathError: As `results_of` does, or the run is not in the lake.
+    """
+    with results_of(folder) as results:
+        results.load(EventStore(folder), run_id)
+        sums = results.pnl_by(run_id, "portfolio", "strategy")
+        return RunProfit(
+            pnl_lines(
+                (
+                    one.names["portfolio"] or "",
+                    one.names["strategy"] or "",
+                    one.currency,
+                    kind,
+                    amount,
+                )
+                for one in sums
+                for kind, amount in one.amounts.items()
+            ),
+            results.reconcile(run_id),
+        )
 
 
 def reconciliation_words(account: AccountReconciliation) -> tuple[bool, str]:
@@ -64,7 +94,7 @@ def reconciliation_words(account: AccountReconciliation) -> tuple[bool, str]:
     digits = report_format.currency_digits(account.currency, {})
     end = f"{report_format.money(account.end, digits)} {account.currency}"
     if account.status is ReconciliationStatus.RECONCILED:
-        return True, f"{name}: the fills explain the engine's balance of {end} to the last digit"
+        return True, f"{name}: {end} equals the engine's own balance"
     off = report_format.money(account.difference, digits, signed=True)
     reasons = " ".join(account.notes)
     return False, f"{name}: the engine's balance of {end} is off by {off}. {reasons}".rstrip()

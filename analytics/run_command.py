@@ -89,7 +89,10 @@ def start_recording(
     sys.stdout.flush()
     # argparse takes what begins with a dash for an option, unless it is a path.
     path = f".{os.sep}{script}" if str(script).startswith("-") else str(script)
-    return subprocess.Popen([*command, path, *arguments], stdout=output)
+    # An engine may go through a set of ids, whose order follows Python's hash seed: with a seed of
+    # its own for every process, a run recorded twice would not be the same run.
+    environment = {"PYTHONHASHSEED": "0", **os.environ}
+    return subprocess.Popen([*command, path, *arguments], stdout=output, env=environment)
 
 
 def wait_for(process: subprocess.Popen[bytes]) -> int:

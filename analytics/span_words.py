@@ -91,7 +91,7 @@ def describe(node: Node) -> Iterator[Word]:
         yield span.strategy, "dim"
     above = None if node.parent is None else node.parent.span.event_time
     if span.event_time is not None and span.event_time != above:
-        yield f" {time_words(span.event_time)}", "dim"
+        yield time_words(span.event_time), "dim"
 
 
 def _strategy_above(node: Node) -> str | None:

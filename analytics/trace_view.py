@@ -29,8 +29,14 @@ _GUTTER: Final = 9
 _NARROWEST: Final = 36
 _PHRASE_ENDS: Final = re.compile(r"(?<! FILL)  +")
 _DEEPEST_LEAD: Final = 150
-_UNICODE_GUIDES: Final = ("├─ ", "└─ ", "│  ")
-_ASCII_GUIDES: Final = ("|- ", "`- ", "|  ")
+_WIDE: Final = 100
+_GUIDES: Final = {
+    # (terminal with Unicode, wide terminal): a branch, the last one, what passes by
+    (True, True): ("├─ ", "└─ ", "│  "),
+    (True, False): ("├ ", "└ ", "│ "),
+    (False, True): ("|- ", "`- ", "|  "),
+    (False, False): ("| ", "` ", "| "),
+}
 _IDS: Final = (
     ("client_order_id", "order"),
     ("order_id", "venue order"),
@@ -58,7 +64,8 @@ class _TracePainter:
         self._console = console
         self._trace = trace
         self._all = all_option
-        self._guides = _ASCII_GUIDES if console.options.ascii_only else _UNICODE_GUIDES
+        self._guides = _GUIDES[not console.options.ascii_only, console.width >= _WIDE]
+        self._indent = " " * len(self._guides[2])
 
     def paint(self) -> None:
         """Draw the heading and every chain."""
@@ -111,7 +118,7 @@ class _TracePainter:
     def _print_node(self, row: _Row) -> None:
         node = row.node
         since = "" if node.latency is None else f"+{duration_words(node.latency)}"
-        below = row.below + (self._guides[2] if node.children or node.hidden else "   ")
+        below = row.below + (self._guides[2] if node.children or node.hidden else self._indent)
         first, *more = self._lines(node)
         self._print_row(since, row.lead, below, first)
         for line in more:
@@ -123,7 +130,7 @@ class _TracePainter:
         for part, style in badge(span):
             line.append(inert(part, LONGEST_NAME), style)
         for part, style in describe(node):
-            line.append(" ")
+            line.append("  " if style == "dim" else " ")
             line.append(inert(part, LONGEST_NAME * 2), style)
         if node.focus and span.is_fill:
             line.append(" ◀", "bold green")
@@ -187,7 +194,8 @@ class _TracePainter:
         """Print one entry; what does not fit goes on under it, inside the guides."""
         width = self._console.width
         deepest = max(min(width - _GUTTER - 2 - _NARROWEST, _DEEPEST_LEAD), 0)
-        lead, below = _shallow(lead, deepest), _shallow(below, deepest)
+        cut = max(len(lead) - deepest, 0)  # what is too deep loses the guides' beginning
+        lead, below = lead[cut:], below[cut:]
         room = max(width - _GUTTER - 2 - max(len(lead), len(below)), _NARROWEST)
         pieces = [content]
         if width < PIPE_WIDTH and content.cell_len > room:
@@ -216,11 +224,6 @@ class _TracePainter:
         self._console.print(self._text(text, style), soft_wrap=True)
 
 
-def _shallow(guides: str, longest: int) -> str:
-    """Cut guides that are too deep for the terminal, at their beginning."""
-    return guides if len(guides) <= longest else guides[len(guides) - longest :]
-
-
 class _Row(NamedTuple):
     """A node, or the note about what is left out below it, and the guides that lead to it."""
 
@@ -247,7 +250,7 @@ def _walk(chain: Chain, guides: tuple[str, str, str]) -> Iterator[_Row]:
             _Row(
                 entry,
                 below + (last if number == len(entries) else branch),
-                below + ("   " if number == len(entries) else bar),
+                below + (" " * len(bar) if number == len(entries) else bar),
                 is_note,
             )
             for number, (entry, is_note) in enumerate(entries, start=1)

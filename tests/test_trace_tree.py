@@ -259,7 +259,7 @@ def test_the_path_from_bar_to_fill(lake: DuckDBPyConnection) -> None:
         r"   │     │  order O-1",
         r"   │     └─ COMMAND SubmitOrder",
         r"   │        └─ ORDER SUBMITTED",
-        r"   │           └─  FILL  BUY 10 ACME @ 100.5 commission 1.25 USD ◀",
+        r"   │           └─  FILL  BUY 10 ACME @ 100.5  commission 1.25 USD ◀",
         r"   │              │  venue order V-1  fill F-1  position ACME-Trend-1",
     ]
     start = lines.index(expected[0])
