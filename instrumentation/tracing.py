@@ -239,8 +239,12 @@ class Tracing:
             "--data", str(self.folder.path), "--run", self.run_id, "--host-pid", str(os.getpid()),
         ]  # fmt: skip
         try:
+            # A session of its own: Ctrl-C and a closed terminal are for the host to answer.
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
             )
         except OSError as error:
             _log.warning("fillpath could not start its writer (%s); the spool waits", error)
