@@ -61,7 +61,9 @@ def _options(
     json: JsonOption = False,
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, metavar="", help="Show the version."
+        ),
     ] = False,
 ) -> None:
     del version
@@ -94,7 +96,7 @@ def run(
     context: typer.Context,
     script: Annotated[Path, typer.Argument(metavar="SCRIPT", help="A Python script.")],
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[ARGS]...", help="Its own arguments.")
+        list[str] | None, typer.Argument(metavar="ARGS", help="Its own arguments.")
     ] = None,
     *,
     run_id: Annotated[
@@ -152,7 +154,7 @@ def trace_show(
         typer.Option("--kind", help="Look for this kind of id only."),
     ] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Leave nothing out.", show_default=False)
+        bool, typer.Option("--all", metavar="", help="Leave nothing out.", show_default=False)
     ] = False,
     data: DataOption = None,
     json: JsonOption = False,
@@ -182,7 +184,7 @@ def report(
         typer.Option("-o", "--output", metavar="FILE", help="Where to write it.", dir_okay=False),
     ] = None,
     open_it: Annotated[
-        bool, typer.Option("--open", help="Open it in a browser.", show_default=False)
+        bool, typer.Option("--open", metavar="", help="Open it in a browser.", show_default=False)
     ] = False,
     data: DataOption = None,
     json: JsonOption = False,

@@ -27,7 +27,10 @@ DataOption = Annotated[
     ),
 ]
 JsonOption = Annotated[
-    bool, typer.Option("--json", help="Write one JSON document to stdout.", show_default=False)
+    bool,
+    typer.Option(
+        "--json", metavar="", help="Write one JSON document to stdout.", show_default=False
+    ),
 ]
 RunOption = Annotated[
     str | None,

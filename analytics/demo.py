@@ -8,12 +8,12 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import typer
 
 from fillpath.analytics.cli_options import Invocation
-from fillpath.analytics.output import HEADING, data_console, inert, print_json, styled
+from fillpath.analytics.output import HEADING, data_console, inert, print_json, say, styled
 from fillpath.analytics.progress import Progress
 from fillpath.instrumentation import identity
 from fillpath.instrumentation.errors import FillpathError, MissingExtra
@@ -40,6 +40,7 @@ _NEEDED: Final[Mapping[str, str]] = {
     "jinja2": "jinja2",
 }
 _INTERRUPTED: Final = 130
+_MOST_SAID: Final = 4000
 _SQL: Final = (
     "SELECT strategy, count(*) AS fills, sum(commission) AS commission FROM spans "
     "WHERE name = 'publish FILL' GROUP BY strategy"
@@ -108,21 +109,29 @@ def _record(given: Invocation, run_id: str, progress: Progress) -> None:
     from fillpath.analytics.run_command import start_recording, wait_for
 
     script = demo_script()
-    with tempfile.TemporaryFile() as output:
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         with progress.step("Backtesting two portfolios on real prices") as step:
-            code = wait_for(start_recording(given.folder, run_id, script, output=output))
+            process = start_recording(given.folder, run_id, script, output=output, errors=errors)
+            code = wait_for(process)
             if code == 0:
                 step.finish(f"Backtested two portfolios, recorded as {run_id}")
+        said = _text(errors)
         if code == _INTERRUPTED:
+            say("Interrupted.")
             raise typer.Exit(code)
         if code != 0:
-            output.seek(0)
-            said = output.read().decode(errors="replace").strip()
             raise FillpathError(
-                f"The demo's backtest ended with exit code {code}."
-                + (f"\n{said[-2000:]}" if said else ""),
+                f"The demo's backtest ended with exit code {code}.\n{_text(output)}{said}".rstrip(),
                 next_command="fillpath doctor",
             )
+        for line in said.splitlines():
+            say(line)
+
+
+def _text(file: IO[bytes]) -> str:
+    """Read the end of what a process wrote."""
+    file.seek(0)
+    return file.read()[-_MOST_SAID:].decode(errors="replace")
 
 
 def _evaluate(given: Invocation, run_id: str, progress: Progress) -> _Outcome:

@@ -67,7 +67,8 @@ def start_recording(
     *,
     portfolio: str | None = None,
     mode: str | None = None,
-    output: int | IO[bytes] | None = None,
+    output: IO[bytes] | None = None,
+    errors: IO[bytes] | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a script under the recorder, with this process's stdin, stdout and stderr.
 
@@ -79,6 +80,7 @@ def start_recording(
         portfolio: Namespace of events whose engine names none.
         mode: `backtest` or `live`.
         output: Where its stdout goes instead.
+        errors: Where its stderr goes instead.
     """
     # -P keeps the current folder off the path, as the recorder's own imports must be ours.
     command = [sys.executable, "-P", "-m", _RECORDER, "--data", str(folder.path)]
@@ -92,7 +94,9 @@ def start_recording(
     # An engine may go through a set of ids, whose order follows Python's hash seed: with a seed of
     # its own for every process, a run recorded twice would not be the same run.
     environment = {"PYTHONHASHSEED": "0", **os.environ}
-    return subprocess.Popen([*command, path, *arguments], stdout=output, env=environment)
+    return subprocess.Popen(
+        [*command, path, *arguments], stdout=output, stderr=errors, env=environment
+    )
 
 
 def wait_for(process: subprocess.Popen[bytes]) -> int:

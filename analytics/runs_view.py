@@ -84,7 +84,7 @@ _COLUMNS: Final = (
     _Column("took", 100, lambda run: (_took(run), "")),
     _Column("status", 0, lambda run: (run["status"], _STATUS_STYLES.get(run["status"], ""))),
     _Column("engine", 132, lambda run: (_engine(run), "")),
-    _Column("portfolios", 100, lambda run: (inert(", ".join(_portfolios(run)), 60), "")),
+    _Column("portfolios", 110, lambda run: (inert(", ".join(_portfolios(run)), 60), "")),
     _Column("events", 0, lambda run: (report_format.count(run["published"] or 0), "")),
     _Column("signals", 120, lambda run: (report_format.count(published(run, "SIGNAL")), "")),
     _Column("fills", 0, lambda run: (report_format.count(published(run, "FILL")), "")),
