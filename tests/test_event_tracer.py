@@ -675,7 +675,8 @@ def test_ended_events_do_not_keep_their_ancestors_alive(session: Session) -> Non
         last = emit(tracer, "BAR", parent=last)
     del _
     gc.collect()
-    assert sum(isinstance(each, OpenEvent) for each in gc.get_objects()) < 100
+    # By type(): other tests leave objects behind whose __class__ raises.
+    assert sum(issubclass(type(each), OpenEvent) for each in gc.get_objects()) < 100
 
 
 # -- OpenTelemetry -------------------------------------------------------------------------------
