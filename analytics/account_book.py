@@ -11,7 +11,7 @@ from fillpath.analytics.account_entries import AccountEntries, SliceKind, Sums
 from fillpath.analytics.bookings import Amounts, Explanation, Rule, explain, rules_for
 from fillpath.analytics.exact import ZERO, trimmed
 from fillpath.analytics.exchange_rates import MarketRates
-from fillpath.analytics.ledger_events import AccountEvent
+from fillpath.analytics.ledger_events import AccountEvent, FillEvent
 from fillpath.analytics.position_book import Execution
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
 
@@ -66,6 +66,13 @@ class AccountBook:
             self._pending.append(execution)
         else:
             self._book([execution], None)
+
+    def leave_out(self, fill: FillEvent) -> None:
+        """Take a fill that the engine did not finish."""
+        self._remarks.add(
+            f"The engine stopped half-way through fill {fill.fill_id}: neither its positions nor "
+            "its account know of it, so it is not counted."
+        )
 
     def state(self, event: AccountEvent) -> None:
         """Take a statement of the engine."""

@@ -117,19 +117,45 @@ class _Walk:
         """Take every event."""
         self._market_rates = market_rates
         said, last_said = self._said()
+        halfway = self._halfway(last_said)
         for event in self.events:
             if isinstance(event, FillEvent):
                 by_engine = said.get(event.ref.sequence, [])
-                kept_out = not by_engine and event.ref.sequence < last_said.get(
-                    event.ref.portfolio, -1
-                )
-                self._take_fill(event, by_engine, kept_out=kept_out)
+                account_id = self._account_of(event)
+                account = self._account(event.ref.portfolio, account_id)
+                if event in halfway:
+                    account.leave_out(event)
+                elif not by_engine and event.ref.sequence < last_said.get(event.ref.portfolio, -1):
+                    account.execute(self.book.pass_over(event))
+                else:
+                    rounds_each = account.states_expected
+                    account.execute(
+                        self.book.apply(
+                            event, by_engine, account_id=account_id, rounds_each=rounds_each
+                        )
+                    )
             elif isinstance(event, AccountEvent):
                 account = self._account(event.ref.portfolio, event.account_id)
                 account.state(event)
                 self.curve.note(event, account, self.book)
         for account in self.accounts.values():
             account.finish()
+
+    def _halfway(self, last_said: Mapping[str, int]) -> list[FillEvent]:
+        """Fills in which an engine stopped: its positions and accounts know nothing of them."""
+        last_heard = dict(last_said)
+        last_fill: dict[str, FillEvent] = {}
+        for event in self.events:
+            if isinstance(event, AccountEvent):
+                heard = last_heard.get(event.ref.portfolio, -1)
+                last_heard[event.ref.portfolio] = max(heard, event.ref.sequence)
+            elif isinstance(event, FillEvent):
+                last_fill[event.ref.portfolio] = event
+        return [
+            fill
+            for portfolio, fill in last_fill.items()
+            if portfolio in last_said and fill.ref.sequence > last_heard[portfolio]
+        ]
 
     def _said(self) -> tuple[dict[int, list[PositionEvent]], dict[str, int]]:
         """What the engine said about positions after each fill, and where it last did so."""
@@ -146,17 +172,6 @@ class _Walk:
                 if fill is not None and fill.symbol == event.symbol:
                     said.setdefault(fill.ref.sequence, []).append(event)
         return said, last_said
-
-    def _take_fill(self, fill: FillEvent, said: Sequence[PositionEvent], *, kept_out: bool) -> None:
-        account_id = self._account_of(fill)
-        account = self._account(fill.ref.portfolio, account_id)
-        if kept_out:
-            execution = self.book.pass_over(fill)
-        else:
-            execution = self.book.apply(
-                fill, said, account_id=account_id, rounds_each=account.states_expected
-            )
-        account.execute(execution)
 
     def _account_of(self, fill: FillEvent) -> str:
         """The account of a fill that may not name it."""

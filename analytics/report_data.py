@@ -309,15 +309,14 @@ def _notices(run: RunSummary, accounts: Iterable[AccountReconciliation]) -> Iter
     elif run.status == "Crashed":
         yield "The run crashed; what it had not written yet is missing."
     for account in accounts:
+        where = f"{account.portfolio}, account {account.account_id}, {account.currency}"
+        notes = " ".join(account.notes)
         if account.status is ReconciliationStatus.FAILED:
-            where = f"{account.portfolio}, account {account.account_id}, {account.currency}"
             yield (
                 f"{where}: the engine's account does not follow from the fills; the difference is "
-                f"{account.difference}. {' '.join(account.notes)}"
+                f"{account.difference}. {notes}"
             )
         elif account.not_booked:
-            where = f"{account.portfolio}, account {account.account_id}, {account.currency}"
-            yield (
-                f"{where}: the engine's balance has {account.not_booked} that no trade earned. "
-                f"{' '.join(account.notes)}"
-            )
+            yield f"{where}: the balance has {account.not_booked} that no trade earned. {notes}"
+        elif notes:
+            yield f"{where}: {notes}"

@@ -30,8 +30,8 @@ from fillpath.instrumentation.errors import UsageError
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
     from psycopg import Connection
-    from psycopg.sql import Composed
     from psycopg.rows import TupleRow
+    from psycopg.sql import Composed
 
     from fillpath.exporters.event_store import EventStore
 

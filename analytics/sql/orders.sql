@@ -1,14 +1,29 @@
 -- Every order of a run as it stands after its last event, in the order of their first events.
 -- Runs on DuckDB.
-WITH events AS (
+WITH told AS (
     SELECT
         *,
-        max(sequence) OVER (PARTITION BY portfolio, client_order_id) AS last_sequence
+        min(sequence) FILTER (status IN ('SUBMITTED', 'ACCEPTED')) OVER each_order AS placed_at,
+        min(sequence) FILTER (status = 'DENIED') OVER each_order AS denied_at
     FROM spans
     WHERE run_id = $run_id
       AND span_kind <> 'CONSUMER'
       AND event_type IN ('ORDER', 'FILL')
       AND client_order_id IS NOT NULL
+    WINDOW each_order AS (PARTITION BY portfolio, client_order_id)
+),
+
+events AS (
+    SELECT
+        *,
+        max(sequence) OVER (PARTITION BY portfolio, client_order_id) AS last_sequence
+    FROM told
+    -- A second order under an id that is taken is denied, and changes nothing of the first.
+    WHERE CASE
+        WHEN placed_at IS NULL OR denied_at < placed_at
+            THEN denied_at IS NULL OR sequence <= denied_at
+        ELSE sequence < placed_at OR coalesce(status, '') NOT IN ('INITIALIZED', 'DENIED')
+    END
 )
 
 SELECT
@@ -20,7 +35,11 @@ SELECT
     arg_min(symbol, sequence) AS symbol,
     arg_min(venue, sequence) AS venue,
     arg_min(side, sequence) FILTER (side IN ('BUY', 'SELL')) AS side,
-    arg_min(order_type, sequence) AS order_type,
+    -- An engine may turn an order into one of another type before it releases it.
+    coalesce(
+        arg_max(order_type, sequence) FILTER (event_type = 'FILL' OR status = 'INITIALIZED'),
+        arg_min(order_type, sequence)
+    ) AS order_type,
     coalesce(
         CAST(arg_max(quantity, sequence) FILTER (event_type = 'ORDER') AS VARCHAR),
         arg_max(attributes ->> $order_quantity, sequence)
