@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from fillpath.analytics.output import say
 from fillpath.exporters.event_store import EventStore
 from fillpath.exporters.writer import catch_up
 from fillpath.instrumentation.errors import FillpathError
@@ -28,7 +29,12 @@ def current_store(folder: DataFolder) -> EventStore:
             f"{folder.path} is not a folder.", next_command="fillpath doctor --data FOLDER"
         )
     if folder.spool.is_dir():
-        catch_up(folder)
+        try:
+            catch_up(folder)
+        except OSError as error:
+            # Whoever may only read still sees what is in the lake.
+            what = f"What waits in {folder.spool} stays out of the lake: {error.strerror or error}."
+            say((what, "yellow"))
     return EventStore(folder)
 
 

@@ -134,19 +134,26 @@ def _spellings(given: str) -> list[str]:
 
 
 def _hits(
-    connection: DuckDBPyConnection, condition: str, spellings: Sequence[str], scope: _Scope
+    connection: DuckDBPyConnection, condition: str, spellings: list[str], scope: _Scope
 ) -> list[_Hit]:
+    """Find every id that meets a condition, in one pass over the spans.
+
+    The condition has `{column}` where the id stands; it is tried with every spelling.
+    """
     # Column names are ours; values are bound.
-    parts, values = [], []
     limits, limit_values = scope.conditions()
-    for column in scope.columns:
-        matches = " OR ".join(condition.format(column=column) for _ in spellings)
-        parts.append(
-            f"SELECT '{column}' AS id_column, {column} AS id, run_id, portfolio, "  # noqa: S608
-            f"max(sequence) FROM spans WHERE {' AND '.join([f'({matches})', *limits])} GROUP BY ALL"
-        )
-        values += [*spellings, *limit_values]
-    rows = connection.execute(" UNION ALL ".join(parts), values).fetchall()
+    in_any = " OR ".join(
+        condition.format(column=column) for column in scope.columns for _ in spellings
+    )
+    in_this = " OR ".join(condition.format(column="id") for _ in spellings)
+    ids = ", ".join(f"{{'id_column': '{column}', 'id': {column}}}" for column in scope.columns)
+    rows = connection.execute(
+        "SELECT id_column, id, run_id, portfolio, max(sequence) FROM ("  # noqa: S608
+        f"SELECT unnest([{ids}], recursive := true), run_id, portfolio, sequence "
+        f"FROM spans WHERE {' AND '.join([f'({in_any})', *limits])}"
+        f") WHERE {in_this} GROUP BY ALL",
+        [*(spellings * len(scope.columns)), *limit_values, *spellings],
+    ).fetchall()
     order = list(ID_COLUMNS)
     rows.sort(key=lambda row: (order.index(row[0]), row[1], row[2], -row[4]))
     return [_Hit(*row) for row in rows]
