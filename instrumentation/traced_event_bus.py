@@ -2,107 +2,64 @@
 
 Nesting tells causes: what is published while an event's `publish` call runs was caused by it. A
 subscriber's run is a delivery of its own, recorded when it causes something. A queued bus that
-delivers later keeps causes too, because the wrapped handler remembers which event it was given.
+delivers later keeps causes too, because the followed handler remembers which event it was given.
 """
 
 from __future__ import annotations
 
-import datetime as dt
-import re
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+import copy
+import inspect
+from collections.abc import Callable, Iterable
 from enum import Enum
+from functools import partial
 from typing import Any, Final
 
-from fillpath.instrumentation import semconv
-from fillpath.instrumentation.event_tracer import CURRENT, EventTracer, OpenEvent
-from fillpath.instrumentation.semconv import PROCESS
+import wrapt
+
+from fillpath.instrumentation.errors import UsageError
+from fillpath.instrumentation.event_memory import EventMemory
+from fillpath.instrumentation.event_tracer import EventTracer
+from fillpath.instrumentation.followed_calls import FollowedFunction, finish, handler_name
+from fillpath.instrumentation.host_fields import SCALARS, EventFields, EventReader, is_plain
+from fillpath.instrumentation.open_event import OpenEvent
+from fillpath.instrumentation.semconv import PROCESS, PUBLISH
+from fillpath.instrumentation.spool import NO_TIME
+from fillpath.instrumentation.subscriptions import Subscriptions
 from fillpath.instrumentation.tracing import Tracing
 
-Extractor = str | tuple[str, ...] | Callable[[Any], Any]
-"""How to find a part of an event: an attribute or key, several to try in turn, or a function."""
+__all__ = ["EventFields", "TracedEventBus"]
 
-_REMEMBERED_EVENTS: Final = 65_536
-
-
-@dataclass(frozen=True, slots=True)
-class EventFields:
-    """Where a host's events keep what fillpath needs; every part may be missing.
-
-    Attributes:
-        event_type: Kind of event; an Enum gives its value if that is a string, else its name.
-            When there is none, the event's class names the kind.
-        event_id: The host's id of the event.
-        correlation_id: The host's name of the chain.
-        causation_id: The host's id of the causing event.
-        event_time: Market time: nanoseconds (integer), seconds (float), or a datetime (a naive
-            one is taken as UTC).
-        strategy: Who trades.
-        symbol: What is traded.
-        portfolio: Namespace such as ``fund/desk/book``.
-        payload: The rest; a mapping, or an object whose fields are taken.
-    """
-
-    event_type: Extractor = ("event_type", "kind", "type")
-    event_id: Extractor = ("event_id", "id")
-    correlation_id: Extractor = "correlation_id"
-    causation_id: Extractor = ("causation_id", "cause_id", "parent_id")
-    event_time: Extractor = ("event_time", "timestamp", "ts_event", "time")
-    strategy: Extractor = ("strategy", "strategy_id")
-    symbol: Extractor = ("symbol", "instrument", "ticker")
-    portfolio: Extractor = ("portfolio", "namespace", "book")
-    payload: Extractor = ("payload", "data")
+Names = str | tuple[str, ...]
+"""Name of a method, or several."""
+_EVENT_ARGUMENTS: Final = ("event", "evt", "message", "msg")
+_MAX_ITEMS_TAKEN: Final = 100
 
 
-_KNOWN_KEYS: Final[Mapping[str, str]] = {
-    "client_order_id": semconv.Order.CLIENT_ID,
-    "order_id": semconv.Order.CLIENT_ID,
-    "side": semconv.Order.SIDE,
-    "order_type": semconv.Order.TYPE,
-    "status": semconv.Order.STATUS,
-    "reason": semconv.Order.REJECT_REASON,
-    "fill_id": semconv.Fill.ID,
-    "trade_id": semconv.Fill.ID,
-    "commission": semconv.Fill.COMMISSION,
-    "fee": semconv.Fill.COMMISSION,
-    "currency": semconv.Fill.CURRENCY,
-    "position_id": semconv.Position.ID,
-    "venue": semconv.Trading.VENUE,
-    "open": semconv.Bar.OPEN,
-    "high": semconv.Bar.HIGH,
-    "low": semconv.Bar.LOW,
-    "close": semconv.Bar.CLOSE,
-    "volume": semconv.Bar.VOLUME,
-    "rule": semconv.Risk.RULE,
-    "limit": semconv.Risk.LIMIT,
-}
-_KEYS_BY_TYPE: Final[Mapping[str, Mapping[str, str]]] = {
-    "FILL": {"quantity": semconv.Fill.QUANTITY, "price": semconv.Fill.PRICE},
-    "ORDER": {"quantity": semconv.Order.QUANTITY, "price": semconv.Order.PRICE},
-    "SIGNAL": {
-        "value": semconv.Signal.VALUE,
-        "strength": semconv.Signal.STRENGTH,
-        "name": semconv.Signal.NAME,
-        "signal": semconv.Signal.NAME,
-    },
-    "TICK": {"price": semconv.Tick.PRICE, "size": semconv.Tick.SIZE},
-}
+_Proxy: Any = wrapt.ObjectProxy  # so that a type checker takes the bus for the host's own
 
 
-class TracedEventBus:
+class TracedEventBus(_Proxy):  # type: ignore[misc]
     """A bus in front of a host's own; give it to the host in place of the one it wraps.
 
-    `publish` and `subscribe` are followed, everything else is passed on as it is. The host's
-    events are never changed, and nothing fillpath fails at is raised into the host.
+    Publishing and subscribing are followed, everything else is passed on as it is; the host may
+    also take it for the bus itself (`isinstance`, attributes set on it). The host's events are
+    never changed, and nothing fillpath fails at is raised into the host. What the bus calls on
+    itself (`self.publish` in its own methods) does not pass through here.
 
     Args:
         bus: The host's bus.
         tracing: The session that records; the active one when left out.
         fields: Where the host's events keep what fillpath needs.
-        publish: Name of the host's publishing method. The event is its last positional argument,
-            or the keyword argument ``event``.
-        subscribe: Name of the host's subscribing method. Every callable argument is followed.
+        publish: Name of the host's publishing method, or several.
+        subscribe: The same of its subscribing methods. Every callable argument that is not a class
+            is followed as a handler.
+        unsubscribe: The same of the methods that take a handler back.
+        argument: The publishing method's argument that is the event: its position, or its name when
+            it is given by name. By default the argument named ``event``, else the last one that is
+            an object with fields, else the last one.
+
+    Raises:
+        UsageError: When the bus has no such publishing method.
     """
 
     def __init__(
@@ -111,238 +68,276 @@ class TracedEventBus:
         tracing: Tracing | None = None,
         *,
         fields: EventFields | None = None,
-        publish: str = "publish",
-        subscribe: str = "subscribe",
+        publish: Names = "publish",
+        subscribe: Names = "subscribe",
+        unsubscribe: Names = "unsubscribe",
+        argument: int | str | None = None,
     ) -> None:
-        self._bus = bus
-        self._tracing = tracing
-        self._fields = fields or EventFields()
-        self._seen: OrderedDict[int, tuple[Any, OpenEvent]] = OrderedDict()
-        self._by_id: OrderedDict[str, OpenEvent] = OrderedDict()
-        setattr(self, publish, self._following_publish(getattr(bus, publish)))
-        setattr(self, subscribe, self._following_subscribe(getattr(bus, subscribe)))
+        super().__init__(bus)
+        self._self_settings: dict[str, Any] = {
+            "tracing": tracing,
+            "fields": fields,
+            "publish": publish,
+            "subscribe": subscribe,
+            "unsubscribe": unsubscribe,
+            "argument": argument,
+        }
+        for name in _names(publish):
+            if not callable(getattr(bus, name, None)):
+                raise UsageError(
+                    f"{type(bus).__name__} has no method '{name}' to publish events with.",
+                    next_command="TracedEventBus(bus, publish='its name')",
+                )
+        follower = _BusFollower(type(bus).__name__, tracing, fields or EventFields(), argument)
+        self._self_methods = {
+            **dict.fromkeys(_names(publish), follower.publish),
+            **dict.fromkeys(_names(subscribe), follower.subscriptions.subscribe),
+            **dict.fromkeys(_names(unsubscribe), follower.subscriptions.unsubscribe),
+        }
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._bus, name)
+        found = getattr(self.__wrapped__, name)
+        caller = self._self_methods.get(name)
+        return found if caller is None or not callable(found) else FollowedFunction(found, caller)
+
+    def __copy__(self) -> Any:
+        return type(self)(copy.copy(self.__wrapped__), **self._self_settings)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return type(self)(copy.deepcopy(self.__wrapped__, memo), **self._self_settings)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.__wrapped__.__reduce_ex__(protocol)  # in another process it is the host's own
+
+
+class _BusFollower:
+    """Records what one bus carries. Its public methods stand in for those of the bus.
+
+    Args:
+        name: What kind of bus it is; noted with the run.
+        tracing: The session that records; the active one if None.
+        fields: Where the host's events keep what fillpath needs.
+        argument: Which argument of the publishing method is the event, if that is known.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        tracing: Tracing | None,
+        fields: EventFields,
+        argument: int | str | None,
+    ) -> None:
+        self._name = name
+        self._tracing = tracing
+        self._reader = EventReader(fields)
+        self._argument = argument
+        self._noted: EventTracer | None = None
+        self._events = EventMemory()
+        self._products = EventMemory()  # what handlers gave back, and which run of which did
+        self._places: dict[Any, int | None] = {}
+        self.subscriptions = Subscriptions(
+            partial(self._deliver, False), partial(self._deliver, True)
+        )
 
     def _tracer(self) -> EventTracer | None:
         tracing = self._tracing or Tracing.active()
-        return tracing.tracer if tracing is not None and tracing.running else None
-
-    def _following_publish(self, publish: Callable[..., Any]) -> Callable[..., Any]:
-        def publish_traced(*args: Any, **kwargs: Any) -> Any:
-            tracer = self._tracer()
-            event = kwargs.get("event", args[-1] if args else None)
-            opened = None if tracer is None else self._open(tracer, event)
-            if tracer is None or opened is None:
-                return publish(*args, **kwargs)
-            failure: BaseException | None = None
-            with tracer.entered(opened):
-                try:
-                    return publish(*args, **kwargs)
-                except BaseException as error:
-                    failure = error
-                    raise
-                finally:
-                    tracer.close(opened, error=failure)
-
-        return publish_traced
-
-    def _following_subscribe(self, subscribe: Callable[..., Any]) -> Callable[..., Any]:
-        def subscribe_traced(*args: Any, **kwargs: Any) -> Any:
-            followed = [self._follow(a) if callable(a) and not isinstance(a, type) else a
-                        for a in args]
-            named = {k: self._follow(v) if callable(v) and not isinstance(v, type) else v
-                     for k, v in kwargs.items()}
-            return subscribe(*followed, **named)
-
-        return subscribe_traced
-
-    def _follow(self, handler: Callable[..., Any]) -> Callable[..., Any]:
-        return _FollowedHandler(self, handler)
-
-    def _open(self, tracer: EventTracer, event: Any) -> OpenEvent | None:
-        try:
-            parts = self._parts(event)
-            cause = parts.pop("causation_id")
-            parent: Any = CURRENT
-            if cause is not None and str(cause) in self._by_id:
-                parent = self._by_id[str(cause)]
-            opened = tracer.open(parent=parent, **parts)
-            self._remember(event, opened)
-        except Exception as error:
-            tracer.complain(error)
+        if tracing is None or not tracing.running:
             return None
-        return opened
+        tracer = tracing.tracer
+        if tracer is not self._noted:
+            self._noted = tracer
+            tracing.note_engine(self._name, "")
+        return tracer
 
-    def _parts(self, event: Any) -> dict[str, Any]:
-        fields = self._fields
-        kind = _kind(_extract(event, fields.event_type), event)
-        attributes = self._attributes(kind, event)
-        event_id = _text(_extract(event, fields.event_id))
-        causation = _text(_extract(event, fields.causation_id))
-        if causation is not None:
-            attributes[semconv.Event.CAUSATION_ID] = causation
-        return {
-            "event_type": kind,
-            "event_id": event_id,
-            "correlation_id": _text(_extract(event, fields.correlation_id)),
-            "causation_id": causation,
-            "event_time": _nanoseconds(_extract(event, fields.event_time)),
-            "strategy": _text(_extract(event, fields.strategy)),
-            "symbol": _text(_extract(event, fields.symbol)),
-            "venue": _text(attributes.pop(semconv.Trading.VENUE, None)),
-            "portfolio": _text(_extract(event, fields.portfolio)),
-            "attributes": attributes,
-        }
+    # -- Publishing -----------------------------------------------------------------------------
 
-    def _attributes(self, kind: str, event: Any) -> dict[str, Any]:
-        values = {**_fields_of(event), **_fields_of(_extract(event, self._fields.payload))}
-        by_type = _KEYS_BY_TYPE.get(kind, {})
-        attributes: dict[str, Any] = {}
-        for name, value in values.items():
-            if name in _envelope_names(self._fields):
-                continue
-            key = by_type.get(name) or _KNOWN_KEYS.get(name) or f"trading.{kind.lower()}.{name}"
-            if key == semconv.Order.SIDE:
-                value = _side(value)
-            attributes[key] = value
-        return attributes
+    def publish(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Publish an event; what is published meanwhile is caused by it."""
+        tracer = self._tracer()
+        if tracer is None:
+            return function(*args, **kwargs)
+        event, topic = self._event_and_topic(function, args, kwargs)
+        opened, outer = self._open(tracer, event, topic)
+        if opened is None:
+            return function(*args, **kwargs)
 
-    def _remember(self, event: Any, opened: OpenEvent) -> None:
-        # The event is kept too, so that its address is not given to another one meanwhile.
-        self._seen[id(event)] = (event, opened)
-        if opened.event_id is not None:
-            self._by_id[opened.event_id] = opened
-        for remembered in (self._seen, self._by_id):
-            if len(remembered) > _REMEMBERED_EVENTS:
-                remembered.popitem(last=False)
+        def published() -> None:
+            self._events.published(event, opened)
+            if outer is not None and not outer.closed:  # it was published again on its way
+                self._events.remember(event, outer)
 
-    def deliver(self, handler: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        with tracer.handling(opened):
+            try:
+                result = function(*args, **kwargs)
+            except BaseException as error:
+                tracer.close(opened, error=error)
+                published()
+                raise
+        return finish(tracer, opened, result, after=published)
+
+    def _event_and_topic(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, str | None]:
+        event = self._event_of(function, args, kwargs)
+        for value in (*args, *kwargs.values()):
+            if value is not event and isinstance(value, str | Enum):
+                word = value.value if isinstance(value, Enum) else value
+                return event, str(word if isinstance(word, str) else getattr(value, "name", word))
+        return event, None
+
+    def _event_of(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        names = _EVENT_ARGUMENTS if self._argument is None else (self._argument,)
+        for name in names:
+            if name in kwargs:
+                return kwargs[name]
+        place = self._argument if isinstance(self._argument, int) else self._place_in(function)
+        if place is not None and place < len(args):
+            return args[place]
+        given = (*args, *kwargs.values())
+        with_fields = [each for each in given if each is not None and not is_plain(each)]
+        return (with_fields or given or (None,))[-1]
+
+    def _place_in(self, function: Callable[..., Any]) -> int | None:
+        """Place of the parameter that is called `event`, or something like it."""
+        key = getattr(function, "__func__", function)
+        try:
+            if key not in self._places:
+                names = list(inspect.signature(function).parameters)
+                places = [names.index(name) for name in _EVENT_ARGUMENTS if name in names]
+                self._places[key] = places[0] if places else None
+            return self._places[key]
+        except (TypeError, ValueError):  # no signature, or no hash
+            return None
+
+    def _open(
+        self, tracer: EventTracer, event: Any, topic: str | None
+    ) -> tuple[OpenEvent | None, OpenEvent | None]:
+        """The event as it is recorded, and as the same object was recorded before."""
+        with tracer.guarded(losing=type(event).__name__):
+            found = self._reader.read(event, topic)
+            causes = self._causes(tracer, event, found.causation_ids, found.portfolio)
+            opened = tracer.open(
+                found.event_type,
+                portfolio=found.portfolio,
+                strategy=found.strategy,
+                symbol=found.symbol,
+                venue=found.venue,
+                event_time=found.event_time,
+                attributes=found.attributes,
+                parent=causes[0] if causes else None,
+                links=causes[1:],
+                correlation_id=found.correlation_id,
+                event_id=found.event_id,
+            )
+            outer = self._events.remember(event, opened)
+            if found.event_id is not None:
+                self._events.remember_id(found.event_id, opened)
+            return opened, outer
+        return None, None
+
+    def _causes(
+        self, tracer: EventTracer, event: Any, ids: Iterable[str], portfolio: str | None
+    ) -> list[OpenEvent]:
+        """The parent and, behind it, further causes.
+
+        The running handler is the parent, or the one that handed the event back to be published;
+        unless the host names a cause that this handler's event does not descend from.
+        """
+        running = self._products.find(event)
+        if running is None or running.tracer is not tracer:
+            running = tracer.current
+        places = portfolio or tracer.portfolio
+        found = (self._events.find_id(each, places) for each in ids)
+        named = [each for each in found if each is not None and each.tracer is tracer]
+        if running is None:
+            return named
+        if not named or _descends(running, named[0]):
+            return [running, *(each for each in named if not _descends(running, each))]
+        tracer.begin(running)  # so that it can be linked
+        return [*named, running]
+
+    # -- Handling -------------------------------------------------------------------------------
+
+    def _deliver(
+        self,
+        is_method: bool,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
         """Run a handler as the delivery of the event among its arguments."""
         tracer = self._tracer()
-        event = None if tracer is None else self._event_among(args, kwargs)
-        if tracer is None or event is None:
-            return handler(*args, **kwargs)
-        run = tracer.open(
-            event.event_type,
-            operation=PROCESS,
-            portfolio=event.portfolio,
-            handler=_handler_name(handler),
-            parent=event,
-        )
-        failure: BaseException | None = None
+        if tracer is None:
+            return function(*args, **kwargs)
+        owner = args[0] if is_method else None
+        run = self._begin_delivery(tracer, function, owner, (*args[is_method:], *kwargs.values()))
+        if run is None:
+            return function(*args, **kwargs)
         with tracer.handling(run):
             try:
-                return handler(*args, **kwargs)
+                result = function(*args, **kwargs)
             except BaseException as error:
-                failure = error
+                tracer.close(run, error=error)
                 raise
-            finally:
-                tracer.close(run, error=failure)
+        return finish(tracer, run, result, take=partial(self._take, run))
 
-    def _event_among(self, args: Any, kwargs: Any) -> OpenEvent | None:
-        for value in (*args, *kwargs.values()):
-            found = self._seen.get(id(value))
-            if found is not None and found[0] is value:
-                return found[1]
+    def _begin_delivery(
+        self, tracer: EventTracer, function: Callable[..., Any], owner: Any, values: Iterable[Any]
+    ) -> OpenEvent | None:
+        with tracer.guarded():
+            event = self._delivered(tracer, values)
+            if event is not None:
+                return tracer.open(
+                    event.event_type,
+                    operation=PROCESS,
+                    portfolio=event.portfolio,
+                    handler=handler_name(function, owner),
+                    event_time=None if event.event_time == NO_TIME else event.event_time,
+                    parent=event,
+                )
         return None
 
+    def _delivered(self, tracer: EventTracer, values: Iterable[Any]) -> OpenEvent | None:
+        """The event that a handler is given: that of the object itself.
 
-class _FollowedHandler:
-    """A subscriber that is followed; equal to the handler it wraps, so it can be unsubscribed."""
+        A bus may hand its handlers a copy or an envelope: then the host's id tells, or else it is
+        the event that is being published.
+        """
+        values = [value for value in values if not isinstance(value, SCALARS)]
+        found = [self._events.find(value) for value in values]
+        if not any(each is not None and each.tracer is tracer for each in found):
+            found = [self._by_id(tracer, value) for value in values]
+        current = tracer.current
+        if current is not None and current.operation == PUBLISH and not current.closed:
+            found.append(current)
+        return next((e for e in found if e is not None and e.tracer is tracer), None)
 
-    def __init__(self, bus: TracedEventBus, handler: Callable[..., Any]) -> None:
-        self._bus = bus
-        self._handler = handler
+    def _by_id(self, tracer: EventTracer, value: Any) -> OpenEvent | None:
+        portfolio, event_id = self._reader.identity(value)
+        if event_id is None:
+            return None
+        return self._events.find_id(event_id, portfolio or tracer.portfolio)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._bus.deliver(self._handler, args, kwargs)
-
-    def __eq__(self, other: object) -> bool:
-        return bool(self._handler == getattr(other, "_handler", other))
-
-    def __hash__(self) -> int:
-        return hash(self._handler)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._handler, name)
-
-
-def _envelope_names(fields: EventFields) -> set[str]:
-    names: set[str] = set()
-    for extractor in asdict(fields).values():
-        if isinstance(extractor, str):
-            names.add(extractor)
-        elif isinstance(extractor, tuple):
-            names.update(extractor)
-    return names
+    def _take(self, run: OpenEvent, given: Any) -> None:
+        """Note what a handler gave back: the host may be about to publish it."""
+        is_list = isinstance(given, list) or type(given) is tuple
+        for item in given[:_MAX_ITEMS_TAKEN] if is_list else (given,):
+            self._products.remember(item, run)
 
 
-def _extract(event: Any, extractor: Extractor) -> Any:
-    if callable(extractor):
-        return extractor(event)
-    for name in (extractor,) if isinstance(extractor, str) else extractor:
-        value = event.get(name) if isinstance(event, Mapping) else getattr(event, name, None)
-        if value is not None and not callable(value):
-            return value
-    return None
+def _names(given: Names) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else given
 
 
-def _fields_of(value: Any) -> dict[str, Any]:
-    if value is None or isinstance(value, str | bytes | int | float):
-        return {}
-    if isinstance(value, Mapping):
-        return {str(k): v for k, v in value.items()}
-    if is_dataclass(value) and not isinstance(value, type):
-        return {name: getattr(value, name) for name in value.__dataclass_fields__}
-    if hasattr(value, "_asdict"):
-        return dict(value._asdict())
-    fields = dict(getattr(value, "__dict__", {}))
-    for kind in type(value).__mro__:
-        slots = getattr(kind, "__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            if hasattr(value, name):
-                fields[name] = getattr(value, name)
-    return {k: v for k, v in fields.items() if not k.startswith("_") and not callable(v)}
-
-
-def _kind(given: Any, event: Any) -> str:
-    if isinstance(given, Enum):
-        given = given.value if isinstance(given.value, str) else given.name
-    text = str(given) if given else re.sub(r"Event$", "", type(event).__name__)
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[\s\-]+", "_", text.strip()).upper()[:100] or "EVENT"
-
-
-def _side(value: Any) -> Any:
-    text = str(value.name if isinstance(value, Enum) else value).strip().upper()
-    return {"B": "BUY", "LONG": "BUY", "S": "SELL", "SHORT": "SELL", "1": "BUY", "-1": "SELL"}.get(
-        text, text
-    )
-
-
-def _text(value: Any) -> str | None:
-    if value is None:
-        return None
-    return str(value.value if isinstance(value, Enum) else value)
-
-
-def _nanoseconds(value: Any) -> int | None:
-    if isinstance(value, dt.datetime):
-        aware = value if value.tzinfo else value.replace(tzinfo=dt.UTC)
-        since = aware - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-        return (since.days * 86_400 + since.seconds) * 10**9 + since.microseconds * 1000
-    if isinstance(value, bool) or value is None:
-        return None
-    if isinstance(value, int):
-        return value
-    if isinstance(value, float):
-        return round(value * 1e9)
-    return None
-
-
-def _handler_name(handler: Callable[..., Any]) -> str:
-    inner = handler
-    while hasattr(inner, "func"):  # a partial has no name of its own
-        inner = inner.func
-    return getattr(inner, "__qualname__", type(inner).__qualname__)
+def _descends(event: OpenEvent, ancestor: OpenEvent) -> bool:
+    """Tell whether an event is another one or, as far as that is remembered, caused by it."""
+    each: OpenEvent | None = event
+    while each is not None:
+        if each is ancestor:
+            return True
+        each = each.parent
+    return False

@@ -312,7 +312,7 @@ def test_a_generator_that_goes_on_in_another_context_does_no_harm(session: Sessi
     assert len(session.end().of("ORDER")) == 1
 
 
-trees = st.recursive(
+trees: st.SearchStrategy[list[Any]] = st.recursive(
     st.just([]), lambda inner: st.lists(st.tuples(st.booleans(), inner), max_size=4), max_leaves=25
 )
 

@@ -204,8 +204,8 @@ class RaisingBase(Raising):
     def __eq__(self, other: object) -> NoReturn:
         raise RuntimeError("no comparison either")
 
-    @property  # type: ignore[override]
-    def __class__(self) -> NoReturn:
+    @property  # type: ignore[misc]
+    def __class__(self) -> NoReturn:  # type: ignore[override]
         raise RuntimeError("no class")
 
     def __getattr__(self, name: str) -> NoReturn:

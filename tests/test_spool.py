@@ -6,7 +6,7 @@ import resource
 import struct
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -67,6 +67,16 @@ def starts_of_blocks(data: bytes) -> Iterator[int]:
     while place < len(data):
         yield place
         place += HEADER.size + HEADER.unpack_from(data, place)[5]
+
+
+def things_in(block: Block) -> list[Any]:
+    read_them: dict[BlockType, Callable[[], Iterable[Any]]] = {
+        BlockType.SITES: block.sites,
+        BlockType.COUNTS: block.counts,
+        BlockType.SIDE: block.side_records,
+        BlockType.EVENTS: block.events,
+    }
+    return list(read_them.get(block.type, list)())
 
 
 def open_files() -> int:
@@ -137,12 +147,7 @@ def test_what_is_written_is_read(
     assert blocks[-1].value() == END
     by_type: dict[BlockType, list[Any]] = {each: [] for each in BlockType}
     for block in blocks:
-        things = {
-            BlockType.SITES: block.sites,
-            BlockType.COUNTS: block.counts,
-            BlockType.SIDE: lambda b=block: list(b.side_records()),
-            BlockType.EVENTS: lambda b=block: list(b.events()),
-        }.get(block.type, list)()
+        things = things_in(block)
         assert block.count == (len(things) or 1)
         by_type[block.type] += things
     assert by_type[BlockType.EVENTS] == [each for batch in given_batches for each in batch[0]]

@@ -214,7 +214,7 @@ def test_there_is_no_tracer_outside_the_run(data: Path) -> None:
     with pytest.raises(FillpathError, match="not running"):
         _ = tracing.tracer
     with tracing:
-        assert tracing.tracer
+        assert tracing.tracer.run_id == "run"
     with pytest.raises(FillpathError, match="not running"):
         _ = tracing.tracer
 

@@ -1,0 +1,128 @@
+"""Remembers under which event a host's object was recorded, without keeping the object alive."""
+
+from __future__ import annotations
+
+import weakref
+from collections import OrderedDict, deque
+from typing import Any, Final
+
+from fillpath.instrumentation.host_fields import SCALARS
+from fillpath.instrumentation.open_event import OpenEvent
+
+_MAX_OBJECTS: Final = 65_536
+_MAX_IDS: Final = 65_536
+_MAX_DELIVERED: Final = 64
+"""Objects that are kept after their delivery, in case that it has more receivers."""
+
+
+class _Entry:
+    """One object and its event."""
+
+    __slots__ = ("event", "is_delivered", "strong", "weak")
+
+    def __init__(self, event: OpenEvent) -> None:
+        self.event = event
+        self.is_delivered = False
+        self.strong: Any = None
+        self.weak: weakref.ref[Any] | None = None
+
+    def holds(self, item: Any) -> bool:
+        return (self.strong if self.weak is None else self.weak()) is item
+
+
+class EventMemory:
+    """Finds the event of an object by the object itself, or by the host's id of the event.
+
+    An object that can be weakly referenced is forgotten when the host drops it. Any other (a dict,
+    a tuple) has to be kept, lest its address be given to another one: until it has been published,
+    on a bus that delivers at once, or until soon after its delivery, on one with a queue. Texts and
+    numbers are not remembered: two that are equal may be one object.
+    """
+
+    def __init__(self) -> None:
+        self._weak: OrderedDict[int, _Entry] = OrderedDict()
+        self._strong: OrderedDict[int, _Entry] = OrderedDict()
+        self._delivered: deque[int] = deque()
+        self._ids: OrderedDict[str, dict[str, OpenEvent]] = OrderedDict()
+        self._at_once = False
+        self._later = False
+
+    def remember(self, item: Any, event: OpenEvent) -> OpenEvent | None:
+        """Note the event of an object; gives the one it had before."""
+        if item is None or isinstance(item, SCALARS):
+            return None
+        key, entry, before = id(item), _Entry(event), self._entry(item)
+        try:
+            entry.weak = weakref.ref(item, lambda reference: self._gone(key, reference))
+        except TypeError:
+            entry.strong = item
+            self._strong[key] = entry
+            _bound(self._strong, _MAX_OBJECTS)
+        else:
+            self._weak[key] = entry
+            _bound(self._weak, _MAX_OBJECTS)
+        return None if before is None else before.event
+
+    def _gone(self, key: int, reference: weakref.ref[Any]) -> None:
+        entry = self._weak.get(key)
+        if entry is not None and entry.weak is reference:
+            self._weak.pop(key, None)
+
+    def _entry(self, item: Any) -> _Entry | None:
+        for place in (self._weak, self._strong):
+            entry = place.get(id(item))
+            if entry is not None and entry.holds(item):
+                return entry
+        return None
+
+    def find(self, item: Any) -> OpenEvent | None:
+        """Event of an object that is being delivered."""
+        entry = self._entry(item)
+        if entry is None:
+            return None
+        if not entry.is_delivered:
+            entry.is_delivered = True
+            self._learn(id(item), entry)
+        return entry.event
+
+    def _learn(self, key: int, entry: _Entry) -> None:
+        """Whether the bus delivers while an event is published, or when it is over."""
+        if not entry.event.closed:
+            if not self._at_once and not self._later:  # so nobody waits for what came before
+                kept = [item for item in self._strong.items() if not item[1].event.closed]
+                self._strong = OrderedDict(kept)
+            self._at_once = True
+            return
+        self._later = True
+        if entry.weak is None:
+            self._delivered.append(key)
+            if len(self._delivered) > _MAX_DELIVERED:
+                oldest = self._delivered.popleft()
+                old = self._strong.get(oldest)
+                if old is not None and old.is_delivered:
+                    self._strong.pop(oldest, None)
+
+    def published(self, item: Any, event: OpenEvent) -> None:
+        """Let go of an object that was kept for this event, if it is not delivered later."""
+        entry = self._strong.get(id(item))
+        if entry is not None and entry.event is event:
+            is_over = entry.is_delivered or (self._at_once and not self._later)
+            if is_over:
+                self._strong.pop(id(item), None)
+
+    def remember_id(self, event_id: str, event: OpenEvent) -> None:
+        """Note the host's id of an event. Portfolios may use the same ids."""
+        self._ids.setdefault(event_id, {})[event.portfolio] = event
+        _bound(self._ids, _MAX_IDS)
+
+    def find_id(self, event_id: str, portfolio: str) -> OpenEvent | None:
+        """The last event of this id in the portfolio, or in the only portfolio that has it."""
+        places = self._ids.get(event_id, {})
+        if portfolio in places:
+            return places[portfolio]
+        return next(iter(places.values())) if len(places) == 1 else None
+
+
+def _bound(remembered: OrderedDict[Any, Any], size: int) -> None:
+    while len(remembered) > size:
+        remembered.popitem(last=False)

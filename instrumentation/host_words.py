@@ -1,0 +1,112 @@
+"""A host's words for the fields and kinds of its events, in those of the semantic conventions."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from enum import Enum
+from typing import Any, Final
+
+from fillpath.instrumentation import semconv
+
+_MAX_KIND: Final = 100
+_VENUES_ID: Final = ("venue_order_id", "broker_order_id", "exchange_order_id")
+_KNOWN_KEYS: Final[Mapping[str, str]] = {
+    "client_order_id": semconv.Order.CLIENT_ID,
+    "order_id": semconv.Order.CLIENT_ID,
+    **dict.fromkeys(_VENUES_ID, semconv.Order.ID),
+    "side": semconv.Order.SIDE,
+    "direction": semconv.Order.SIDE,
+    "order_type": semconv.Order.TYPE,
+    "status": semconv.Order.STATUS,
+    "limit_price": semconv.Order.PRICE,
+    "stop_price": semconv.Order.TRIGGER_PRICE,
+    "trigger_price": semconv.Order.TRIGGER_PRICE,
+    "time_in_force": semconv.Order.TIME_IN_FORCE,
+    "reason": semconv.Order.REJECT_REASON,
+    "fill_id": semconv.Fill.ID,
+    "trade_id": semconv.Fill.ID,
+    "commission": semconv.Fill.COMMISSION,
+    "fee": semconv.Fill.COMMISSION,
+    "currency": semconv.Fill.CURRENCY,
+    "position_id": semconv.Position.ID,
+    "venue": semconv.Trading.VENUE,
+    "exchange": semconv.Trading.VENUE,
+    "open": semconv.Bar.OPEN,
+    "high": semconv.Bar.HIGH,
+    "low": semconv.Bar.LOW,
+    "close": semconv.Bar.CLOSE,
+    "volume": semconv.Bar.VOLUME,
+    "rule": semconv.Risk.RULE,
+    "limit": semconv.Risk.LIMIT,
+}
+_OF_A_POSITION: Final = {
+    "side": semconv.Position.SIDE,
+    "direction": semconv.Position.SIDE,
+    "quantity": semconv.Position.QUANTITY,
+    "qty": semconv.Position.QUANTITY,
+    "realized_pnl": semconv.Position.REALIZED_PNL,
+    "currency": semconv.Position.CURRENCY,
+}
+_KEYS_BY_TYPE: Final[Mapping[str, Mapping[str, str]]] = {
+    "FILL": {
+        "quantity": semconv.Fill.QUANTITY,
+        "qty": semconv.Fill.QUANTITY,
+        "price": semconv.Fill.PRICE,
+    },
+    "ORDER": {
+        "quantity": semconv.Order.QUANTITY,
+        "qty": semconv.Order.QUANTITY,
+        "price": semconv.Order.PRICE,
+    },
+    "SIGNAL": {
+        "value": semconv.Signal.VALUE,
+        "strength": semconv.Signal.STRENGTH,
+        "name": semconv.Signal.NAME,
+        "signal": semconv.Signal.NAME,
+    },
+    "TICK": {
+        "price": semconv.Tick.PRICE,
+        "size": semconv.Tick.SIZE,
+        "bid": semconv.Tick.BID,
+        "ask": semconv.Tick.ASK,
+        "bid_size": semconv.Tick.BID_SIZE,
+        "ask_size": semconv.Tick.ASK_SIZE,
+    },
+    "RISK_BREACH": {"value": semconv.Risk.VALUE},
+    "POSITION_OPEN": _OF_A_POSITION,
+    "POSITION_CHANGE": _OF_A_POSITION,
+    "POSITION_CLOSE": _OF_A_POSITION,
+}
+
+
+def key_of(kind: str, name: str) -> str:
+    """Key of a field of an event of this kind."""
+    if "." in name:  # the host speaks the semantic conventions
+        return name
+    by_kind = _KEYS_BY_TYPE.get(kind, {})
+    return by_kind.get(name) or _KNOWN_KEYS.get(name) or own_key(kind, name)
+
+
+def own_key(kind: str, name: str) -> str:
+    """Key of a field that the semantic conventions have no word for."""
+    return f"trading.{kind.lower()}.{name}"
+
+
+def kind_of(word: str) -> str:
+    """Kind of event that a host's word means: `position opened` and `PositionOpened` alike."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[\s\-]+", "_", word).upper()[:_MAX_KIND]
+
+
+def side(value: Any) -> Any:
+    """`BUY` or `SELL`; a word that means neither stays as it is."""
+    word = value.name if isinstance(value, Enum) else value
+    if isinstance(word, str):
+        word = word.strip().upper()
+        return {"B": "BUY", "LONG": "BUY", "S": "SELL", "SHORT": "SELL"}.get(word, word)
+    if isinstance(word, int | float | Decimal) and not isinstance(word, bool):
+        with contextlib.suppress(ArithmeticError):  # a Decimal that is not a number
+            return "BUY" if word > 0 else "SELL" if word < 0 else value
+    return value
