@@ -149,8 +149,8 @@ def test_names_of_any_kind_come_back_as_they_went(
             [(name, 1, name, name, None)],
         )
         tables["trades"] = TableRows(
-            ("portfolio", "trade_id", "strategy", "direction", "quantity"),
-            [(name, name, name, "LONG", 1)],
+            ("portfolio", "trade_id", "strategy", "direction", "quantity", "entry_sequence"),
+            [(name, name, name, "LONG", 1, 1)],
         )
         run = {"run_id": f"run-{number}", "parameters": {name: name}}
         replace_shard(connection, run, tables, source_version=name)
