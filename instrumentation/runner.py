@@ -3,48 +3,91 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import runpy
+import builtins
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any
 
-from fillpath.instrumentation.errors import EXIT_USAGE, FillpathError
+from fillpath.instrumentation.errors import EXIT_FAILURE, EXIT_OK, FillpathError, UsageError
 from fillpath.instrumentation.tracing import Tracing
 
-_log = logging.getLogger(__name__)
 _GROUP = "opentelemetry_instrumentor"
 _DISTRIBUTION = "fillpath"
 
 
-def instrument_known_engines() -> None:
-    """Attach to every engine fillpath knows; one that is not installed is left alone."""
-    for entry in entry_points(group=_GROUP):
-        if entry.dist is not None and entry.dist.name == _DISTRIBUTION:
-            instrumentor = entry.load()()
-            if instrumentor._check_dependency_conflicts() is None:
-                instrumentor.instrument()
+@contextmanager
+def known_engines_instrumented() -> Iterator[None]:
+    """Attach to every engine fillpath knows for the body, and let go of them afterwards.
+
+    One that is not installed, or that somebody has instrumented already, is left alone.
+    """
+    attached: list[Any] = []
+    try:
+        for entry in entry_points(group=_GROUP):
+            if entry.dist is not None and entry.dist.name == _DISTRIBUTION:
+                instrumentor = entry.load()()
+                if instrumentor.is_instrumented_by_opentelemetry:
+                    continue
+                if instrumentor._check_dependency_conflicts() is None:
+                    instrumentor.instrument()
+                    attached.append(instrumentor)
+        yield
+    finally:
+        for instrumentor in reversed(attached):
+            instrumentor.uninstrument()
 
 
-def run_script(script: Path, arguments: Sequence[str], tracing: Tracing) -> None:
+def run_script(script: str, arguments: Sequence[str], tracing: Tracing) -> None:
     """Run a script as ``python SCRIPT ARGS`` would, and record it.
 
-    Whatever the script raises, also SystemExit, ends the run and goes on to the caller.
+    Whatever the script raises, also SystemExit, ends the run and goes on to the caller. If the
+    script leaves threads behind that Python will wait for, the run goes on until the process ends.
     """
-    old_argv, old_path = sys.argv, list(sys.path)
-    sys.argv = [str(script), *arguments]
-    sys.path.insert(0, str(script.resolve().parent))
-    try:
-        with tracing:
-            instrument_known_engines()
-            runpy.run_path(str(script), run_name="__main__")
-    finally:
-        sys.argv, sys.path[:] = old_argv, old_path
+    path = Path(script).absolute()
+    with ExitStack() as stack:
+        stack.callback(_restore, sys.argv, list(sys.path), sys.modules["__main__"])
+        sys.argv = [script, *arguments]
+        sys.path.insert(0, str(path.resolve().parent))
+        sys.modules["__main__"] = module = ModuleType("__main__")
+        vars(module).update(__file__=str(path), __builtins__=builtins)
+        stack.enter_context(tracing)
+        stack.enter_context(known_engines_instrumented())
+        try:
+            code = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
+            exec(code, vars(module))  # noqa: S102 - running it is what we are here for
+        except SystemExit:
+            if _threads_are_left():
+                _going_on.append(stack.pop_all())
+            raise
+        if _threads_are_left():
+            _going_on.append(stack.pop_all())
+
+
+_going_on: list[ExitStack] = []
+"""What is left to the end of the process, kept from being closed before."""
+
+
+def _restore(argv: list[str], path: list[str], main_module: ModuleType) -> None:
+    sys.argv, sys.path[:], sys.modules["__main__"] = argv, path, main_module
+
+
+def _threads_are_left() -> bool:
+    own = threading.current_thread()
+    return any(thread is not own and not thread.daemon for thread in threading.enumerate())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of ``python -m fillpath.instrumentation``."""
+    """Entry point of ``python -m fillpath.instrumentation``.
+
+    Returns:
+        The exit code, unless the script ends with SystemExit or by Control-C, which goes on.
+    """
+    given = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
         prog="python -m fillpath.instrumentation",
         description="Run a script and record every event of the engines it uses.",
@@ -54,24 +97,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--portfolio", help="namespace of events whose engine names none")
     parser.add_argument("--mode", choices=("backtest", "live"))
     parser.add_argument("--writer", choices=("process", "inline", "none"))
-    parser.add_argument("script", type=Path)
+    parser.add_argument("script")
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
-    options = parser.parse_args(argv)
-    script: Path = options.script
+    options = parser.parse_args(given)
+    script: str = options.script
+    arguments: list[str] = list(options.arguments)
+    if given[: len(given) - len(arguments)][-2:] == [script, "--"]:
+        arguments.insert(0, "--")  # the parser took it for one of its own
     try:
-        if not script.is_file():
-            raise FillpathError(f"There is no script at {script}.")
+        if not Path(script).is_file():
+            raise UsageError(f"There is no script at {script}.")
         tracing = Tracing(
             options.run_id,
             data=options.data,
             portfolio=options.portfolio,
             mode=options.mode,
-            service_name=script.stem,
-            parameters={"script": script.name, "arguments": list(options.arguments)},
+            service_name=Path(script).stem,
+            parameters={"script": Path(script).name, "arguments": arguments},
             writer=options.writer,
         )
-        run_script(script, options.arguments, tracing)
+        run_script(script, arguments, tracing)
     except FillpathError as error:
         sys.stderr.write(f"fillpath: {error}\n")
-        return EXIT_USAGE if not script.is_file() else error.exit_code
-    return 0
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001 - shown as Python shows it, without our own frames
+        error.__traceback__ = _from_script(error, Path(script).absolute())
+        sys.excepthook(type(error), error, error.__traceback__)
+        return EXIT_FAILURE
+    return EXIT_OK
+
+
+def _from_script(error: BaseException, script: Path) -> TracebackType | None:
+    """The traceback from the script's own first frame on."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename != str(script):
+        frames = frames.tb_next
+    return frames if frames is not None or isinstance(error, SyntaxError) else error.__traceback__

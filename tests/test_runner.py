@@ -1,0 +1,251 @@
+"""A script under the runner is the script that `python SCRIPT` runs, and is recorded."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fillpath.exporters.spool_events import SpoolEvents
+from fillpath.instrumentation.runner import main, run_script
+from fillpath.instrumentation.spool import SpoolReader
+from fillpath.instrumentation.tracing import Tracing
+
+Writing = Callable[..., Path]
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Writing:
+    def write(text: str, name: str = "a script.py") -> Path:
+        path = tmp_path / "a folder" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(textwrap.dedent(text), encoding="utf-8")
+        return path
+
+    return write
+
+
+def python(*command: str | Path, **settings: Any) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **settings.pop("env", {})}
+    return subprocess.run(
+        [sys.executable, *map(str, command)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env=environment,
+        **settings,
+    )
+
+
+def recorded(*command: str | Path, **settings: Any) -> subprocess.CompletedProcess[str]:
+    options = ("--run-id", "run", "--writer", "none")
+    return python("-P", "-m", "fillpath.instrumentation", *options, *command, **settings)
+
+
+def spool(run_id: str = "run") -> SpoolEvents:
+    events = SpoolEvents()
+    for block in SpoolReader(Path(os.environ["FILLPATH_DATA"]) / "spool" / run_id).blocks():
+        list(events.feed(block))
+    return events
+
+
+def end_of(run_id: str = "run") -> dict[str, Any]:
+    end = spool(run_id).end
+    assert end is not None
+    return end
+
+
+LOOKS_AROUND = """
+    import __main__, os, pickle, sys
+    import beside
+    class Order:
+        pass
+    assert pickle.loads(pickle.dumps(Order())).__class__ is Order is __main__.Order
+    print(__name__, sys.argv, __file__, __spec__, __doc__, beside.VALUE)
+    print(sys.path[0], "fillpath.instrumentation" in " ".join(sys.argv))
+"""
+
+
+@pytest.mark.smoke
+def test_a_script_sees_what_it_would_see_without_us(script: Writing) -> None:
+    path = script(LOOKS_AROUND)
+    script("VALUE = 5", "beside.py")
+    arguments = ("--", "--data", "x", "é", "", "-h")
+    plain = python(path, *arguments)
+    traced = recorded(path, *arguments)
+    assert plain.stdout.startswith("__main__ [")
+    assert (traced.stdout, traced.stderr, traced.returncode) == (plain.stdout, "", 0)
+    # Also by a relative path.
+    here = {"cwd": path.parent}
+    assert recorded("--run-id", "r2", path.name, **here).stdout == python(path.name, **here).stdout
+    run = spool().run
+    assert run["service_name"] == "a script"
+    assert run["parameters"] == {"script": "a script.py", "arguments": list(arguments)}
+    assert end_of()["status"] == "Ended"
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "status"),
+    [
+        ("raise SystemExit", 0, "Ended"),
+        ("import sys; sys.exit(0)", 0, "Ended"),
+        ("import sys; sys.exit(7)", 7, "Crashed"),
+        ("import sys; sys.exit('no data')", 1, "Crashed"),
+        ("def f():\n    raise ValueError('no quote')\nf()", 1, "Crashed"),
+        ("print(", 1, "Crashed"),
+        ("import no_such_module", 1, "Crashed"),
+    ],
+)
+def test_a_script_ends_as_it_would_without_us(
+    script: Writing, text: str, code: int, status: str
+) -> None:
+    path = script(text)
+    plain, traced = python(path), recorded(path)
+    assert (traced.returncode, plain.returncode) == (code, code)
+    assert traced.stderr == plain.stderr
+    assert end_of()["status"] == status
+
+
+SPAWNS = """
+    import multiprocessing
+    def double(number):
+        return 2 * number
+    if __name__ == "__main__":
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            print(pool.map(double, [1, 2]))
+"""
+
+
+def test_a_script_can_spawn_processes(script: Writing) -> None:
+    done = recorded(script(SPAWNS))
+    assert (done.stdout, done.stderr) == ("[2, 4]\n", "")
+
+
+PUBLISHES = """
+    import threading, time
+    from fillpath.instrumentation import Tracing
+    def publish(name):
+        with Tracing.active().tracer.event(name):
+            pass
+    publish("FIRST")
+"""
+
+
+def test_what_the_script_publishes_is_recorded(script: Writing) -> None:
+    done = recorded("--portfolio", "fund/desk", "--mode", "live", script(PUBLISHES))
+    assert done.returncode == 0, done.stderr
+    assert [(c.portfolio, c.event_type) for c in spool().counts] == [("fund/desk", "FIRST")]
+    assert spool().run["mode"] == "live"
+
+
+LEAVES_A_THREAD = """
+    def later():
+        time.sleep(0.2)
+        publish("LATER")
+    threading.Thread(target=later).start()
+"""
+LEAVES_A_POOL = """
+    from concurrent.futures import ThreadPoolExecutor
+    pool = ThreadPoolExecutor(2)
+    pool.submit(lambda: (time.sleep(0.2), publish("LATER")))
+"""
+
+
+@pytest.mark.parametrize("rest", [LEAVES_A_THREAD, LEAVES_A_POOL], ids=["thread", "pool"])
+@pytest.mark.parametrize("ending", ["", "raise SystemExit(0)"], ids=["end", "exit"])
+def test_a_thread_that_is_left_behind_is_still_recorded(
+    script: Writing, rest: str, ending: str
+) -> None:
+    done = recorded(script(textwrap.dedent(PUBLISHES) + textwrap.dedent(rest) + ending))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {count.event_type for count in spool().counts} == {"FIRST", "LATER"}
+    assert end_of()["status"] == "Ended"
+
+
+def test_control_c_ends_the_run_and_the_script(script: Writing) -> None:
+    path = script("import time\nprint('now', flush=True)\ntime.sleep(60)")
+    command = [sys.executable, "-m", "fillpath.instrumentation", "--run-id", "run"]
+    with subprocess.Popen(
+        [*command, "--writer", "none", str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"now\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == -signal.SIGINT
+    assert end_of()["status"] == "Crashed"
+    assert end_of()["error"].startswith("KeyboardInterrupt")
+
+
+def test_switched_off_the_script_runs_and_nothing_is_written(script: Writing) -> None:
+    path = script("print('traded')")
+    done = recorded(path, env={"FILLPATH_ENABLED": "false"})
+    assert (done.stdout, done.returncode) == ("traded\n", 0)
+    assert not Path(os.environ["FILLPATH_DATA"]).exists()
+
+
+def exit_code_of(command: list[str]) -> Any:
+    try:
+        return main(command)
+    except SystemExit as stop:
+        return stop.code
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "message"),
+    [
+        (["no such.py"], 2, r"There is no script at no such\.py"),
+        (["--run-id", "../x", "{script}"], 2, "cannot be a run id"),
+        (["--mode", "paper", "{script}"], 2, "invalid choice"),
+        (["--data", "{script}", "{script}"], 1, "cannot be written"),
+        ([], 2, "required: script"),
+    ],
+)
+def test_a_command_that_makes_no_sense(
+    script: Writing,
+    capsys: pytest.CaptureFixture[str],
+    command: list[str],
+    code: int,
+    message: str,
+) -> None:
+    path = str(script("print('traded')"))
+    given = ["--writer", "none", *(each.replace("{script}", path) for each in command)]
+    assert exit_code_of(given) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert re.search(message, captured.err)
+    assert "Traceback" not in captured.err
+
+
+def test_the_process_is_left_as_it_was(script: Writing, tmp_path: Path) -> None:
+    argv, path = sys.argv, list(sys.path)
+    main_module = sys.modules["__main__"]
+    tracing = Tracing("here", data=tmp_path / "data", writer="none")
+    with pytest.raises(ValueError, match="host"):
+        run_script(str(script("raise ValueError('host')")), ["x"], tracing)
+    assert sys.argv is argv
+    assert sys.path == path
+    assert sys.modules["__main__"] is main_module
+    assert Tracing.active() is None
+
+
+def test_engines_that_are_known_are_instrumented_meanwhile(script: Writing, tmp_path: Path) -> None:
+    pytest.importorskip("nautilus_trader")
+    from fillpath.instrumentation.nautilus import NautilusInstrumentor
+
+    path = script(
+        """
+        from fillpath.instrumentation.nautilus import NautilusInstrumentor
+        assert NautilusInstrumentor().is_instrumented_by_opentelemetry
+        """
+    )
+    run_script(str(path), [], Tracing("here", data=tmp_path / "data", writer="none"))
+    assert not NautilusInstrumentor().is_instrumented_by_opentelemetry
