@@ -300,10 +300,11 @@ def pnl_figure(rows: Sequence[PnlRow], names: Sequence[str], digits: int) -> Cha
 
 def latency_figure(hops: Sequence[LatencyHop]) -> ChartFigure:
     """Return the range of each hop's latency on a logarithmic scale."""
+    several = len({hop.portfolio for hop in hops}) > 1
     rows: list[Row] = []
     for hop in hops:
         row: Row = {
-            "name": f"{hop.source} → {hop.target}",
+            "name": f"{hop.source} → {hop.target}" + (f" · {hop.portfolio}" if several else ""),
             # A logarithmic scale has no zero.
             **{
                 key: max(value, 1)

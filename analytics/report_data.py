@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 LARGEST_TRADES: Final = 10
 _FILLS: Final = "SELECT * FROM spans WHERE run_id = {} AND name = 'publish FILL'"
+_WAY_TO_THE_FILL: Final = ("BAR", "TICK", "SIGNAL", "ORDER", "SUBMITTED", "ACCEPTED", "FILL")
 _Group = tuple[str | None, ...]
 
 
@@ -260,11 +261,31 @@ def _funnel(connection: duckdb.DuckDBPyConnection, run_id: str) -> Iterator[Funn
         yield FunnelRow(**row, evidence=evidence)
 
 
-def _latency(rows: Iterable[Row]) -> Iterator[LatencyHop]:
+def _latency(rows: Iterable[Row]) -> list[LatencyHop]:
+    """Hops along the way from the market to the fill, then the handlers' own times."""
+    hops = []
     for row in rows:
         source, _, target = row["hop"].partition(" → ")
         numbers = {name: row[name] for name in ("count", "p50", "p90", "p99", "max")}
-        yield LatencyHop(source, target, **numbers, evidence=Evidence(row["slowest_trace_id"]))
+        evidence = Evidence(row["slowest_trace_id"])
+        hops.append(
+            LatencyHop(source, target, **numbers, portfolio=row["portfolio"], evidence=evidence)
+        )
+    return sorted(
+        hops,
+        key=lambda hop: (
+            hop.target not in _WAY_TO_THE_FILL,
+            _place_on_the_way(hop.source),
+            _place_on_the_way(hop.target),
+            hop.source,
+            hop.portfolio,
+        ),
+    )
+
+
+def _place_on_the_way(step: str) -> int:
+    known = step in _WAY_TO_THE_FILL
+    return _WAY_TO_THE_FILL.index(step) if known else len(_WAY_TO_THE_FILL)
 
 
 def _order_count(row: Row) -> OrderCount:

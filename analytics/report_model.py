@@ -286,6 +286,7 @@ class LatencyHop:
         p90: 90th percentile.
         p99: 99th percentile.
         max: The slowest.
+        portfolio: Portfolio the chains belong to; empty if they were measured together.
         evidence: The trace of the slowest.
     """
 
@@ -296,6 +297,7 @@ class LatencyHop:
     p90: int
     p99: int
     max: int
+    portfolio: str = ""
     evidence: Evidence = NO_EVIDENCE
 
 

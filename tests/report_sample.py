@@ -298,6 +298,7 @@ def sample() -> ReportData:
                 p90=usual * 1_870,
                 p99=usual * 6_300,
                 max=usual * 71_000,
+                portfolio="demo/equities",
                 evidence=Evidence(an_id("slow", place) if place else traces[0].trace_id),
             )
             for place, (source, target, usual) in enumerate(hops)

@@ -2,7 +2,7 @@
 SELECT
     min(event_time) AS simulated_from,
     max(event_time) AS simulated_to,
-    list_sort(list(DISTINCT portfolio)) AS portfolios,
-    list_sort(list(DISTINCT strategy)) AS strategies
+    list_sort(list(DISTINCT portfolio) FILTER (WHERE portfolio IS NOT NULL)) AS portfolios,
+    list_sort(list(DISTINCT strategy) FILTER (WHERE strategy IS NOT NULL)) AS strategies
 FROM spans
 WHERE run_id = $run_id
