@@ -243,7 +243,7 @@ class Sampling:
 
 
 class EventType:
-    """The kinds of event fillpath knows; a host may publish others, which are carried as they are."""
+    """The kinds of event fillpath knows; others that a host publishes are carried as they are."""
 
     BAR: Final = "BAR"
     """Prices of an interval."""
