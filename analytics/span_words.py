@@ -14,6 +14,7 @@ from fillpath.analytics.chain_span import ChainSpan
 from fillpath.analytics.trace_tree import Node
 from fillpath.exporters.schema import EXCEPTION_MESSAGE, EXCEPTION_TYPE
 from fillpath.instrumentation.semconv import (
+    PROCESS,
     Account,
     Bar,
     Command,
@@ -76,8 +77,9 @@ def describe(node: Node) -> Iterator[Word]:
     span = node.span
     tell = _TELLERS.get(span.event_type)
     if span.is_delivery:
-        if node.parent is None or node.parent.span.event_type != span.event_type:
-            yield span.event_type, "dim"
+        handled = span.name.removeprefix(f"{PROCESS} ")
+        if node.parent is None or node.parent.span.event_type != handled:
+            yield handled, "dim"
     elif tell is not None:
         yield from tell(node)
     else:

@@ -25,7 +25,7 @@ from fillpath.exporters.schema import (
 from fillpath.exporters.span_rows import Span, clean, to_json
 from fillpath.instrumentation.event_sampler import ALL, Decision
 from fillpath.instrumentation.identity import is_valid_run_id
-from fillpath.instrumentation.semconv import PROCESS, PUBLISH, Event, Resource, Sampling
+from fillpath.instrumentation.semconv import PROCESS, PUBLISH, Event, EventType, Resource, Sampling
 
 _REMEMBERED: Final = 100_000
 _INT64: Final = range(-(1 << 63), 1 << 63)
@@ -184,11 +184,13 @@ def span_of(
 
 def event_type_of(span: ReadableSpan) -> str:
     """Kind of event a span stands for, by its attribute or its name; else `SPAN`."""
+    operation, _, event_type = span.name.partition(" ")
+    if operation == PROCESS and event_type:
+        return EventType.DELIVERY
     given = (span.attributes or {}).get(Event.TYPE)
     if isinstance(given, str):
         return clean(given)
-    operation, _, event_type = span.name.partition(" ")
-    if operation in {PUBLISH, PROCESS} and event_type:
+    if operation == PUBLISH and event_type:
         return clean(event_type)
     return FOREIGN_EVENT_TYPE
 

@@ -74,7 +74,7 @@ SPAN_SCHEMA: Final = pa.schema(
         ),
         _field("name", pa.string(), "Operation and event type: `publish ORDER`, `process BAR`."),
         _field("span_kind", pa.string(), "OpenTelemetry's kind: PRODUCER, CONSUMER, INTERNAL, …"),
-        _field("event_type", pa.string(), "Kind of event."),
+        _field("event_type", pa.string(), "Kind of event; DELIVERY for a handler's run."),
         _field("correlation_id", pa.string(), "The host's name of the chain, else its trace id."),
         _field("event_time", pa.int64(), "Simulated or exchange time, ns since the epoch."),
         _field(

@@ -10,7 +10,14 @@ from fillpath.exporters.span_rows import Span
 from fillpath.exporters.spool_events import RecordedEvent, SpoolEvents
 from fillpath.instrumentation import identity
 from fillpath.instrumentation.event_sampler import Decision
-from fillpath.instrumentation.semconv import PROCESS, PUBLISH, SCOPE_NAME, Event, span_name
+from fillpath.instrumentation.semconv import (
+    PROCESS,
+    PUBLISH,
+    SCOPE_NAME,
+    Event,
+    EventType,
+    span_name,
+)
 
 _KINDS: Final = {PUBLISH: "PRODUCER", PROCESS: "CONSUMER"}
 
@@ -68,7 +75,7 @@ class SpoolSpans:
             event.sequence,
             span_name(site.operation, site.event_type),
             _KINDS.get(site.operation, "INTERNAL"),
-            site.event_type,
+            EventType.DELIVERY if site.operation == PROCESS else site.event_type,
             site.portfolio,
             event_time=event.event_time,
             start_time=event.start,

@@ -277,6 +277,9 @@ class EventType:
     """Something failed."""
     SYSTEM: Final = "SYSTEM"
     """A call-back or a change of the system's own state."""
+    DELIVERY: Final = "DELIVERY"
+    """A handler's run. Its span is named after what it handled (`process FILL`), so that a span of
+    type FILL is one fill."""
 
 
 CRITICAL_EVENT_TYPES: Final = frozenset(

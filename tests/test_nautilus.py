@@ -96,7 +96,7 @@ def test_every_fill_of_the_engine_is_a_span(host: TracedHost) -> None:
         select portfolio, client_order_id, fill_id, order_id, strategy, symbol || '.' || venue
             as instrument, position_id, side, quantity, price, commission, currency,
             attributes->>'trading.fill.commission_currency' as commission_currency
-        from spans where name = 'publish FILL'
+        from spans where event_type = 'FILL'
         """
     )
     assert len(spans) == sum(len(run["fills"]) for run in host.truth)

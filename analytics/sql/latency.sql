@@ -115,7 +115,7 @@ hops AS (
 
     UNION ALL
 
-    SELECT portfolio, trace_id, event_type || ' → handled' AS hop, end_time - start_time
+    SELECT portfolio, trace_id, split_part(name, ' ', 2) || ' → handled' AS hop, end_time - start_time
     FROM spans
     WHERE run_id = $run_id
       AND span_kind = 'CONSUMER'
