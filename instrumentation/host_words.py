@@ -75,6 +75,12 @@ _KEYS_BY_TYPE: Final[Mapping[str, Mapping[str, str]]] = {
         "bid_size": semconv.Tick.BID_SIZE,
         "ask_size": semconv.Tick.ASK_SIZE,
     },
+    "PORTFOLIO": {
+        "account_id": semconv.Account.ID,
+        "account_type": semconv.Account.TYPE,
+        "base_currency": semconv.Account.BASE_CURRENCY,
+        "balances": semconv.Account.BALANCES,
+    },
     "RISK_BREACH": {"value": semconv.Risk.VALUE},
     "POSITION_OPEN": _OF_A_POSITION,
     "POSITION_CHANGE": _OF_A_POSITION,
