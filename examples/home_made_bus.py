@@ -1,4 +1,4 @@
-"""A home-made event-driven engine: a bus with a queue, a feed, strategies, risk, a broker, a book.
+"""A home-made event-driven engine: a bus, a feed, strategies, risk, a broker, a book.
 
 Run it with ``python examples/home_made_bus.py``; it trades made-up prices and prints its trades.
 """
@@ -96,26 +96,19 @@ class PortfolioEvent(Event):
 
 
 class Bus:
-    """Hands each event to the handlers of its class, one event after another."""
+    """Hands each event to the handlers of its class, at once and in the order they came."""
 
     def __init__(self) -> None:
         self._handlers: dict[type[Event], list[Callable[[Any], None]]] = defaultdict(list)
-        self._queue: deque[Event] = deque()
 
     def subscribe(self, kind: type[Event], handler: Callable[[Any], None]) -> None:
         """Call the handler with every event of this class."""
         self._handlers[kind].append(handler)
 
     def publish(self, event: Event) -> None:
-        """Put an event in the queue."""
-        self._queue.append(event)
-
-    def run(self) -> None:
-        """Work off the queue."""
-        while self._queue:
-            event = self._queue.popleft()
-            for handler in self._handlers[type(event)]:
-                handler(event)
+        """Tell everyone who is to know."""
+        for handler in self._handlers[type(event)]:
+            handler(event)
 
 
 class Feed:
@@ -141,7 +134,7 @@ class Strategy:
     """Wants to be long while the price is above its average, or below it for a contrarian."""
 
     def __init__(self, bus: Bus, name: str, days: int, *, contrarian: bool = False) -> None:
-        self.bus, self.name, self.contrarian = bus, name, contrarian
+        self.bus, self.strategy_id, self.contrarian = bus, name, contrarian
         self.closes: dict[str, deque[Decimal]] = defaultdict(lambda: deque(maxlen=days))
         self.wanted: dict[str, int] = defaultdict(int)
         bus.subscribe(BarEvent, self.on_bar)
@@ -156,7 +149,9 @@ class Strategy:
         wanted = 100 if above is not self.contrarian else 0
         if wanted != self.wanted[bar.symbol]:
             self.wanted[bar.symbol] = wanted
-            self.bus.publish(SignalEvent(bar.symbol, bar.timestamp, self.name, wanted, bar.close))
+            self.bus.publish(
+                SignalEvent(bar.symbol, bar.timestamp, self.strategy_id, wanted, bar.close)
+            )
 
 
 class Risk:
@@ -298,7 +293,6 @@ class Engine:
         for bars in zip(*self.feeds, strict=True):
             for bar in bars:
                 self.bus.publish(bar)
-                self.bus.run()
 
     def report(self) -> str:
         """The trades, and what is left in the account."""

@@ -125,6 +125,13 @@ class EventReader:
         venue = _text(attributes.pop(semconv.Trading.VENUE, None))
         return HostEvent(venue=venue, attributes=attributes, **parts)
 
+    def strategy_of(self, owner: Any) -> str | None:
+        """The strategy that a handler's object says it is, by the same name as on events."""
+        if owner is None or callable(self._fields.strategy):
+            return None
+        found = _Part(owner).find(self._fields.strategy)
+        return _text(found) if isinstance(found, str) else None
+
     def identity(self, event: Any) -> tuple[str | None, str | None]:
         """Portfolio and id of an event, if it has them."""
         part = _Part(event)

@@ -295,6 +295,7 @@ class _BusFollower:
                     event.event_type,
                     operation=PROCESS,
                     portfolio=event.portfolio,
+                    strategy=self._reader.strategy_of(owner),
                     handler=handler_name(function, owner),
                     event_time=None if event.event_time == NO_TIME else event.event_time,
                     parent=event,

@@ -252,6 +252,18 @@ def test_a_queue_that_hands_out_copies_is_told_by_ids(session: Session) -> None:
     assert run.events[run.one("SIGNAL").parent].parent == run.one("BAR").sequence
 
 
+def test_a_delivery_names_the_strategy_that_its_object_is(session: Session) -> None:
+    bus = wrapped(Bus())
+    strategies = [Strategy(bus) for _ in range(3)]
+    strategies[0].strategy_id = "trend"  # type: ignore[attr-defined]
+    strategies[1].strategy_id = object()  # type: ignore[attr-defined]
+    for strategy in strategies:
+        bus.subscribe("BAR", strategy.on_bar)
+    bus.publish(Event("BAR"))
+    run = session.end()
+    assert [each.site.strategy for each in run.of("BAR", PROCESS)] == ["trend", None, None]
+
+
 def test_an_envelope_is_the_event_that_is_being_published(session: Session) -> None:
     class EnvelopeBus(Bus):
         def publish(self, event: Any) -> int:
