@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
@@ -16,6 +16,7 @@ from fillpath.analytics.position_book import Execution
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
 
 _MAX_NOTES: Final = 5
+_MOST_IN_A_QUEUE: Final = 16
 _MAX_PASSED_OVER: Final = 64
 """An account that shows none of so many fills will not show them all at once."""
 
@@ -109,25 +110,21 @@ class AccountBook:
     def _settle(self, change: Amounts) -> bool:
         """Book the fills that wait, if the change follows from them.
 
-        A fill that a statement has passed over may show up in a later one, or never.
+        A statement may follow several fills, or the first of several that are still to be stated;
+        a fill that a statement has passed over may show up in a later one, or never.
 
         Returns:
             False if the change has nothing to do with fills.
         """
-        fresh = self._pending[self._passed_over :]
-        tries = [(fresh, False)] if fresh else []
-        if len(fresh) > 1:
-            tries.append((fresh[-1:], False))
-        if change and 0 < self._passed_over <= _MAX_PASSED_OVER:
-            tries.append((self._pending, False))
-        if fresh:
-            tries.append((fresh, True))
-        for taken, may_solve in tries:
+        passed, fresh = self._pending[: self._passed_over], self._pending[self._passed_over :]
+        for before, taken, after, may_solve in _ways_to_take(
+            passed, fresh, has_changed=bool(change)
+        ):
             explanation = self._explain(taken, change, may_solve=may_solve)
             if explanation is not None:
                 self._book(taken, explanation)
-                self._pending = self._pending[: -len(taken)]
-                self._passed_over = len(self._pending)
+                self._pending = [*before, *after]
+                self._passed_over = len(before)
                 return True
         if fresh and change:
             self._book(fresh, None, change)
@@ -296,3 +293,29 @@ class AccountBook:
                 )
             )
         return rows
+
+
+def _ways_to_take(
+    passed: list[Execution], fresh: list[Execution], *, has_changed: bool
+) -> Iterator[tuple[list[Execution], list[Execution], list[Execution], bool]]:
+    """List which fills a statement may show, the likeliest first.
+
+    Args:
+        passed: Fills that an earlier statement has passed over.
+        fresh: Fills since then.
+        has_changed: Whether the account has changed at all.
+
+    Yields:
+        Fills that are passed over, fills that the statement shows, fills that are still to be
+        stated, and whether an exchange rate may be taken from the change itself.
+    """
+    if fresh:
+        yield passed, fresh, [], False
+    for count in range(1, min(len(fresh), _MOST_IN_A_QUEUE)):
+        yield passed, fresh[:count], fresh[count:], False
+    if len(fresh) > 1:
+        yield [*passed, *fresh[:-1]], fresh[-1:], [], False
+    if has_changed and 0 < len(passed) <= _MAX_PASSED_OVER:
+        yield [], [*passed, *fresh], [], False
+    if fresh:
+        yield passed, fresh, [], True

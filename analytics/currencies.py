@@ -19,13 +19,16 @@ class CurrencyDigits(Mapping[str, int]):
 
     def __init__(self, amounts: Iterable[tuple[str, Decimal]] = ()) -> None:
         self._seen: dict[str, int] = {}
+        self._usual: dict[str, int] = {}
         for currency, amount in amounts:
             places = decimal_places(amount)
             if places > self._seen.get(currency, 0):
                 self._seen[currency] = places
 
     def __getitem__(self, currency: str) -> int:
-        return max(self._seen.get(currency, 0), currency_digits(currency, {}))
+        if currency not in self._usual:
+            self._usual[currency] = currency_digits(currency, {})
+        return max(self._seen.get(currency, 0), self._usual[currency])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._seen)

@@ -405,6 +405,18 @@ class TestStatements:
         assert only(ledger).status is RECONCILED
         assert by_kind(ledger) == {"realized": D("16.00"), "commission": D("-3")}
 
+    def test_fills_may_wait_in_a_queue_for_their_statements(self) -> None:
+        """A bus that queues brings two fills first, then a statement for each."""
+        spans = MadeSpans()
+        spans.account("CASH", "USD", USD="1000.00")
+        spans.fill("BUY", 1, "100", strategy="A", position_id="A", commission="1")
+        spans.fill("BUY", 2, "100", strategy="B", position_id="B", commission="2")
+        spans.account("CASH", "USD", USD="899.00")
+        spans.account("CASH", "USD", USD="697.00")
+        account = only(spans.ledger())
+        assert account.status is RECONCILED, account.notes
+        assert (account.commission, account.held, account.funding) == (D(-3), D(-300), D(0))
+
     def test_a_statement_may_come_late(self) -> None:
         spans = MadeSpans()
         spans.account(USD="1000.00")
