@@ -107,8 +107,9 @@ class EventTracer:
                 one, called when the event's first child appears, or when the event closes.
             parent: The causing event; by default the one whose handler is running.
             links: Further causes.
-            correlation_id: The host's name of the chain; it begins a chain of that name unless
-                the parent belongs to it.
+            correlation_id: The host's name of the chain. An event without a cause begins the chain
+                of that name. One that has a cause belongs to its cause's chain; if that has
+                another name, this one is an attribute of the event and of what it causes.
             event_id: The host's own lasting id of the event.
         """
         event = OpenEvent(self)
@@ -145,22 +146,23 @@ class EventTracer:
         return event
 
     def _number(self, event: OpenEvent) -> None:
-        """Give the event its sequence and chain."""
+        """Give the event its sequence, its chain, and the name it goes by."""
         parent, name = event.parent, event.correlation_id
         event.sequence = next(self._sequence)
-        if parent is not None and parent.sequence:
-            if name is None or name == parent.chain.correlation_id:
-                event.chain = parent.chain
-                return
-            trace_id = identity.trace_id_of_correlation(self.run_id, name)
-            if trace_id == parent.chain.trace_id:
-                event.chain = parent.chain
-                return
+        if parent is None or not parent.sequence:
+            if name is None:
+                trace_id = identity.trace_id(self._key, event.sequence)
+            else:
+                trace_id = identity.trace_id_of_correlation(self.run_id, name)
+            event.chain = Chain(event.sequence, trace_id, name)
+            return
+        event.chain = parent.chain
         if name is None:
-            trace_id = identity.trace_id(self._key, event.sequence)
-        else:
+            event.correlation_id = parent.correlation_id
+        elif name != event.chain.correlation_id:
             trace_id = identity.trace_id_of_correlation(self.run_id, name)
-        event.chain = Chain(event.sequence, trace_id, name)
+            if trace_id == event.chain.trace_id:  # the same name in another spelling
+                event.correlation_id = event.chain.correlation_id
 
     def begin(self, event: OpenEvent) -> None:
         """Write the event now, because another one is about to name it."""
@@ -186,6 +188,8 @@ class EventTracer:
         if not flags & Flag.FINISH:
             if event.chain.correlation_id is not None:
                 extra["correlation_id"] = event.chain.correlation_id
+            if event.correlation_id not in (None, event.chain.correlation_id):
+                attributes = {**attributes, Event.CORRELATION_ID: event.correlation_id}
             if event.event_id is not None:
                 extra["event_id"] = event.event_id
         side = None

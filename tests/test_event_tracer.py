@@ -371,7 +371,7 @@ def test_the_trace_id_of_a_chain_is_a_name_of_it(session: Session) -> None:
         assert emit(session.tracer, "SIGNAL", correlation_id=name).chain is bar.chain
 
 
-def test_another_name_begins_another_chain_and_keeps_the_cause(session: Session) -> None:
+def test_another_name_within_a_chain_is_kept_beside_the_cause(session: Session) -> None:
     tracer = session.tracer
     with (
         tracer.event("BAR", correlation_id="market") as bar,
@@ -379,11 +379,26 @@ def test_another_name_begins_another_chain_and_keeps_the_cause(session: Session)
     ):
         order = emit(tracer, "ORDER")
     run = session.end()
+    assert order.chain is signal.chain is bar.chain
     assert run.one("SIGNAL").parent == bar.sequence
-    assert signal.chain.trace_id == identity.trace_id_of_correlation(RUN_ID, "trade-1")
-    assert order.chain is signal.chain
-    assert run.one("ORDER").root == run.one("SIGNAL").root == signal.sequence
-    assert run.one("BAR").root == bar.sequence
+    for event in run.events.values():
+        assert event.root == bar.sequence
+        assert event.extra["correlation_id"] == "market"
+    named = "messaging.message.conversation_id"
+    assert run.one("SIGNAL").attributes == run.one("ORDER").attributes == {named: "trade-1"}
+    assert run.one("BAR").attributes == {}
+
+
+def test_names_that_change_at_every_event_break_no_chain(session: Session) -> None:
+    """Some hosts give every event a correlation id of its own."""
+    with (
+        session.tracer.event("BAR", correlation_id="1"),
+        session.tracer.event("SIGNAL", correlation_id="2"),
+    ):
+        emit(session.tracer, "ORDER", correlation_id="3")
+    run = session.end()
+    assert len({event.root for event in run.events.values()}) == 1
+    assert run.one("ORDER").attributes == {"messaging.message.conversation_id": "3"}
 
 
 def test_a_chain_named_by_the_host_joins_events_without_a_common_cause(session: Session) -> None:

@@ -183,7 +183,8 @@ def folder(tmp_path: Path) -> Path:
                 tracer.close(order, attributes={"late": "é\N{CHART WITH UPWARDS TREND}"})
             tracer.close(run)
         tick = tracer.open("TICK", correlation_id="trade 1")
-        tracer.close(tracer.open("SIGNAL", parent=tick, correlation_id=name))
+        tracer.close(tracer.open("NOTE", parent=tick, correlation_id="another name"))
+        tracer.close(tracer.open("SIGNAL", parent=None, correlation_id=name))
         tracer.close(tick, error=ValueError("no"))
         with tracer.guarded(losing="BOOK"):
             raise ValueError("adapter")

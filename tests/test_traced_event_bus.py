@@ -543,8 +543,9 @@ def test_a_chain_that_the_host_names(session: Session) -> None:
     bus.subscribe("SIGNAL", lambda event: bus.publish(Event("ORDER")))
     bus.publish(Event("BAR"))
     run = session.end()
-    assert run.one("ORDER").extra["correlation_id"] == "trade-1"
-    assert run.one("ORDER").root == run.one("SIGNAL").sequence
+    for event in (run.one("SIGNAL"), run.one("SIGNAL", PROCESS), run.one("ORDER")):
+        assert event.attributes["messaging.message.conversation_id"] == "trade-1"
+    assert {event.root for event in run.events.values()} == {1}
     assert run.one("SIGNAL").parent == run.one("BAR", PROCESS).sequence
 
 
