@@ -59,6 +59,11 @@ class AccountBook:
         """The one currency the account is kept in, by the statements."""
         return self.entries.base_currency
 
+    @property
+    def balances(self) -> Mapping[str, Decimal]:
+        """The totals of the last statement, by currency."""
+        return self._totals
+
     def execute(self, execution: Execution) -> None:
         """Take a fill; it is booked when a statement shows how."""
         if execution.differs:

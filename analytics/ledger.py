@@ -27,7 +27,7 @@ from fillpath.analytics.ledger_events import (
     UnreadableFill,
     read_ledger_events,
 )
-from fillpath.analytics.marks import Instrument, Mark, last_marks, quotes_at
+from fillpath.analytics.marks import Instrument, Mark, Moment, Quote, last_marks, quotes_at
 from fillpath.analytics.position_book import PositionBook
 from fillpath.analytics.reconciliation import AccountReconciliation
 from fillpath.analytics.round_trips import RoundTrip
@@ -81,7 +81,7 @@ def compute_ledger(connection: duckdb.DuckDBPyConnection, run_id: str) -> Ledger
             slices=walk.slices(),
             trips=tuple(walk.book.trips),
             accounts=walk.reconciliations(lost),
-            equity=tuple(walk.curve.points(quotes, walk.digits)),
+            equity=walk.equity(quotes),
             digits=walk.digits,
         )
 
@@ -210,6 +210,32 @@ class _Walk:
                 opened_by.settlement_currency,
                 position.holding.profit_at(mark.price),
             )
+
+    def equity(self, quotes: Mapping[Moment, Quote]) -> tuple[EquityPoint, ...]:
+        """Every statement valued, and what is held at the end."""
+        points = list(self.curve.points(quotes, self.digits))
+        taken = {(point.ref.sequence, point.currency) for point in points}
+        points.extend(p for p in self._last_points() if (p.ref.sequence, p.currency) not in taken)
+        return tuple(sorted(points, key=lambda point: (point.ref.sequence, point.currency)))
+
+    def _last_points(self) -> Iterator[EquityPoint]:
+        """Value what is held at the last prices, where they came after the last statement."""
+        stated_at = {
+            (event.ref.portfolio, event.account_id): event.ref.sequence
+            for event in self.events
+            if isinstance(event, AccountEvent)
+        }
+        for key, account in self.accounts.items():
+            held = [one for one in account.entries.slices if one.kind == "unrealized"]
+            if not held or key not in stated_at:
+                continue
+            ref = max((one.ref for one in held), key=lambda ref: ref.sequence)
+            if ref.sequence < stated_at[key]:
+                continue
+            for currency, balance in account.balances.items():
+                profit = sum((one.amount for one in held if one.currency == currency), ZERO)
+                equity = balance + account.invested(currency) + profit
+                yield EquityPoint(ref, account.account_id, currency, balance, equity)
 
     def slices(self) -> tuple[Slice, ...]:
         """Every amount of every account, in the order of the events."""

@@ -309,7 +309,8 @@ class TestStatements:
         assert (account.status, account.held) == (RECONCILED, D("-3370.30"))
         assert by_kind(ledger) == {"commission": D("-1.00"), "unrealized": D("29.67")}
         # The curve does not fall because something was bought.
-        assert [point.equity for point in ledger.equity] == [D("10000.00"), D("9999.00")]
+        equity = [point.equity for point in ledger.equity]
+        assert equity == [D("10000.00"), D("9999.00"), D("10028.67")]
 
     def test_a_pair_bought_for_cash_moves_two_balances(self) -> None:
         spans = MadeSpans()

@@ -273,8 +273,16 @@ def test_trades_add_up_to_the_slices(run: Reckoned) -> None:
 
 
 def test_equity_ends_at_the_profit(run: Reckoned) -> None:
-    """What an account is worth at its last statement is what it started with and earned."""
+    """What a portfolio is worth in the end is what it started with and earned."""
     last = {(p.ref.portfolio, p.account_id, p.currency): p for p in run.results.ledger.equity}
+    worth: Counter[tuple[str, str]] = Counter()
     for key, account in run.accounts.items():
         assert account.start is not None
         assert last[key].balance == account.end
+        worth[account.portfolio, account.currency] += (  # type: ignore[assignment]
+            last[key].equity - account.start - account.not_booked
+        )
+    earned: Counter[tuple[str, str]] = Counter()
+    for one in run.results.ledger.slices:
+        earned[one.ref.portfolio, one.currency] += one.amount  # type: ignore[assignment]
+    assert {k: v for k, v in worth.items() if v} == {k: v for k, v in earned.items() if v}
