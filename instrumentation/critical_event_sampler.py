@@ -72,9 +72,11 @@ class CriticalEventSampler(Sampler):
             decision = SAMPLED_OUT
         if not decision.kept:
             return SamplingResult(Decision.DROP, None, trace_state)
+        # The SDK gives the span these attributes and no others, so its own are among them.
         return SamplingResult(
             Decision.RECORD_AND_SAMPLE,
             {
+                **(attributes or {}),
                 Sampling.REASON: decision.reason or "",
                 Sampling.PROBABILITY: decision.probability,
             },

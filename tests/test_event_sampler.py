@@ -23,7 +23,13 @@ from fillpath.instrumentation import identity
 from fillpath.instrumentation.critical_event_sampler import CriticalEventSampler
 from fillpath.instrumentation.errors import UsageError
 from fillpath.instrumentation.event_sampler import CriticalWhen, EventSampler, Operator
-from fillpath.instrumentation.semconv import CRITICAL_EVENT_TYPES, Event, EventType, Sampling
+from fillpath.instrumentation.semconv import (
+    CRITICAL_EVENT_TYPES,
+    Event,
+    EventType,
+    Fill,
+    Sampling,
+)
 from fillpath.instrumentation.settings import ENV_CRITICAL_KINDS, ENV_SAMPLING_RATE
 
 RATES = st.floats(0.0, 1.0)
@@ -173,6 +179,17 @@ def test_the_attribute_names_the_kind_before_the_name_does() -> None:
     tracer.start_span("order accepted", attributes={Event.TYPE: EventType.ORDER}).end()
     tracer.start_span("publish FILL", attributes={Event.TYPE: "MY_KIND"}).end()
     assert set(_by_name(exporter)) == {"order accepted"}
+
+
+@pytest.mark.parametrize("name", ["publish FILL", "GET /quote"])
+def test_a_sampled_span_keeps_the_attributes_it_began_with(name: str) -> None:
+    # The SDK takes the sampler's attributes for the whole of the span's.
+    tracer, exporter = _record(CriticalEventSampler(1.0))
+    tracer.start_span(name, attributes={Fill.ID: "T-1", Fill.QUANTITY: "3", "own": 1}).end()
+    attributes = dict(_by_name(exporter)[name].attributes or {})
+    assert attributes.pop(Sampling.REASON) in ("critical", "random")
+    assert attributes.pop(Sampling.PROBABILITY) == 1.0
+    assert attributes == {Fill.ID: "T-1", Fill.QUANTITY: "3", "own": 1}
 
 
 def test_a_trace_stays_together_and_the_rate_is_met() -> None:
