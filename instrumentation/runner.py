@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import builtins
+import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import FrameType, ModuleType, TracebackType
 from typing import Any
 
 from fillpath.instrumentation.errors import EXIT_FAILURE, EXIT_OK, FillpathError, UsageError
@@ -18,6 +20,7 @@ from fillpath.instrumentation.tracing import Tracing
 
 _GROUP = "opentelemetry_instrumentor"
 _DISTRIBUTION = "fillpath"
+_ECHO_SECONDS = 1.0
 
 
 @contextmanager
@@ -57,6 +60,7 @@ def run_script(script: str, arguments: Sequence[str], tracing: Tracing) -> None:
         vars(module).update(__file__=str(path), __builtins__=builtins)
         stack.enter_context(tracing)
         stack.enter_context(known_engines_instrumented())
+        stack.push(_ignore_echo_of_interrupt)
         try:
             code = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
             exec(code, vars(module))  # noqa: S102 - running it is what we are here for
@@ -70,6 +74,21 @@ def run_script(script: str, arguments: Sequence[str], tracing: Tracing) -> None:
 
 _going_on: list[ExitStack] = []
 """What is left to the end of the process, kept from being closed before."""
+
+
+def _ignore_echo_of_interrupt(kind: type[BaseException] | None, *_: object) -> None:
+    """Let one Control-C that arrives twice, by the group and passed on, end the run in order."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if kind is not KeyboardInterrupt or not in_main_thread:
+        return
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        ended_at = time.monotonic()
+
+        def answer(number: int, frame: FrameType | None) -> None:
+            if time.monotonic() - ended_at > _ECHO_SECONDS:
+                signal.default_int_handler(number, frame)
+
+        signal.signal(signal.SIGINT, answer)
 
 
 def _restore(argv: list[str], path: list[str], main_module: ModuleType) -> None:

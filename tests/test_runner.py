@@ -185,6 +185,21 @@ def test_control_c_ends_the_run_and_the_script(script: Writing) -> None:
     assert end_of()["error"].startswith("KeyboardInterrupt")
 
 
+def test_one_control_c_that_arrives_twice_ends_the_run_in_order(script: Writing) -> None:
+    # A group's signal reaches the script, and again through the command that started it.
+    body = """
+        import os, signal
+        from fillpath.instrumentation import Tracing
+        again = lambda: os.kill(os.getpid(), signal.SIGINT)
+        Tracing.active().before_stop(again)
+        again()
+    """
+    done = recorded(script(textwrap.dedent(body)))
+    assert done.returncode == -signal.SIGINT
+    assert done.stderr.count("Traceback") == 1
+    assert end_of()["error"].startswith("KeyboardInterrupt")
+
+
 def test_switched_off_the_script_runs_and_nothing_is_written(script: Writing) -> None:
     path = script("print('traded')")
     done = recorded(path, env={"FILLPATH_ENABLED": "false"})
