@@ -96,7 +96,8 @@ def snapshot(attributes: Mapping[str, Any]) -> dict[str, Any]:
         if value is None:
             continue
         copier.replaced = False
-        name = copier.name(key, plain)
+        is_name = type(key) is str and key.isascii() and len(key) <= MAX_NAME and key not in plain
+        name = key if is_name else copier.name(key, plain)
         plain[name] = copier.copy(value, 0)
         if copier.replaced:
             replaced.append(name)
@@ -134,6 +135,8 @@ class _Copier:
             return value
         if kind is str:
             return self._text(value, MAX_TEXT)
+        if kind is int and value.bit_length() <= _MAX_BITS:
+            return value
         try:
             return self._copy_other(value, depth)
         except Exception:  # noqa: BLE001 - a host's __iter__, __len__ or property may raise anything

@@ -215,7 +215,7 @@ class Tracing:
             if error is None
             else f"{type(error).__qualname__}: {printed(error)}"[:4096],
             "engine": ", ".join(self._engines) or None,
-            "engine_version": ", ".join(self._engines.values()) or None,
+            "engine_version": ", ".join(filter(None, self._engines.values())) or None,
         }
         return {key: clean_text(v, 4096) if isinstance(v, str) else v for key, v in end.items()}
 
