@@ -10,7 +10,7 @@ from typing import Final
 from fillpath.analytics.account_entries import AccountEntries, SliceKind, Sums
 from fillpath.analytics.bookings import Amounts, Explanation, Rule, explain, rules_for
 from fillpath.analytics.exact import ZERO, trimmed
-from fillpath.analytics.exchange_rates import MarketRates
+from fillpath.analytics.exchange_rates import MarketRates, foreign_currencies
 from fillpath.analytics.ledger_events import AccountEvent, FillEvent
 from fillpath.analytics.position_book import Execution
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
@@ -159,28 +159,22 @@ class AccountBook:
         """No more statements come."""
         if not self._pending:
             return
-        if self._stated and self._never_moved and not self._needs_rates():
+        if self._stated and self._never_moved and not self._foreign(self._pending):
             self._remarks.add("The account never changed: the engine keeps it frozen.")
             self.states_expected = False
             self._book(self._pending, None)
             self._pending = []
             return
         explanation = self._explain(self._pending, {})
-        if explanation is None:
-            count = len(self._pending)
-            self._failures.append(
-                f"The account does not show the last {count} fill{'s' * (count > 1)}."
-            )
         self._book(self._pending, explanation, {})
         self._pending = []
 
-    def _needs_rates(self) -> bool:
-        """Whether the engine may have failed to book for want of an exchange rate."""
-        return self.base_currency is not None and any(
-            currency != self.base_currency
-            for e in self._pending
-            for currency in (e.fill.settlement_currency, e.fill.commission_currency)
-        )
+    def _foreign(self, executions: Sequence[Execution]) -> list[str]:
+        """The currencies that the account must convert to book the fills."""
+        base = self.base_currency
+        if base is None:
+            return []
+        return sorted({c for e in executions for c in foreign_currencies(e.fill, base)})
 
     # -- Booking --------------------------------------------------------------------------------
 
@@ -219,6 +213,8 @@ class AccountBook:
         if actual is None:
             return
         last = executions[-1]
+        if explanation is None and not actual:
+            self._failures.append(self._not_shown(executions))
         for currency in sorted({*self.entries.sums, *actual}):
             sums = self.entries.sum(currency)
             explained = sums.explained - before.get(currency, ZERO)
@@ -227,6 +223,8 @@ class AccountBook:
                 continue
             if explanation is None:
                 sums.difference += left_over
+                if not actual:
+                    continue
                 self._failures.append(
                     f"The account changed by {actual.get(currency, ZERO)} {currency} at fill "
                     f"{last.fill.fill_id}, {explained} follows from it."
@@ -234,6 +232,13 @@ class AccountBook:
             else:
                 slice_kind: SliceKind = "conversion" if explanation.rates else "rounding"
                 self.entries.add(last, currency, slice_kind, left_over)
+
+    def _not_shown(self, executions: Sequence[Execution]) -> str:
+        ids = list(dict.fromkeys(str(e.fill.fill_id) for e in executions))
+        named = ids[0] if len(ids) == 1 else f"{ids[0]} to {ids[-1]} ({len(executions)} fills)"
+        foreign = self._foreign(executions)
+        why = f"; it may have had no exchange rate for {', '.join(foreign)}" if foreign else ""
+        return f"The account does not show fill {named}: the engine did not book it{why}."
 
     def _learn(self, execution: Execution, rates: Amounts) -> None:
         self.entries.rates.update(rates)

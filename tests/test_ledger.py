@@ -437,7 +437,7 @@ class TestStatements:
         spans.fill("SELL", 10, "11", commission="1")
         account = only(spans.ledger())
         assert (account.status, account.difference) == (FAILED, D("-9.00"))
-        assert "last 1 fill" in account.notes[0]
+        assert account.notes == ("The account does not show fill F-4: the engine did not book it.",)
         assert adds_up(account)
 
     def test_a_frozen_account_is_no_statement(self) -> None:
@@ -608,6 +608,7 @@ class TestConversion:
         ledger = spans.ledger()
         assert {one.status for one in ledger.accounts} == {FAILED}
         assert only(ledger, "JPY").difference == D("-9980")
+        assert "no exchange rate for JPY" in only(ledger).notes[0]
 
 
 class TestMarks:
