@@ -17,6 +17,7 @@ from fillpath.analytics.lake_reading import lake_connection
 from fillpath.analytics.output import complain, say
 from fillpath.analytics.results_loading import load_results
 from fillpath.analytics.runs_view import counted, published, read_runs
+from fillpath.exporters.event_store import EventStore
 from fillpath.instrumentation import identity
 from fillpath.instrumentation.errors import FillpathError, UsageError
 from fillpath.instrumentation.settings import ENV_RUN_ID, DataFolder, recording_enabled
@@ -49,6 +50,10 @@ def run_and_record(
             f"'{name}' cannot be a run id.",
             next_command="use 1 to 100 letters, digits, dots, dashes or underscores",
         )
+    if recording_enabled() and given.folder.lake.is_dir():
+        EventStore(
+            given.folder
+        ).facts()  # a lake that cannot be used is said before the script runs
     known_before = (given.folder.spool / name).exists()
     process = start_recording(given.folder, name, script, arguments, portfolio=portfolio, mode=mode)
     code = wait_for(process)

@@ -124,18 +124,19 @@ class LakeTable:
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
         _refuse_after_fork()
+        begin_anew = f"mv '{self.folder}' '{self.folder}.aside'  # spools are read again then"
         try:
             yield
         except TableNotFoundError as error:
             raise LakeError(
                 f"The table {self.folder} has no readable Delta log.",
-                next_command="fillpath doctor",
+                next_command=begin_anew,
             ) from error
         except DeltaError as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise LakeError(
                 f"The Delta log of {self.folder} is damaged or cannot be used: {reason}",
-                next_command="fillpath doctor",
+                next_command=begin_anew,
             ) from error
         except OSError as error:
             raise LakeError(
@@ -147,7 +148,7 @@ class LakeTable:
                 raise
             raise LakeError(
                 f"The Delta library failed on {self.folder}: {error}",
-                next_command="fillpath doctor",
+                next_command=begin_anew,
             ) from error
 
     def open_or_create(self) -> DeltaTable:
