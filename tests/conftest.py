@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+# The suite itself runs in safe-path mode; a script that a test starts finds what lies beside it,
+# as it would for a user.
+os.environ.pop("PYTHONSAFEPATH", None)
+
 IN_CI = os.environ.get("CI", "").lower() == "true"
 
 
