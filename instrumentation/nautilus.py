@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from collections.abc import Collection
 from importlib import metadata
@@ -13,11 +14,11 @@ from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-de
     BaseInstrumentor,
 )
 
+from fillpath.instrumentation.errors import FillpathError
 from fillpath.instrumentation.tracing import Tracing
 
+_log = logging.getLogger(__name__)
 _KERNEL: Final = "nautilus_trader.system.kernel"
-_TRADER: Final = "nautilus_trader.trading.trader"
-_BUS: Final = "MessageBus"
 
 
 class NautilusInstrumentor(BaseInstrumentor):  # type: ignore[misc, unused-ignore]  # no types
@@ -30,48 +31,41 @@ class NautilusInstrumentor(BaseInstrumentor):  # type: ignore[misc, unused-ignor
     which then only passes messages on.
     """
 
-    _originals: dict[tuple[str, str], Any]
+    _original: Any
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """Versions of the engine that this is tested with."""
         return ("nautilus_trader >= 1.221, < 2",)
 
     def _instrument(self, **_: Any) -> None:
-        self._originals = {}
+        self._original = None
         self._attached = True
         wrapt.register_post_import_hook(self._attach, _KERNEL)
 
     def _attach(self, kernel: Any) -> None:
-        if not self._attached or self._originals:
+        if not self._attached or self._original is not None:
             return
         bus = importlib.import_module("fillpath.instrumentation.nautilus_bus")
-        trader = importlib.import_module(_TRADER)
-        originals = {(_KERNEL, _BUS): kernel.MessageBus, (_TRADER, "reset"): trader.Trader.reset}
-        original_reset = trader.Trader.reset
+        original = kernel.MessageBus
 
         def build_bus(*args: Any, **kwargs: Any) -> Any:
             if not self._attached:
-                return originals[_KERNEL, _BUS](*args, **kwargs)
-            session = Tracing.active() or Tracing().start()
-            session.note_engine("NautilusTrader", metadata.version("nautilus_trader"))
+                return original(*args, **kwargs)
+            try:
+                session = Tracing.active() or Tracing().start()
+                session.note_engine("NautilusTrader", metadata.version("nautilus_trader"))
+            except FillpathError as error:
+                _log.warning("The engine runs untraced: %s", error)
+                return original(*args, **kwargs)
             return bus.TracedMessageBus(*args, **kwargs)
 
-        def reset(self: Any) -> None:
-            original_reset(self)
-            follower = getattr(self._msgbus, "follower", None)
-            if follower is not None:
-                follower.on_engine_reset()
-
         kernel.MessageBus = build_bus
-        trader.Trader.reset = reset
-        self._originals = originals
+        self._original = original
 
     def _uninstrument(self, **_: Any) -> None:
         self._attached = False
-        if not self._originals:
+        if self._original is None:
             return
         kernel: Any = sys.modules[_KERNEL]
-        kernel.MessageBus = self._originals[_KERNEL, _BUS]
-        trader: Any = sys.modules[_TRADER]
-        trader.Trader.reset = self._originals[_TRADER, "reset"]
-        self._originals = {}
+        kernel.MessageBus = self._original
+        self._original = None

@@ -21,7 +21,7 @@ from nautilus_trader.model.instruments import Instrument
 
 from fillpath.instrumentation.event_tracer import EventTracer, OpenEvent
 from fillpath.instrumentation.nautilus_causes import OrderCauses, is_command
-from fillpath.instrumentation.nautilus_events import MARKET_DATA, describe
+from fillpath.instrumentation.nautilus_events import MARKET_DATA, describe, is_engine_reset
 from fillpath.instrumentation.semconv import PROCESS, EventType
 from fillpath.instrumentation.spool import NO_TIME
 from fillpath.instrumentation.tracing import Tracing
@@ -118,6 +118,8 @@ class BusFollower:
                 self._close_pending()
                 if isinstance(message, MARKET_DATA):
                     self._close_callback()
+                elif is_engine_reset(message):
+                    self.on_engine_reset()
             if self._remembered(message) is None:
                 self._record(tracer, message)
 

@@ -43,6 +43,7 @@ from fillpath.instrumentation.semconv import EventType
 MARKET_DATA: Final = (Bar, QuoteTick, TradeTick, OrderBookDelta, OrderBookDeltas, OrderBookDepth10)
 """Messages that come from the market; an engine's simulated time moves with them."""
 
+_FIRST_TO_RESET: Final = "DataEngine"
 _SIGNAL_PREFIX: Final = "Signal"
 _ORDER_STATUS: Final = {
     "OrderModifyRejected": "MODIFY_REJECTED",
@@ -64,6 +65,15 @@ class Description(NamedTuple):
     symbol: str | None = None
     venue: str | None = None
     event_time: int | None = None
+
+
+def is_engine_reset(message: Any) -> bool:
+    """Tell whether an engine begins to start afresh; its data engine is the first to do so."""
+    return (
+        isinstance(message, ComponentStateChanged)
+        and message.component_id.value == _FIRST_TO_RESET
+        and ComponentState(message.state) is ComponentState.RESETTING
+    )
 
 
 def describe(message: Any, instruments: Mapping[Any, Instrument]) -> Description:
@@ -222,7 +232,9 @@ def _read_position_event(event: Any, _: Mapping[Any, Instrument]) -> Description
         semconv.Position.AVERAGE_OPEN_PRICE: _printed(getattr(event, "avg_px_open", None)),
         semconv.Position.AVERAGE_CLOSE_PRICE: _printed(getattr(event, "avg_px_close", None)),
         semconv.Position.REALIZED_PNL: realized.as_decimal() if realized is not None else None,
-        semconv.Position.CURRENCY: event.currency.code,
+        semconv.Position.CURRENCY: (
+            event.currency.code if realized is None else realized.currency.code
+        ),
         semconv.Position.OPENING_ORDER_ID: event.opening_order_id.value,
         semconv.Position.CLOSING_ORDER_ID: closing.value if closing else None,
         semconv.Account.ID: event.account_id.value,

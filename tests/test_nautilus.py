@@ -5,12 +5,15 @@ The host scripts write down what the engine itself knows; that is the oracle.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import random
 import re
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -19,6 +22,7 @@ from typing import Any
 import pytest
 
 from fillpath.exporters.event_store import EventStore
+from fillpath.instrumentation import NautilusInstrumentor, Tracing
 from fillpath.instrumentation.settings import DataFolder
 
 pytest.importorskip("nautilus_trader", reason="the engine is not installed (extra 'nautilus')")
@@ -296,3 +300,65 @@ def test_another_run_id_gives_the_same_tree(twice: list[DataFolder]) -> None:
     assert tree_of(twice[0], _WITHOUT_IDS) == tree_of(twice[2], _WITHOUT_IDS)
     ids = "select span_id from spans"
     assert rows_of(twice[0], ids) != rows_of(twice[2], ids)
+
+
+# -- Attaching and detaching ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def kernel() -> Iterator[Any]:
+    """The engine's kernel module; whatever a test attached to it is taken off again."""
+    module = importlib.import_module("nautilus_trader.system.kernel")
+    original = module.MessageBus
+    yield module
+    NautilusInstrumentor().uninstrument()
+    assert module.MessageBus is original
+
+
+@pytest.mark.smoke
+def test_uninstrument_puts_back_what_was_there(kernel: Any) -> None:
+    original = kernel.MessageBus
+    instrumentor = NautilusInstrumentor()
+    for _ in range(2):
+        instrumentor.instrument()
+        assert kernel.MessageBus is not original
+        instrumentor.instrument()  # a second time does nothing
+        instrumentor.uninstrument()
+        assert kernel.MessageBus is original
+
+
+def build_engine() -> Any:
+    """A backtest engine that says nothing."""
+    engine_module = importlib.import_module("nautilus_trader.backtest.engine")
+    config = importlib.import_module("nautilus_trader.config")
+    logging_config = config.LoggingConfig(bypass_logging=True)
+    return engine_module.BacktestEngine(
+        config=engine_module.BacktestEngineConfig(logging=logging_config)
+    )
+
+
+def test_an_engine_outlives_its_instrumentation(kernel: Any, tmp_path: Path) -> None:
+    """Built while attached, run after the session and the instrumentation have ended."""
+    state = random.getstate()
+    with Tracing("attached", data=tmp_path, writer="inline"):
+        NautilusInstrumentor().instrument()
+        engine = build_engine()
+    NautilusInstrumentor().uninstrument()
+    engine.run()
+    engine.dispose()
+    assert random.getstate() == state
+    (run,) = rows_of(DataFolder(tmp_path), "select run_id, engine, status from runs")
+    assert run == {"run_id": "attached", "engine": "NautilusTrader", "status": "Ended"}
+    assert type(build_engine().kernel.msgbus) is kernel.MessageBus
+
+
+def test_an_engine_runs_untraced_when_nothing_can_be_recorded(
+    kernel: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("FILLPATH_DATA", str(tmp_path / "file"))
+    NautilusInstrumentor().instrument()
+    engine = build_engine()
+    engine.run()
+    engine.dispose()
+    assert "runs untraced" in caplog.text
