@@ -27,6 +27,9 @@ from fillpath.instrumentation.settings import DataFolder
 
 pytest.importorskip("nautilus_trader", reason="the engine is not installed (extra 'nautilus')")
 
+# NautilusTrader 1.231 calls what pandas 3 has put on its way out.
+pytestmark = pytest.mark.filterwarnings("ignore:Timestamp.utcnow is deprecated")
+
 HOSTS = sorted((Path(__file__).parent / "hosts").glob("nautilus_*.py"))
 ENDS_IN_ERROR = {"nautilus_user_error"}
 _RANDOM_SNAPSHOT_ID = re.compile(r"-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
