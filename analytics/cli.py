@@ -24,9 +24,8 @@ from fillpath.analytics.cli_options import (
     RunOption,
     invocation,
 )
+from fillpath.instrumentation.settings import ENV_DEBUG
 
-ENV_DEBUG: Final = "FILLPATH_DEBUG"
-"""When set, an error shows where it happened."""
 _EXIT_INTERRUPTED: Final = 130
 
 app = typer.Typer(

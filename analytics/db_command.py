@@ -7,7 +7,6 @@ import sys
 from fillpath.analytics.cli_options import Invocation
 from fillpath.analytics.output import print_json, print_line, say
 from fillpath.analytics.postgres import external_dsn, results_database_url, stop_results_database
-from fillpath.analytics.results_loading import require_database
 
 
 def print_database_url(given: Invocation) -> None:
@@ -17,7 +16,6 @@ def print_database_url(given: Invocation) -> None:
         BackendUnreachable: The server does not answer.
         FillpathError: The embedded server cannot be used.
     """
-    require_database()
     database = results_database_url(given.folder)
     if given.json:
         print_json({"url": database.dsn, "embedded": database.embedded})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,10 +10,8 @@ from typing import TYPE_CHECKING
 from fillpath.analytics import report_format
 from fillpath.analytics.pnl_table import PnlLine, pnl_lines
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
-from fillpath.analytics.versions import installed_version
 from fillpath.exporters.event_store import EventStore
-from fillpath.instrumentation.errors import MissingExtra
-from fillpath.instrumentation.settings import ENV_POSTGRES_DSN, DataFolder
+from fillpath.instrumentation.settings import DataFolder
 
 if TYPE_CHECKING:
     from fillpath.analytics.results_manager import ResultsManager
@@ -33,17 +30,6 @@ class RunProfit:
     accounts: list[AccountReconciliation]
 
 
-def require_database() -> None:
-    """Check that there is a results database to use, the user's own or the embedded one.
-
-    Raises:
-        MissingExtra: There is neither.
-    """
-    needed = "postgres" if os.environ.get(ENV_POSTGRES_DSN) else "postgres-embedded"
-    if installed_version("psycopg") is None:
-        raise MissingExtra(needed, "to keep results in Postgres")
-
-
 @contextmanager
 def results_of(folder: DataFolder) -> Iterator[ResultsManager]:
     """Open the results of a data folder.
@@ -53,7 +39,6 @@ def results_of(folder: DataFolder) -> Iterator[ResultsManager]:
         BackendUnreachable: It does not answer.
         ResultsError: It cannot be used.
     """
-    require_database()
     from fillpath.analytics.postgres import open_results_database
     from fillpath.analytics.results_manager import ResultsManager
 

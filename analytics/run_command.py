@@ -51,9 +51,7 @@ def run_and_record(
             next_command="use 1 to 100 letters, digits, dots, dashes or underscores",
         )
     if recording_enabled() and given.folder.lake.is_dir():
-        EventStore(
-            given.folder
-        ).facts()  # a lake that cannot be used is said before the script runs
+        EventStore(given.folder).spans.files()  # a lake that is none is told of before the script
     known_before = (given.folder.spool / name).exists()
     process = start_recording(given.folder, name, script, arguments, portfolio=portfolio, mode=mode)
     code = wait_for(process)
