@@ -31,12 +31,13 @@ from fillpath.instrumentation.open_event import (
 from fillpath.instrumentation.payload import MAX_NAME, clean_text, printed, snapshot
 from fillpath.instrumentation.recorder import DROPPED_ADAPTER_ERROR, Recorder
 from fillpath.instrumentation.semconv import PROCESS, PUBLISH, Event
-from fillpath.instrumentation.spool import NO_TIME, Flag, SideRecord
+from fillpath.instrumentation.spool import FLAGS_SHIFT, NO_TIME, SLOTS, Flag, SideRecord
 from fillpath.instrumentation.spool_writer import pack_side_record
 
 __all__ = ["CURRENT", "AttributeSource", "Chain", "EventTracer", "OpenEvent"]
 
 _log = logging.getLogger(__name__)
+_NO_NUMBERS = (0.0,) * SLOTS
 
 
 class EventTracer:
@@ -206,9 +207,8 @@ class EventTracer:
                 event.start,
                 event.end,
                 event.event_time,
-                event.site,
-                flags,
-                0,
+                event.site | flags << FLAGS_SHIFT,
+                *_NO_NUMBERS,
             ),
             side,
         )

@@ -1,8 +1,12 @@
 """Identity that exists from the moment of recording.
 
-A span id is a fixed scrambling of (run, sequence), a trace id one of (run, sequence of the root).
-Both are spread evenly over all their bits, and both can be turned back: a trace id names its run
-and its root without an index. Nothing here touches a random generator that a strategy could use.
+A trace id is the run's key (88 bits) and the sequence of the chain's root (40 bits); a span id is
+the run's tag (24 bits of the key) and the event's sequence (40 bits). So an id names its run and
+its event without an index, ids of one run lie close together, which makes them small in a file and
+lets a reader skip what cannot hold them, and a rerun under the same run id gives the same ids.
+They are unique, not random: OpenTelemetry's flag for random trace ids is never set, and a sampler
+that wants a share of the traces has to hash the id. Nothing here touches a random generator that a
+strategy could use.
 """
 
 from __future__ import annotations
@@ -12,15 +16,12 @@ import re
 import secrets
 import time
 
-_MASK = (1 << 64) - 1
-_GOLDEN = 0x9E3779B97F4A7C15
-# Multipliers of the splitmix64 finaliser (Steele, Lea & Flood, 2014) and their inverses mod 2**64.
-_MUL_1 = 0xBF58476D1CE4E5B9
-_MUL_2 = 0x94D049BB133111EB
-_INV_1 = pow(_MUL_1, -1, 1 << 64)
-_INV_2 = pow(_MUL_2, -1, 1 << 64)
-MAX_SEQUENCE = (1 << 48) - 1
+SEQUENCE_BITS = 40
+MAX_SEQUENCE = (1 << SEQUENCE_BITS) - 1
 """Largest sequence number of a run."""
+KEY_BITS = 88
+TAG_BITS = 24
+_TAG_MASK = (1 << TAG_BITS) - 1
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 # 32 hex digits, or a UUID in one of the forms of RFC 9562: bare, as a URN, in braces.
 _ID_OF_A_TRACE = re.compile(
@@ -28,20 +29,6 @@ _ID_OF_A_TRACE = re.compile(
     r"|(urn:uuid:)?(?P<brace>\{)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(?(brace)\})"
 )
 _NOT_HEX = re.compile(r"urn:uuid:|[{}-]")
-
-
-def _mix(value: int) -> int:
-    value = ((value ^ (value >> 30)) * _MUL_1) & _MASK
-    value = ((value ^ (value >> 27)) * _MUL_2) & _MASK
-    return value ^ (value >> 31)
-
-
-def _unmix(value: int) -> int:
-    value = value ^ (value >> 31) ^ (value >> 62)
-    value = (value * _INV_2) & _MASK
-    value = value ^ (value >> 27) ^ (value >> 54)
-    value = (value * _INV_1) & _MASK
-    return value ^ (value >> 30) ^ (value >> 60)
 
 
 def new_run_id(prefix: str = "run") -> str:
@@ -56,34 +43,41 @@ def is_valid_run_id(run_id: str) -> bool:
 
 
 def run_key(run_id: str) -> int:
-    """Turn a run id into the 63-bit number that its span and trace ids are made with."""
-    digest = hashlib.blake2b(run_id.encode(), digest_size=8, person=b"fillpath").digest()
-    return (int.from_bytes(digest, "big") >> 1) | 1
+    """Turn a run id into the 88-bit number that its trace ids begin with."""
+    digest = hashlib.blake2b(
+        run_id.encode(), digest_size=KEY_BITS // 8, person=b"fillpath"
+    ).digest()
+    return int.from_bytes(digest, "big") or 1
 
 
 def span_id(key: int, sequence: int) -> int:
     """Span id (64 bits, never 0) of the event with this sequence in the run with this key."""
-    return _mix((key + sequence * _GOLDEN) & _MASK) or 1
+    return (key & _TAG_MASK) << SEQUENCE_BITS | sequence
 
 
 def trace_id(key: int, root_sequence: int) -> int:
     """Trace id (128 bits, never 0) of the chain that began with this sequence."""
-    low = _mix((root_sequence + key) & _MASK)
-    high = _mix(key ^ low)
-    return (high << 64 | low) or 1
+    return key << SEQUENCE_BITS | root_sequence
 
 
 def root_of_trace(value: int) -> tuple[int, int] | None:
-    """Turn a trace id back into (run key, root sequence); None when it is not one of ours.
+    """Turn a trace id into (run key, root sequence); None when it cannot be one of ours.
 
-    A foreign id passes by chance about once in 2**18: the caller must check that the run exists.
+    Most foreign ids look as if they could be: the caller must check that a run has this key.
     """
-    high, low = value >> 64, value & _MASK
-    key = _unmix(high) ^ low
-    sequence = (_unmix(low) - key) & _MASK
-    if key >> 63 or not key & 1 or not 0 < sequence <= MAX_SEQUENCE:
-        return None
-    return key, sequence
+    key, sequence = value >> SEQUENCE_BITS, value & MAX_SEQUENCE
+    return (key, sequence) if key and sequence else None
+
+
+def sequence_of_span(value: int) -> tuple[int, int] | None:
+    """Turn a span id into (tag of the run, sequence); None when it cannot be one of ours."""
+    tag, sequence = value >> SEQUENCE_BITS, value & MAX_SEQUENCE
+    return (tag, sequence) if sequence else None
+
+
+def tag_of(key: int) -> int:
+    """The part of a run's key that its span ids begin with."""
+    return key & _TAG_MASK
 
 
 def trace_id_of_correlation(run_id: str, correlation_id: str) -> int:

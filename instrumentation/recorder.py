@@ -13,7 +13,7 @@ from collections import defaultdict
 from typing import Any, Final
 
 from fillpath.instrumentation.semconv import PROCESS
-from fillpath.instrumentation.spool import Count, EventRecord, Flag, Site
+from fillpath.instrumentation.spool import COLUMNS, Count, EventRecord, Flag, Site
 from fillpath.instrumentation.spool_writer import SpoolWriter
 
 _log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Recorder:
         self._spool = spool
         self._lock = threading.RLock()
         self._flushing = False
-        self._events: list[tuple[int, ...]] = []
+        self._events: list[tuple[Any, ...]] = []
         self._side: list[bytes] = []
         self._sites: list[Site] = []
         self._site_numbers: dict[tuple[str | None, ...], int] = {}
@@ -96,7 +96,7 @@ class Recorder:
         reasons = self._dropped.setdefault((portfolio, event_type), {})
         reasons[reason] = reasons.get(reason, 0) + 1
 
-    def record(self, event: tuple[int, ...], side: bytes | None = None) -> None:
+    def record(self, event: tuple[Any, ...], side: bytes | None = None) -> None:
         """Take one event record, in the order of `spool.EventRecord`, and its side record."""
         with self._lock:
             if self._stopped.is_set():
@@ -174,10 +174,11 @@ class Recorder:
         finally:
             self._flushing = False
 
-    def _count_lost(self, events: list[tuple[int, ...]]) -> None:
-        for event in map(EventRecord._make, events):
-            counted = self._counted_sites.get(event.site)
-            if counted is not None and not event.flags & Flag.FINISH:
+    def _count_lost(self, events: list[tuple[Any, ...]]) -> None:
+        for event in events:
+            record = EventRecord(*event[: len(COLUMNS)])
+            counted = self._counted_sites.get(record.site)
+            if counted is not None and not record.flags & Flag.FINISH:
                 self._count_drop(*counted, DROPPED_SPOOL_ERROR)
 
     def _counts(self) -> list[Count]:
@@ -220,7 +221,7 @@ class NoRecorder(Recorder):
     def dropped(self, portfolio: str, event_type: str, reason: str) -> None:
         """Count nothing."""
 
-    def record(self, event: tuple[int, ...], side: bytes | None = None) -> None:
+    def record(self, event: tuple[Any, ...], side: bytes | None = None) -> None:
         """Take nothing."""
 
     def flush(self) -> None:

@@ -12,19 +12,26 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import IntEnum, IntFlag
+from enum import IntEnum, IntFlag, StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
 from fillpath.instrumentation.errors import SpoolError
 from fillpath.instrumentation.payload import unpack
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 MAGIC: Final = b"FPSB"
 HEADER: Final = struct.Struct("<4sBBHIIII")
 HEADER_CHECKED: Final = 20
 """Bytes of a header that its own checksum covers: all before it."""
-RECORD: Final = struct.Struct("<QQQqqqIHH")
+SLOTS: Final = 5
+"""Numbers that an event record has room for; what they mean stands in the event's site."""
+COLUMNS: Final = ("sequence", "parent", "root", "start", "end", "event_time", "place")
+"""The integer columns of an EVENTS block, in order; the columns of numbers follow them."""
+MAX_EXACT: Final = 1 << 53
+"""Up to here, a number column holds every integer exactly."""
+MAX_MANTISSA: Final = 10**15
+"""Below this, a number column holds a decimal's digits so that readers find them again."""
 NO_TIME: Final = -(1 << 63)
 """Stands for an unknown time in a record."""
 SUFFIX: Final = ".spool"
@@ -40,7 +47,7 @@ class BlockType(IntEnum):
     SIDE = 3
     """Side records, one after another: whatever has no room in an event record."""
     EVENTS = 4
-    """Event records of fixed size."""
+    """Event records, column by column."""
     COUNTS = 5
     """Totals so far, per portfolio and event type: published, and dropped by reason."""
     END = 6
@@ -51,7 +58,7 @@ _KNOWN_TYPES: Final = frozenset(BlockType)
 
 
 class Flag(IntFlag):
-    """Bits of an event record."""
+    """Upper half of an event record's `place`."""
 
     BEGIN = 1
     """The event has begun and caused another; a FINISH record follows."""
@@ -61,10 +68,21 @@ class Flag(IntFlag):
     """A handler raised."""
     SIDE = 8
     """A side record with this sequence stands in a SIDE block before this record."""
+    ABSENT = 1 << 8
+    """The first number is not there; the next bit says so of the second, and so on."""
+
+
+FLAGS_SHIFT: Final = 32
+"""`place` is the number of the site, and the flags shifted by this."""
 
 
 class EventRecord(NamedTuple):
-    """One event, or the beginning or end of one. Times in nanoseconds, `NO_TIME` if unknown."""
+    """One event, or the beginning or end of one; a row of an EVENTS block.
+
+    `start` and `end` are nanoseconds of the process's monotonic clock: the RUN block's
+    `clock_offset` added, they are wall clock. `event_time` is nanoseconds since the epoch. All
+    three are `NO_TIME` if unknown.
+    """
 
     sequence: int
     parent: int
@@ -72,22 +90,60 @@ class EventRecord(NamedTuple):
     start: int
     end: int
     event_time: int
-    site: int
-    flags: int
-    reserved: int = 0
+    place: int
+    numbers: tuple[float, ...] = ()
+
+    @property
+    def site(self) -> int:
+        """Number of the event's site."""
+        return self.place & 0xFFFFFFFF
+
+    @property
+    def flags(self) -> int:
+        """Bits of `Flag`."""
+        return self.place >> FLAGS_SHIFT
+
+
+class FieldKind(StrEnum):
+    """What a number of an event record is; the record holds it as a double in any case."""
+
+    DOUBLE = "double"
+    """A floating-point number, as it is."""
+    INTEGER = "integer"
+    """An integer of at most 53 bits."""
+    BOOLEAN = "boolean"
+    """0 or 1."""
+    DECIMAL = "decimal"
+    """Digits of a decimal number as an integer below 10¹⁵; the scale says where the point is."""
+
+
+class Field(NamedTuple):
+    """One number of a site's events: key of the attribute, kind, digits after the point."""
+
+    key: str
+    kind: str = FieldKind.DOUBLE
+    scale: int = 0
 
 
 class Site(NamedTuple):
-    """What many events have in common."""
+    """What many events have in common.
+
+    `fields` are the numbers of an event record, in order. `texts` are attributes that all events of
+    the site have with this value. `counted` tells whether the totals of the COUNTS blocks include
+    the site's events; if not, each stands for itself.
+    """
 
     number: int
     operation: str
     event_type: str
     portfolio: str
-    strategy: str | None
-    symbol: str | None
-    venue: str | None
-    handler: str | None
+    strategy: str | None = None
+    symbol: str | None = None
+    venue: str | None = None
+    handler: str | None = None
+    fields: tuple[Field, ...] = ()
+    texts: tuple[tuple[str, Any], ...] = ()
+    counted: bool = True
 
 
 class SideRecord(NamedTuple):
@@ -114,12 +170,25 @@ class Count(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A whole, checked block and its place: `number` counts the blocks of the run from 1."""
+    """A whole, checked block and its place.
+
+    Attributes:
+        number: Counts the blocks of the run from 1.
+        type: What it holds.
+        count: How many things it holds.
+        payload: Them.
+        slots: Columns of numbers of an EVENTS block.
+        file: Number of the file, from 1.
+        offset: Where its header begins in the file.
+    """
 
     number: int
     type: BlockType
     count: int
     payload: bytes
+    slots: int = 0
+    file: int = 0
+    offset: int = 0
 
     def value(self) -> Any:
         """Payload of a RUN or END block: a map."""
@@ -127,7 +196,15 @@ class Block:
 
     def sites(self) -> list[Site]:
         """Payload of a SITES block."""
-        return [Site(*fields) for fields in unpack(self.payload)]
+        return [
+            Site(
+                *parts[:8],
+                tuple(Field(*field) for field in parts[8]),
+                tuple((key, value) for key, value in parts[9]),
+                *parts[10:],
+            )
+            for parts in unpack(self.payload)
+        ]
 
     def counts(self) -> list[Count]:
         """Payload of a COUNTS block."""
@@ -138,10 +215,22 @@ class Block:
         for sequence, attributes, links, extra in _unpack_each(self.payload):
             yield SideRecord(sequence, attributes, [tuple(link) for link in links], extra)
 
+    def column(self, place: int) -> memoryview:
+        """One column of an EVENTS block: 64-bit integers, or doubles behind those of `COLUMNS`."""
+        kind = "d" if place >= len(COLUMNS) else "q" if COLUMNS[place] in _SIGNED else "Q"
+        width = 8 * self.count
+        return memoryview(self.payload)[place * width : (place + 1) * width].cast(kind)
+
     def events(self) -> Iterator[EventRecord]:
-        """Payload of an EVENTS block."""
-        for fields in RECORD.iter_unpack(self.payload):
-            yield EventRecord(*fields)
+        """Payload of an EVENTS block, row by row."""
+        columns = [self.column(place) for place in range(len(COLUMNS))]
+        numbers = [self.column(len(COLUMNS) + slot) for slot in range(self.slots)]
+        rows = zip(*numbers, strict=True) if numbers else iter([()] * self.count)
+        for integers, row in zip(zip(*columns, strict=True), rows, strict=True):
+            yield EventRecord(*integers, row)
+
+
+_SIGNED: Final = frozenset({"start", "end", "event_time"})
 
 
 def _unpack_each(payload: bytes) -> Iterator[Any]:
@@ -200,7 +289,7 @@ class SpoolReader:
             header = file.read(HEADER.size)
             if len(header) < HEADER.size:
                 return
-            magic, kind, version, _, count, length, checksum, own = HEADER.unpack(header)
+            magic, kind, version, slots, count, length, checksum, own = HEADER.unpack(header)
             if magic != MAGIC:
                 if not any(header) and not any(file.read()):
                     return  # a tail that the file system never filled in, after a loss of power
@@ -210,10 +299,13 @@ class SpoolReader:
             if zlib.crc32(header[:HEADER_CHECKED]) != own:
                 raise _damaged(self._where(file), "has a header that does not fit its checksum")
             if version != FORMAT_VERSION:
+                newer = version > FORMAT_VERSION
                 raise SpoolError(
                     f"The spool has format version {version}, this fillpath reads version "
                     f"{FORMAT_VERSION}: {self._where(file)}.",
-                    next_command="pip install --upgrade fillpath",
+                    next_command="pip install --upgrade fillpath"
+                    if newer
+                    else f"record the run again, and move {self.folder} away",
                 )
             if kind not in _KNOWN_TYPES:
                 raise _damaged(self._where(file), f"is of the unknown type {kind}")
@@ -223,9 +315,13 @@ class SpoolReader:
                 if end < size:
                     raise _damaged(self._where(file), "does not fit its checksum")
                 return
-            self._offset = end
+            if kind == BlockType.EVENTS and length != 8 * count * (len(COLUMNS) + slots):
+                raise _damaged(self._where(file), "does not have the length of its events")
+            begin, self._offset = self._offset, end
             self._block_number += 1
-            yield Block(self._block_number, BlockType(kind), count, payload)
+            yield Block(
+                self._block_number, BlockType(kind), count, payload, slots, self._file_number, begin
+            )
 
 
 def _damaged(where: str, how: str) -> SpoolError:
@@ -246,6 +342,8 @@ __all__ = [
     "BlockType",
     "Count",
     "EventRecord",
+    "Field",
+    "FieldKind",
     "Flag",
     "SideRecord",
     "Site",

@@ -6,7 +6,7 @@ import contextlib
 import os
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,11 +17,10 @@ from fillpath.instrumentation.spool import (
     HEADER,
     HEADER_CHECKED,
     MAGIC,
-    RECORD,
+    SLOTS,
     SUFFIX,
     BlockType,
     Count,
-    EventRecord,
     SideRecord,
     Site,
 )
@@ -36,15 +35,21 @@ def pack_side_record(record: SideRecord) -> bytes:
     return struct.pack("<I", len(packed)) + packed
 
 
-def pack_events(records: Iterable[EventRecord | tuple[int, ...]]) -> bytes:
-    """Pack event records one after another."""
-    return b"".join([RECORD.pack(*record) for record in records])
+def pack_events(records: Sequence[tuple[Any, ...]], slots: int) -> bytes:
+    """Pack flat event records (the integers of `spool.COLUMNS`, then `slots` numbers) by column."""
+    number = len(records)
+    columns = list(zip(*records, strict=True))
+    integers, signed = struct.Struct(f"<{number}Q"), struct.Struct(f"<{number}q")
+    doubles = struct.Struct(f"<{number}d")
+    kinds = [integers] * 3 + [signed] * 3 + [integers] + [doubles] * slots
+    return b"".join([kind.pack(*column) for kind, column in zip(kinds, columns, strict=True)])
 
 
-def _block(kind: BlockType, count: int, payload: bytes) -> bytes:
-    head = HEADER.pack(MAGIC, kind, FORMAT_VERSION, 0, count, len(payload), zlib.crc32(payload), 0)[
-        :HEADER_CHECKED
-    ]
+def _block(kind: BlockType, count: int, payload: bytes, slots: int = 0) -> bytes:
+    whole = HEADER.pack(
+        MAGIC, kind, FORMAT_VERSION, slots, count, len(payload), zlib.crc32(payload), 0
+    )
+    head = whole[:HEADER_CHECKED]
     return head + zlib.crc32(head).to_bytes(4, "little") + payload
 
 
@@ -120,7 +125,7 @@ class SpoolWriter:
 
     def append(
         self,
-        events: list[tuple[int, ...]],
+        events: list[tuple[Any, ...]],
         side: list[bytes],
         sites: list[Site],
         counts: list[Count],
@@ -134,7 +139,7 @@ class SpoolWriter:
         if side:
             data += _block(BlockType.SIDE, len(side), b"".join(side))
         if events:
-            data += _block(BlockType.EVENTS, len(events), pack_events(events))
+            data += _block(BlockType.EVENTS, len(events), pack_events(events, SLOTS), SLOTS)
         if counts:
             data += _block(BlockType.COUNTS, len(counts), pack(counts))
         self._write(bytes(data))
