@@ -119,7 +119,9 @@ class SpoolEvents:
                 self._sides.setdefault(side.sequence, deque()).append(side)
         elif block.type is BlockType.SITES:
             for site in block.sites():
-                self.sites[site.number] = Site(site.number, *(_text(part) for part in site[1:]))
+                self.sites[site.number] = Site(
+                    site.number, *(_text(part) for part in site[1:8]), *site[8:]
+                )
         elif block.type is BlockType.COUNTS:
             self.counts = block.counts()
         elif block.type is BlockType.RUN:
@@ -141,17 +143,18 @@ class SpoolEvents:
             event = self.open.pop(record.sequence, None)
             if event is None:  # its beginning was dropped, and counted as dropped
                 return None
-            event.end = _time(record.end)
+            event.end = self._wall_clock(record.end)
             self._take_side(event, record)
             return event
         event = RecordedEvent(
             record.sequence,
             record.parent,
             record.root,
-            _time(record.start),
-            _time(record.end),
+            self._wall_clock(record.start),
+            self._wall_clock(record.end),
             _time(record.event_time),
-            self._site(record),
+            site := self._site(record),
+            site.attributes(record.numbers, record.flags),
         )
         self._take_side(event, record)
         self._seen.add(event.sequence)
@@ -168,6 +171,9 @@ class SpoolEvents:
             event.take(sides.popleft())
             if not sides:
                 del self._sides[record.sequence]
+
+    def _wall_clock(self, tick: int) -> int | None:
+        return None if tick == NO_TIME else tick + int(self.run.get("clock_offset", 0))
 
     def _site(self, record: EventRecord) -> Site:
         try:

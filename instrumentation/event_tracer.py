@@ -59,15 +59,14 @@ class EventTracer:
         self._key = identity.run_key(run_id)
         self._sequence = itertools.count(1)
         self._current: ContextVar[OpenEvent | None] = ContextVar("fillpath_event", default=None)
-        self._clock_offset = time.time_ns() - time.perf_counter_ns()
         self._open: dict[int, OpenEvent] = {}
         self._lock = threading.RLock()
         self._stopped = False
         self._complained = False
 
     def now(self) -> int:
-        """Wall clock in nanoseconds since the epoch that never runs backwards within a run."""
-        return self._clock_offset + time.perf_counter_ns()
+        """Nanoseconds of the process's monotonic clock; the run says how it stands to wall clock."""
+        return time.perf_counter_ns()
 
     @property
     def current(self) -> OpenEvent | None:

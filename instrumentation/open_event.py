@@ -49,7 +49,7 @@ class OpenEvent:
         written: Whether its record is on its way to the spool.
         claimed: Whether somebody is writing that record or has done so.
         closed: Whether it has ended.
-        start: Wall clock, nanoseconds since the epoch.
+        start: When it began, by `EventTracer.now`.
         end: The same of its end; `spool.NO_TIME` before. An adapter may set it to what is known so
             far.
         event_time: Simulated time, nanoseconds since the epoch, or `spool.NO_TIME`.
