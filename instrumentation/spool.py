@@ -53,6 +53,8 @@ class BlockType(IntEnum):
     """Totals so far, per portfolio and event type: published, and dropped by reason."""
     END = 6
     """The run is over; nothing follows."""
+    NOTE = 7
+    """Map of facts that became known while the run went on, such as its engine."""
 
 
 _KNOWN_TYPES: Final = frozenset(BlockType)
@@ -223,7 +225,7 @@ class Block:
     offset: int = 0
 
     def value(self) -> Any:
-        """Payload of a RUN or END block: a map."""
+        """Payload of a RUN, NOTE or END block: a map."""
         return unpack(self.payload)
 
     def sites(self) -> list[Site]:

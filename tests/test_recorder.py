@@ -54,6 +54,7 @@ def publish(recorder: Recorder, sequence: int, *, site: int | None = None) -> No
     recorder.published("demo/fx", "ORDER")
     number = order_site(recorder) if site is None else site
     recorder.record((sequence, 0, sequence, 1, 2, NO_TIME, number, *NONE))
+    recorder.flush_if_full()
 
 
 def blocks_of(folder: Path) -> list[Block]:
