@@ -105,26 +105,16 @@ class AttributeSites:
                 if key in RECURRING_TEXTS and len(value) <= MAX_TEXT:
                     shape += (key, value)
                     continue
-            elif len(numbers) == SLOTS:
-                pass
-            elif kind is float:
-                numbers.append(value)
-                shape += (key, _DOUBLE)
-                continue
-            elif kind is Decimal:
-                if (found := decimal_parts(value)) is not None:
+            elif len(numbers) < SLOTS:
+                if kind is float:
+                    numbers.append(value)
+                    shape += (key, _DOUBLE)
+                    continue
+                found = decimal_parts(str(value)) if kind is Decimal else _whole_number(kind, value)
+                if found is not None:
                     numbers.append(found[0])
                     shape += (key, found[1])
                     continue
-            elif kind is int:
-                if -MAX_EXACT <= value <= MAX_EXACT:
-                    numbers.append(float(value))
-                    shape += (key, _INTEGER)
-                    continue
-            elif kind is bool:
-                numbers.append(float(value))
-                shape += (key, _BOOLEAN)
-                continue
             rest[key] = value
         if len(shape) == 1:
             return base, NO_NUMBERS, rest
@@ -154,3 +144,10 @@ class AttributeSites:
                 self._numbers[shape] = number
                 self._made_for[base] = made + 1
             return number
+
+
+def _whole_number(kind: type, value: Any) -> tuple[float, int] | None:
+    """What a number column holds for an integer or a boolean, and which of the two it is."""
+    if kind is int:
+        return (float(value), _INTEGER) if -MAX_EXACT <= value <= MAX_EXACT else None
+    return (float(value), _BOOLEAN) if kind is bool else None

@@ -13,6 +13,7 @@ import operator
 import struct
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final
 
 from fillpath.instrumentation.payload import snapshot
@@ -35,6 +36,10 @@ Row = tuple[Any, ...]
 """The integers of `spool.COLUMNS`, `spool.SLOTS` numbers and, if there is one, a side record."""
 SIDE_PLACE: Final = len(COLUMNS) + SLOTS
 """Where a row has its side record."""
+MAX_DIGITS: Final = 15
+"""Digits of a decimal that a number column holds: those of numbers below `spool.MAX_MANTISSA`."""
+MAX_SCALE: Final = 18
+"""Digits behind the point of a decimal that a number column holds."""
 _SIGNED: Final = (False, False, False, True, True, True, False)
 _MAX_WORD: Final = 1 << 64
 _MARSHAL_VERSION: Final = 2
@@ -179,22 +184,22 @@ class Unfit:
         self.copied = snapshot({key: value})  # the host may change it before its row is packed
 
 
-def decimal_parts(value: Any) -> tuple[float, int] | None:
-    """Mantissa and scale of a Decimal that a number column can hold with its digits; else None.
+@lru_cache(8192)  # prices come again
+def decimal_parts(text: str) -> tuple[float, int] | None:
+    """Mantissa and scale of a decimal that a number column can hold with its digits; else None.
 
-    By its printed form, which leaves the flags of the host's decimal context alone.
+    Args:
+        text: The decimal, printed: that leaves the flags of the host's decimal context alone.
     """
-    head, _, tail = str(value).partition(".")
-    digits = head + tail
-    if len(digits) > 16 or len(tail) > 18:
-        return None
+    point = text.find(".")
+    scale = 0 if point < 0 else len(text) - point - 1
+    digits = text.replace(".", "", 1)
     bare = digits.removeprefix("-")
-    if not bare.isdecimal() or len(bare) > 15:  # an exponent, an infinity, no number; 10**15
+    # Not: an exponent, an infinity, no number, 10**15 and more, minus zero.
+    if not bare.isdecimal() or len(bare) > MAX_DIGITS or scale > MAX_SCALE:
         return None
-    mantissa = int(digits)
-    if mantissa == 0 and digits[0] == "-":  # an integer has no minus zero
-        return None
-    return float(mantissa), len(tail)
+    mantissa = float(digits)
+    return (mantissa, scale) if mantissa or bare == digits else None
 
 
 def converter(field: Field) -> Callable[[Any], Any]:
@@ -223,7 +228,7 @@ def _as_decimal(scale: int) -> Callable[[Any], float | None]:
             return mantissa if is_exact else None
         if kind is int:
             scaled = value * factor
-        elif kind is Decimal and (parts := decimal_parts(value)) and parts[1] <= scale:
+        elif kind is Decimal and (parts := decimal_parts(str(value))) and parts[1] <= scale:
             scaled = int(parts[0]) * 10 ** (scale - parts[1])
         else:
             return None

@@ -286,7 +286,7 @@ class EventTracer:
         event = OpenEvent(self, _ELSEWHERE, None, NO_TIME, None, (), None, None)
         event.sequence = sequence
         named = self._named_chains.get(root)
-        event.chain = named or Chain(root, identity.trace_id(self._key, root), None)
+        event.chain = named or Chain(root, self._key)
         event.correlation_id = event.chain.correlation_id
         event.written = event.claimed = event.closed = True
         return event
@@ -297,10 +297,10 @@ class EventTracer:
         event.sequence = sequence = next(self._sequence)
         if parent is None or not parent.sequence:
             if name is None:
-                event.chain = Chain(sequence, identity.trace_id(self._key, sequence), None)
+                event.chain = Chain(sequence, self._key)
                 return
             trace_id = identity.trace_id_of_correlation(self.run_id, name)
-            event.chain = self._named_chains[sequence] = Chain(sequence, trace_id, name)
+            event.chain = self._named_chains[sequence] = Chain(sequence, self._key, name, trace_id)
             if len(self._named_chains) > _REMEMBERED_CHAINS:
                 self._named_chains.popitem(last=False)
             return
@@ -362,19 +362,17 @@ class EventTracer:
             pairs = [pair for link in links if (pair := self._pair(link)) is not None]
             side = pack_side_record(SideRecord(sequence, attributes, pairs, extra))
             flags |= _SIDE
-        self._recorder.record(
-            (
-                sequence,
-                0 if parent is None else parent.sequence,
-                chain.root,
-                event.start,
-                event.end,
-                event.event_time,
-                site | flags << FLAGS_SHIFT,
-                *numbers,
-            ),
-            side,
+        row = (
+            sequence,
+            0 if parent is None else parent.sequence,
+            chain.root,
+            event.start,
+            event.end,
+            event.event_time,
+            site | flags << FLAGS_SHIFT if flags else site,
+            *numbers,
         )
+        self._recorder.append(row) if side is None else self._recorder.record(row, side)
         event.written = True  # only now: whoever sees this may write a child
 
     def _pair(self, link: Any) -> tuple[bytes, bytes] | None:
@@ -384,6 +382,8 @@ class EventTracer:
 
     def _attributes_of(self, event: OpenEvent) -> dict[str, Any]:
         source = event.attributes
+        if type(source) is dict:  # copied when the event was opened
+            return source
         if callable(source):
             try:
                 source = source()
@@ -441,7 +441,8 @@ class EventTracer:
             if event.parent is not None and not event.parent.written:
                 self.begin(event.parent)
             early = self._attributes_of(event)
-            placed = self._placed(event, _merged(early, late) if late else early)
+            attributes = _merged(early, late) if late else early
+            placed = self._placed(event, attributes) if attributes else late_only
         with self._lock:
             if event.closed:  # another thread was quicker
                 return

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final, Union
 
+from fillpath.instrumentation import identity
 from fillpath.instrumentation.semconv import PROCESS
 from fillpath.instrumentation.spool import NO_TIME
 from fillpath.instrumentation.tally import Tally
@@ -39,16 +40,25 @@ class Chain:
 
     Attributes:
         root: Sequence of the event that began it.
-        trace_id: Its id as a number.
+        key: The run's key.
         correlation_id: The host's name of it, if there is one.
+        named: Its trace id as a number, if that follows from its name.
     """
 
-    __slots__ = ("correlation_id", "root", "trace_id")
+    __slots__ = ("correlation_id", "key", "named", "root")
 
-    def __init__(self, root: int, trace_id: int, correlation_id: str | None) -> None:
+    def __init__(
+        self, root: int, key: int, correlation_id: str | None = None, named: int | None = None
+    ) -> None:
         self.root = root
-        self.trace_id = trace_id
+        self.key = key
         self.correlation_id = correlation_id
+        self.named = named
+
+    @property
+    def trace_id(self) -> int:
+        """Its trace id as a number."""
+        return identity.trace_id(self.key, self.root) if self.named is None else self.named
 
 
 class Place:

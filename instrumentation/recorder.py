@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
 
 from fillpath.instrumentation.emitter import FLUSH_EVENTS
@@ -78,7 +78,7 @@ class Recorder:
         self._sync_seconds = sync_seconds
         self._lock = threading.RLock()
         self._flushing = False
-        self._events: list[Row] = []  # always the same list: emitters append to it
+        self._events: list[Row] = []  # always the same list: others append to it
         self._writing: tuple[Row, int, tuple[int, int]] | None = None
         self._mended: dict[int, Row] = {}
         self._has_sides = False
@@ -93,7 +93,7 @@ class Recorder:
         self._failure: str | None = None
         self._nobody_takes = False
         self._complaints: set[str] = set()
-        self.append = self._events.append
+        self.append: Callable[[Row], None] = self._events.append
         self._thread = threading.Thread(target=self._flush_often, name="fillpath", daemon=True)
         self._thread.start()
 
@@ -150,7 +150,7 @@ class Recorder:
             dropped[reason] = dropped.get(reason, 0) + 1
 
     def note(self, facts: dict[str, Any]) -> None:
-        """Write down what has become known of the run: for a run that dies, this is all there is."""
+        """Write down what has become known of the run, before anything can happen to it."""
         with self._lock:
             self._note.update(facts)
 
@@ -397,6 +397,7 @@ class NoRecorder(Recorder):
 
     def __init__(self) -> None:
         """There is no spool to write to."""
+        self.append = lambda _: None
 
     def site(self, *_: str | None, **__: Any) -> int:
         """Give every site the same number."""
