@@ -122,13 +122,14 @@ class SpoolEvents:
                 self._sides.setdefault(side.sequence, deque()).append(side)
         elif block.type is BlockType.SITES:
             for site in block.sites():
-                self.sites[site.number] = Site(
-                    site.number, *(_text(part) for part in site[1:8]), *site[8:]
-                )
+                names = (_text(part) for part in site[1:8])
+                self.sites[site.number] = Site._make((site.number, *names, *site[8:]))
         elif block.type is BlockType.COUNTS:
             self.counts = block.counts()
         elif block.type is BlockType.RUN:
             self.run = self.run or dict(block.value())
+        elif block.type is BlockType.NOTE:
+            self.run.update(block.value())
         elif block.type is BlockType.END:
             self.end = dict(block.value())
             yield from self.unfinished()

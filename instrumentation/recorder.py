@@ -68,7 +68,7 @@ class Recorder:
         self,
         spool: SpoolWriter,
         *,
-        delivery: Delivery = "lossless",
+        delivery: str = "lossless",
         limit: int = DEFAULT_LIMIT,
         sync_seconds: float | None = None,
     ) -> None:

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from fillpath.instrumentation.recorder import FLUSH_EVENTS, Recorder
+from fillpath.instrumentation.emitter import FLUSH_EVENTS
+from fillpath.instrumentation.recorder import Recorder
 from fillpath.instrumentation.semconv import PROCESS, PUBLISH
 from fillpath.instrumentation.spool import (
     FLAGS_SHIFT,
