@@ -215,10 +215,13 @@ def folder(tmp_path: Path) -> Path:
         tracer.close(tracer.open("NOTE", parent=tick, correlation_id="another name"))
         tracer.close(tracer.open("SIGNAL", parent=None, correlation_id=name))
         tracer.close(tick, error=ValueError("no"))
-        fields = ["a", Field("b", FieldKind.INTEGER), Field("c", FieldKind.BOOLEAN)]
-        emit = tracer.emitter(
-            "FEATURES", fields=[*fields, Field("d", FieldKind.DECIMAL, 2)], texts={"e": "f"}
-        )
+        fields = [
+            Field("a"),
+            Field("b", FieldKind.INTEGER),
+            Field("c", FieldKind.BOOLEAN),
+            Field("d", FieldKind.DECIMAL, 2),
+        ]
+        emit = tracer.emitter("FEATURES", fields=fields, texts={"e": "f"})
         emit(7, emit(6, tick, 1.5, 2, True, Decimal("3.50")), None, "odd", None, 0.125)
         priced = {"open": Decimal("1.50"), "n": 3, "x": 0.5, "trading.order.side": "BUY"}
         tracer.close(tracer.open("PRICED", attributes=priced))

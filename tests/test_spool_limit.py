@@ -319,7 +319,7 @@ def test_files_that_are_full_are_synced_too(
     recorder.stop({})
     files = {path.name for path in (tmp_path / "run").iterdir()}
     assert len(files) > 20
-    assert synced == {*files, "run"}
+    assert {*files, "run"} - synced <= {max(files)}  # that one is synced as a whole at the end
     assert open_files() == before
 
 
