@@ -27,6 +27,8 @@ _BUSY_SECONDS: Final = 0.5
 _BUSY_PATIENCE_SECONDS: Final = 60.0
 _FIRST_RETRY_SECONDS: Final = 1.0
 _LONGEST_RETRY_SECONDS: Final = 30.0
+_LAST_TRIES: Final = 2
+"""Attempts after the host has ended the run or has gone; the second opens the lake anew."""
 
 
 def described(folder: Path) -> dict[str, Any] | None:
@@ -45,18 +47,22 @@ class FollowedRun:
     """Takes one run from its first block to its last, a share at a time.
 
     What goes wrong is kept apart: it is published in the run's `progress.json`, and tried again
-    until the host has ended the run and the attempt after that has failed too.
+    until the host has ended the run and further attempts have failed too.
 
     Args:
         store: The lake.
         run_id: The run.
         run: Its description, as the spool has it.
+
+    Attributes:
+        store: The lake; opened anew after an error.
+        committed_at: When rows were committed last, by the monotonic clock.
     """
 
     def __init__(self, store: EventStore, run_id: str, run: dict[str, Any]) -> None:
         self.run_id = run_id
         self.folder = store.folder.spool / run_id
-        self._store = store
+        self.store = store
         self._run = run
         pid = run.get("pid")
         self._pid = pid if isinstance(pid, int) else None
@@ -68,6 +74,7 @@ class FollowedRun:
         self._progress = Progress(os.getpid())
         self._published_at = float("-inf")
         self._was_awaited = False
+        self._last_tries = 0
         self._retry_at = float("-inf")
         self._retry_seconds = _FIRST_RETRY_SECONDS
         self._busy_since: float | None = None
@@ -152,7 +159,7 @@ class FollowedRun:
     def _open(self) -> RunWriter:
         self._was_awaited = is_awaited(self.folder)
         self._reader = PacedReader(self.folder, in_shares=True)
-        self._writer = RunWriter(self._store, self.run_id, reader=self._reader)
+        self._writer = RunWriter(self.store, self.run_id, reader=self._reader)
         self._busy_since = None
         return self._writer
 
@@ -204,10 +211,13 @@ class FollowedRun:
         """Begin again from the spool later, since rows may be lost that were taken already."""
         if not isinstance(error, FillpathError):
             _log.error("Run '%s' failed", self.run_id, exc_info=error)
-        tried_all = self._host_gone or self._was_awaited
-        self._note_progress("gave_up" if tried_all else "retrying", error, at_once=True)
+        last = self._was_awaited or self._host_is_gone()
+        self._last_tries += last
+        gives_up = self._last_tries >= _LAST_TRIES
+        self._note_progress("gave_up" if gives_up else "retrying", error, at_once=True)
         self._close()
-        self._retry_at = time.monotonic() + self._retry_seconds
+        self.store = EventStore(self.store.folder)  # the tables may have been replaced
+        self._retry_at = time.monotonic() + (0.0 if last else self._retry_seconds)
         self._retry_seconds = min(2 * self._retry_seconds, _LONGEST_RETRY_SECONDS)
 
     def _is_finished_by_host(self) -> bool:

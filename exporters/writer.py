@@ -40,20 +40,19 @@ def drain(data: DataFolder, run_id: str, *, patience: float = 30.0) -> Status:
     """
     reader = PacedReader(data.spool / run_id)
     with RunWriter(EventStore(data), run_id, patience=patience, reader=reader) as writer:
-        state: State = "gave_up"
-        error: FillpathError | None = None
+        state: State = "following"
+        error: Exception | None = None
         try:
             status = _drain(writer)
+        except Exception as failure:
+            error = failure
+            damaged = isinstance(failure, SpoolError) and writer.status == "Crashed"
+            state = "ended" if damaged else "gave_up"
+            raise
+        else:
             state = "following" if status == "Running" else "ended"
-        except SpoolError as failure:
-            error = failure
-            state = "ended" if writer.status == "Crashed" else "gave_up"
-            raise
-        except FillpathError as failure:
-            error = failure
-            raise
         finally:
-            # The host may be waiting for this run; a writer process leaves it alone then.
+            # A host may be waiting for this run, and the writer process looks for it.
             reader.progress(writer.committed_block).become(state, error).write(writer.spool)
     return status
 

@@ -136,6 +136,8 @@ class WriterService:
             return False
         if run is None:  # it is just being made
             return False
+        if not self._runs:
+            self._store = EventStore(self._data)  # the tables may have been replaced
         if run.get("writer", "process") == "process":
             self._runs[run_id] = FollowedRun(self._store, run_id, run)
         return True
@@ -148,6 +150,8 @@ class WriterService:
             if run.committed_at != committed_at:
                 taken = time.monotonic() - began
                 self._commit_seconds += (taken - self._commit_seconds) / 4
+            if run.store is not self._store:  # what it failed of would also fail the next run
+                self._store = run.store
             if run.over:
                 del self._runs[run_id]
         if sum(run.waiting_rows for run in self._runs.values()) > MAX_WAITING_ROWS:
