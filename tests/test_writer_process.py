@@ -293,7 +293,7 @@ def test_a_run_that_appears_while_the_writer_leaves_is_not_forgotten(
     data.spool.mkdir(parents=True)
     late: list[Spooled] = []
     locks: list[int | None] = []
-    release = writer_service.release_lock
+    release = writer_files.release_lock
 
     def appear(lock: int) -> None:
         if not late:
@@ -315,21 +315,19 @@ def test_a_run_that_appears_while_the_writer_leaves_is_not_forgotten(
     late[0].assert_whole(data)
 
 
+@pytest.mark.full
 def test_a_child_that_the_host_forks_does_not_keep_the_writers_place(data: DataFolder) -> None:
     script = HOST.replace(
         '            print("ready", flush=True)',
         """            child = os.fork()
             if child == 0:
-                print("ready", flush=True)
                 time.sleep(60)
                 os._exit(0)
             print(child, flush=True)""",
     )
     host = _host(data, "one", 20, script=script)
     assert host.stdout is not None
-    lines = {host.stdout.readline().strip(), host.stdout.readline().strip()}
-    assert "ready" in lines
-    (child,) = lines - {"ready"}
+    child = host.stdout.readline()
     try:
         _until(lambda: host.poll() is not None, "the host ends")
         _until(lambda: _writer_pid(data) is None, "the writer leaves")
@@ -506,6 +504,7 @@ def _kill_writer(data: DataFolder, signal_number: int = signal.SIGKILL) -> bool:
     return pid is not None
 
 
+@pytest.mark.full
 def test_a_writer_killed_at_random_moments_loses_and_repeats_nothing(data: DataFolder) -> None:
     """The host starts the next one; in the end, exactly what was recorded is in the lake."""
     hosts = [_host(data, name, 1200, 0.004) for name in ("one", "two")]
@@ -578,7 +577,14 @@ def test_host_and_writer_killed_together_leave_a_spool_that_the_next_command_rea
     assert catch_up(data) == {}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.full),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.full),
+    ],
+)
 def test_a_signal_to_the_group_ends_the_host_and_not_the_writer(
     data: DataFolder, number: int
 ) -> None:
@@ -595,7 +601,14 @@ def test_a_signal_to_the_group_ends_the_host_and_not_the_writer(
     assert found == list(range(1, len(found) + 1))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGINT, marks=pytest.mark.full),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.full),
+        signal.SIGTERM,
+    ],
+)
 def test_a_signal_to_the_writer_costs_nothing(data: DataFolder, number: int) -> None:
     host = _host(data, "one", 400, 0.005)
     _ready(host)
