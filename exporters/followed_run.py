@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -126,14 +125,20 @@ class FollowedRun:
 
     def leave(self) -> None:
         """Commit what was taken, and leave the rest to the next writer."""
-        if self._writer is not None:
+        if self._writer is not None and self._writer.started:
             try:
                 self._writer.commit()
                 self._writer.record_run("Running")
             except Exception as error:  # noqa: BLE001 - the next writer will tell
                 _log.warning("Run '%s' waits in its spool: %s", self.run_id, error)
             self._note_progress(at_once=True)
-        self._close()
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the run as it is; what was taken and not committed is still in the spool."""
+        if self._writer is not None:
+            self._writer.__exit__()
+        self._writer = self._reader = None
 
     def _rests(self) -> bool:
         if time.monotonic() >= self._retry_at:
@@ -154,6 +159,7 @@ class FollowedRun:
             self._end()
         if writer.committed_block != before:
             self.committed_at = time.monotonic()
+            self._retry_seconds = _FIRST_RETRY_SECONDS
         return busy
 
     def _open(self) -> RunWriter:
@@ -179,7 +185,7 @@ class FollowedRun:
 
     def _end(self, error: FillpathError | None = None) -> None:
         self._note_progress("ended", error, at_once=True)
-        self._close()
+        self.close()
 
     def _wait_for_the_other(self, error: WriterBusy) -> None:
         """Come back later: a command is bringing the run in, and may finish it."""
@@ -198,7 +204,7 @@ class FollowedRun:
         writer = self._writer
         if writer is None or not writer.started:  # of another version, which a later one can read
             self._note_progress("gave_up", error, at_once=True)
-            self._close()
+            self.close()
             return
         try:
             writer.finish(error.message)
@@ -215,18 +221,13 @@ class FollowedRun:
         self._last_tries += last
         gives_up = self._last_tries >= _LAST_TRIES
         self._note_progress("gave_up" if gives_up else "retrying", error, at_once=True)
-        self._close()
+        self.close()
         self.store = EventStore(self.store.folder)  # the tables may have been replaced
         self._retry_at = time.monotonic() + (0.0 if last else self._retry_seconds)
         self._retry_seconds = min(2 * self._retry_seconds, _LONGEST_RETRY_SECONDS)
 
     def _is_finished_by_host(self) -> bool:
         return is_awaited(self.folder) or self._host_is_gone()
-
-    def _close(self) -> None:
-        if self._writer is not None:
-            self._writer.__exit__()
-        self._writer = self._reader = None
 
     def _note_progress(
         self, state: State = "following", error: Exception | None = None, *, at_once: bool = False
@@ -241,8 +242,6 @@ class FollowedRun:
         made = before
         if self._reader is not None and self._writer is not None:
             made = self._reader.progress(self._writer.committed_block)
-        elif self._reader is not None:  # the lake could not be opened
-            made = replace(before, tried_at=self._reader.began_at)
         self._progress = made.become(state, error)
         self._progress.write(self.folder)
         self._published_at = now

@@ -28,7 +28,6 @@ class PacedReader(SpoolReader):
         file: Number of the file that comes next.
         offset: Place in it, bytes.
         stopped_short: Whether the last share ended before the spool did.
-        began_at: When it was made, ns since the epoch.
     """
 
     def __init__(self, folder: Path, *, in_shares: bool = False) -> None:
@@ -36,7 +35,6 @@ class PacedReader(SpoolReader):
         self._in_shares = in_shares
         self.block, self.file, self.offset = 0, 1, 0
         self.stopped_short = False
-        self.began_at = time.time_ns()
 
     def blocks(self) -> Iterator[Block]:
         """Give the next blocks; see `SpoolReader.blocks`."""
@@ -70,5 +68,4 @@ class PacedReader(SpoolReader):
             self.offset,
             committed_block,
             lag_bytes=self.lag_bytes(),
-            tried_at=self.began_at,
         )

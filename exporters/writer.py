@@ -46,8 +46,11 @@ def drain(data: DataFolder, run_id: str, *, patience: float = 30.0) -> Status:
             status = _drain(writer)
         except Exception as failure:
             error = failure
-            damaged = isinstance(failure, SpoolError) and writer.status == "Crashed"
-            state = "ended" if damaged else "gave_up"
+            if isinstance(failure, SpoolError):
+                state = "ended" if writer.status == "Crashed" else "gave_up"
+            else:
+                over = writer.ended or not writer.host_is_alive
+                state = "gave_up" if over else "retrying"
             raise
         else:
             state = "following" if status == "Running" else "ended"

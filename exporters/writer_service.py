@@ -130,7 +130,7 @@ class WriterService:
         try:
             run = described(folder)
         except SpoolError as error:
-            Progress(os.getpid(), tried_at=time.time_ns()).become("gave_up", error).write(folder)
+            Progress(os.getpid()).become("gave_up", error).write(folder)
             return True
         except OSError:
             return False
@@ -192,8 +192,12 @@ class WriterService:
                 (self._data.spool / HEARTBEAT_NAME).unlink()
 
     def _leave(self) -> None:
+        in_charge = self._is_in_charge()
         for run in self._runs.values():
-            run.leave()
+            if in_charge:
+                run.leave()
+            else:
+                run.close()
         self._runs.clear()
         self._remove_heartbeat()
         if self._lock is not None:

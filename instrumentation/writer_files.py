@@ -44,8 +44,8 @@ class Progress:
         updated_at: When this was written, ns since the epoch.
         lag_bytes: Bytes of the spool that were not taken.
         state: `following` the spool, `retrying` after an error, `ended` (all that can be read of
-            the spool is in the lake) or `gave_up` (the next command that reads tries again).
-        tried_at: When the writer began with the run, the last time, ns since the epoch.
+            the spool is in the lake) or `gave_up` (its host has ended the run or is gone, and the
+            next command that reads tries again).
         error: Why it is not in the lake.
         next_command: What would mend that.
     """
@@ -58,7 +58,6 @@ class Progress:
     updated_at: int = 0
     lag_bytes: int = 0
     state: State = "following"
-    tried_at: int = 0
     error: str | None = None
     next_command: str | None = None
 
@@ -159,6 +158,9 @@ def take_lock(spool: Path) -> int | None:
         except BlockingIOError:
             os.close(descriptor)
             return None
+        except OSError:
+            os.close(descriptor)
+            raise
         if holds_lock(spool, descriptor):
             return descriptor
         os.close(descriptor)  # the file was taken away between the two

@@ -134,12 +134,11 @@ class WriterProcess:
             FillpathError: When the writer could not bring the run in, or none stays alive.
         """
         self._stopped.set()
-        since = time.time_ns()
         await_run(self._folder)
         pause, looked_at = 0.01, float("-inf")
         most_spawns = self._spawns + _SPAWNS_AT_THE_END
         seen, moved_at = (0, 0), time.monotonic()
-        while not self._is_over(since):
+        while not self._is_over():
             now = time.monotonic()
             progress = Progress.read(self._folder)
             if progress is not None and seen != (progress.block, progress.committed_block):
@@ -149,21 +148,19 @@ class WriterProcess:
                 return
             if now - looked_at >= _LOOK_SECONDS:
                 looked_at = now
-                if not self._see_to_it(most_spawns) and not self._is_over(since):
+                if not self._see_to_it(most_spawns) and not self._is_over():
                     raise self._no_writer()
             time.sleep(pause)
             pause = min(1.2 * pause, 0.1)
 
-    def _is_over(self, since: int) -> bool:
-        """Tell whether the run is in the lake; an error from before it ended does not count."""
+    def _is_over(self) -> bool:
+        """Tell whether the run is in the lake."""
         progress = Progress.read(self._folder)
-        if progress is None:
+        if progress is None or progress.state not in {"ended", "gave_up"}:
             return False
-        if progress.state == "gave_up" and progress.tried_at >= since:
+        if progress.state == "gave_up" or progress.error is not None:
             raise self._trouble(progress)
-        if progress.state == "ended" and progress.error is not None:
-            raise self._trouble(progress)
-        return progress.state == "ended"
+        return True
 
     def _no_writer(self) -> FillpathError:
         return FillpathError(
