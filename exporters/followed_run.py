@@ -239,6 +239,8 @@ class FollowedRun:
             pause = _PUBLISH_SECONDS
         if self.over or (not at_once and now - self._published_at < pause):
             return
+        if error is not None and state != "retrying":
+            _log.warning("Run '%s' is not in the lake as a whole: %s", self.run_id, error)
         made = before
         if self._reader is not None and self._writer is not None:
             made = self._reader.progress(self._writer.committed_block)

@@ -41,7 +41,10 @@ _COMMITTING_SHARE: Final = 4.0
 _LONGEST_BEHIND_SECONDS: Final = 5.0
 _SHORT_PAUSE: Final = 0.02
 _LONG_PAUSE: Final = 0.1
-_LOOK_SECONDS: Final = 0.2
+_LOOK_SECONDS: Final = 0.05
+_LOOK_AGAIN_SECONDS: Final = 1.0
+_CLOCK_TICK_NS: Final = 50_000_000
+"""More than file systems round the time of a change."""
 _BEAT_SECONDS: Final = 1.0
 
 
@@ -71,6 +74,7 @@ class WriterService:
         self._runs: dict[str, FollowedRun] = {}
         self._known: dict[str, int] = {}
         self._looked_at = float("-inf")
+        self._seen_at: int | None = None
         self._beat_at = float("-inf")
         self._commit_seconds = 0.0
         mark = host_process.start_mark(os.getpid()) or 0
@@ -82,9 +86,10 @@ class WriterService:
         self._beat()
         while not self._leaving() and self._is_in_charge():
             self._look_for_runs()
+            followed = bool(self._runs)  # a short run may be over after one turn
             busy = self._take_turns()
             now = time.monotonic()
-            if self._runs:
+            if followed:
                 idle_since = now
                 if now - self._beat_at >= _BEAT_SECONDS:
                     self._beat()
@@ -109,17 +114,26 @@ class WriterService:
         now = time.monotonic()
         if now - self._looked_at < _LOOK_SECONDS:
             return
-        self._looked_at = now
-        found: dict[str, int] = {}
         try:
+            changed_at = self._data.spool.stat().st_mtime_ns
+            settled = time.time_ns() - changed_at > _CLOCK_TICK_NS
+            if changed_at == self._seen_at and now - self._looked_at < _LOOK_AGAIN_SECONDS:
+                return  # thousands of runs may lie here
             with os.scandir(self._data.spool) as entries:
                 found = {one.name: one.inode() for one in entries if one.is_dir()}
         except OSError:
             return
+        self._looked_at = now
         self._known = {name: inode for name, inode in self._known.items() if name in found}
+        decided = True
         for name, inode in found.items():
-            if self._known.get(name) != inode and name not in self._runs and self._adopt(name):
+            if self._known.get(name) == inode or name in self._runs:
+                continue
+            if self._adopt(name):
                 self._known[name] = inode
+            else:
+                decided = False
+        self._seen_at = changed_at if settled and decided else None
 
     def _adopt(self, run_id: str) -> bool:
         """Take a run up if it is one to follow; tells whether that is decided."""

@@ -276,6 +276,21 @@ def test_the_next_run_finds_the_writer_that_is_there(data: DataFolder) -> None:
     assert _sequences(data, "three") == [1]
 
 
+def test_short_runs_one_after_another_keep_the_writer(data: DataFolder) -> None:
+    """Each is over after one turn; together they take longer than the writer waits for one."""
+    service = threading.Thread(target=_serve, args=(data,), kwargs={"idle_seconds": 1.0})
+    service.start()
+    for number in range(12):
+        assert service.is_alive()
+        run = Spooled(data, f"run-{number}")
+        run.write()
+        run.end()
+        time.sleep(0.2)
+    service.join()
+    for number in range(12):
+        assert len(_sequences(data, f"run-{number}")) == 20
+
+
 def test_a_second_writer_leaves_at_once(data: DataFolder) -> None:
     data.spool.mkdir(parents=True)
     lock = take_lock(data.spool)
