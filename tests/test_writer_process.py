@@ -261,6 +261,7 @@ def test_runs_recorded_at_once_have_one_writer(data: DataFolder) -> None:
     assert len(writers) == 1
 
 
+@pytest.mark.full
 def test_the_next_run_finds_the_writer_that_is_there(data: DataFolder) -> None:
     pids = []
     for run in ("one", "two"):
