@@ -7,7 +7,6 @@ import importlib
 import logging
 import os
 import platform
-import subprocess
 import sys
 import threading
 import time
@@ -23,6 +22,7 @@ from fillpath.instrumentation.event_tracer import EventTracer
 from fillpath.instrumentation.payload import clean_text, printed, snapshot
 from fillpath.instrumentation.recorder import DEFAULT_LIMIT, Delivery, NoRecorder, Recorder
 from fillpath.instrumentation.spool_writer import SpoolWriter
+from fillpath.instrumentation.writer_process import WRITER_MODULE, WriterProcess
 
 _log = logging.getLogger(__name__)
 
@@ -33,9 +33,6 @@ _WRITERS: Final = ("process", "inline", "none")
 _DELIVERIES: Final = ("lossless", "live")
 _USUAL_DELIVERY: Final = {"backtest": "lossless", "live": "live"}
 _SYNC_SECONDS: Final = {"none": None, "10ms": 0.01, "200ms": 0.2}
-_WRITER_MODULE: Final = "fillpath.exporters"
-_WRITER_PATIENCE: Final = 120.0
-"""Seconds that `stop` waits for the writer to bring the run into the lake."""
 
 
 class Tracing:
@@ -119,7 +116,7 @@ class Tracing:
         self._tracer_of_nothing = EventTracer(self.run_id, NoRecorder(), self.portfolio)
         self._tracer_of_nothing.stop()
         self._recorder: Recorder | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._writer_process = WriterProcess(self.folder, self.run_id)
 
     @classmethod
     def active(cls) -> Tracing | None:
@@ -169,7 +166,7 @@ class Tracing:
             Tracing._active = self
             atexit.register(self._stop_at_exit)
         if self.writer == "process":
-            self._spawn_writer()
+            self._writer_process.start()
         return self
 
     def _open_spool(self) -> SpoolWriter:
@@ -235,9 +232,9 @@ class Tracing:
         tracer.stop()
         recorder.stop({**self._end(error), "sequences": tracer.last_sequence})
         if self.writer == "process":
-            self._await_writer()
+            self._writer_process.wait()
         elif self.writer == "inline":
-            importlib.import_module(f"{_WRITER_MODULE}.writer").drain(self.folder, self.run_id)
+            importlib.import_module(f"{WRITER_MODULE}.writer").drain(self.folder, self.run_id)
 
     def _end(self, error: BaseException | None) -> dict[str, Any]:
         return {
@@ -259,41 +256,10 @@ class Tracing:
             "python": platform.python_version(),
             "parameters": self.parameters,
             "delivery": self.delivery,
+            "writer": self.writer,
             "lake_sampling": self.lake_sampling,
             "sampling": EventSampler.from_environment().to_dict(),
         }
-
-    def _spawn_writer(self) -> None:
-        command = [
-            sys.executable, "-P", "-m", _WRITER_MODULE,
-            "--data", str(self.folder.path), "--run", self.run_id, "--host-pid", str(os.getpid()),
-        ]  # fmt: skip
-        try:
-            # A session of its own: Ctrl-C and a closed terminal are for the host to answer.
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        except OSError as error:
-            _log.warning("fillpath could not start its writer (%s); the spool waits", error)
-
-    def _await_writer(self) -> None:
-        process = self._process
-        if process is None:
-            return
-        try:
-            code = process.wait(_WRITER_PATIENCE)
-        except subprocess.TimeoutExpired:
-            _log.warning("fillpath's writer is still busy with run %s", self.run_id)
-            return
-        if code != 0:
-            raise FillpathError(
-                f"The writer of run '{self.run_id}' failed (exit code {code}); its spool is kept "
-                f"in {self.folder.spool / self.run_id}.",
-                next_command="fillpath doctor",
-            )
 
     def _stop_at_exit(self) -> None:
         try:
