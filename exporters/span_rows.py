@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fillpath.exporters.exact_json import clean, to_json
-from fillpath.exporters.number_columns import layout_json, place_numbers
+from fillpath.exporters.number_columns import Placed, layout_json, place_numbers
 from fillpath.exporters.schema import (
     EXCEPTION_MESSAGE,
     EXCEPTION_TYPE,
@@ -79,7 +79,7 @@ class SpanRows:
 
     def add(self, span: Span) -> None:
         """Take one span; its attributes are not changed."""
-        self._rows.append(_row(span))
+        self._rows.append(row_of(span)[0])
         if len(self._rows) >= _ROWS_AS_TUPLES:
             self._pack()
 
@@ -107,7 +107,8 @@ class SpanRows:
         return table.take(pc.sort_indices(table["sequence"]))
 
 
-def _row(span: Span) -> tuple[Any, ...]:
+def row_of(span: Span) -> tuple[tuple[Any, ...], tuple[Placed, ...]]:
+    """Give the row of a span, and where its numbers are."""
     attributes = dict(span.attributes)
     texts: dict[str, str | None] = {
         "event_type": span.event_type,
@@ -133,7 +134,7 @@ def _row(span: Span) -> tuple[Any, ...]:
     event_time = span.event_time
     correlation_id = texts["correlation_id"]
     get, number = texts.get, numbers.columns.get
-    return (
+    row = (
         span.run_id,
         get("portfolio"),
         span.trace_id,
@@ -178,6 +179,7 @@ def _row(span: Span) -> tuple[Any, ...]:
         span.trace_state,
         span.resource_attributes,
     )
+    return row, numbers.layout
 
 
 def _move_text(

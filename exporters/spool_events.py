@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Context, Decimal
 from typing import Any, Final
 
+from fillpath.exporters.sequence_bits import Bits
 from fillpath.instrumentation.errors import SpoolError
 from fillpath.instrumentation.semconv import Event
 from fillpath.instrumentation.spool import (
@@ -69,24 +70,6 @@ class RecordedEvent:
             self.attributes[Event.REPLACED] = replaced
         self.links += side.links
         self.extra.update(side.extra)
-
-
-class Bits:
-    """A set of positive integers that lie close together, one bit each."""
-
-    def __init__(self) -> None:
-        self._bits = bytearray()
-
-    def add(self, number: int) -> None:
-        """Put a number into the set."""
-        place = number >> 3
-        if place >= len(self._bits):
-            self._bits.extend(bytes(max(place + 1 - len(self._bits), len(self._bits), 64)))
-        self._bits[place] |= 1 << (number & 7)
-
-    def __contains__(self, number: int) -> bool:
-        place = number >> 3
-        return place < len(self._bits) and bool(self._bits[place] >> (number & 7) & 1)
 
 
 class SpoolEvents:
