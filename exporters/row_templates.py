@@ -12,7 +12,7 @@ from fillpath.exporters.number_columns import (
     MONEY,
     SMALLEST_OF_18_DIGITS,
 )
-from fillpath.exporters.record_columns import Booleans, Doubles, Integers, RecordColumns
+from fillpath.exporters.record_columns import MOST_SLOTS, Booleans, Doubles, Integers, RecordColumns
 from fillpath.exporters.schema import NUMBER_NAMES, SPAN_SCHEMA
 from fillpath.exporters.span_rows import row_of
 from fillpath.exporters.spool_events import RecordedEvent, SpoolEvents
@@ -22,13 +22,12 @@ from fillpath.instrumentation.spool import (
     FLAGS_SHIFT,
     MAX_EXACT,
     MAX_MANTISSA,
-    SLOTS,
     FieldKind,
     Flag,
 )
 
 _ABSENT_SHIFT: Final = FLAGS_SHIFT + 8
-_MASKS: Final = 1 << SLOTS
+_MASKS: Final = 1 << MOST_SLOTS
 _SAMPLES: Final = {FieldKind.DOUBLE: 0.5}
 _COMMON_DIGITS: Final = 1e9
 
@@ -52,12 +51,14 @@ class RowTemplate:
         texts: Values of the columns that are the same in all of them.
         sources: Where their numbers come from.
         decimal_scale: Theirs, if no double needs more digits.
+        regular: Whether each of their numbers has a column; otherwise texts differ, too.
     """
 
     site: int
     texts: dict[str, Any]
     sources: tuple[Source, ...]
     decimal_scale: int | None
+    regular: bool
 
 
 class RowTemplates:
@@ -103,16 +104,13 @@ class RowTemplates:
     def _make(self, number: int, absent: int) -> RowTemplate:
         """Ask the way that any event goes: what it makes of an event of the site."""
         site = self._events.site(number, 0)
-        samples = tuple(_SAMPLES.get(FieldKind(field.kind), 1.0) for field in site.fields[:SLOTS])
+        fields = site.fields[:MOST_SLOTS]
+        samples = tuple(_SAMPLES.get(FieldKind(field.kind), 1.0) for field in fields)
         attributes = site.attributes(samples, absent * Flag.ABSENT)
         event = RecordedEvent(1, 0, 1, None, None, None, site, attributes)
         row, placed = row_of(self._spans.span(event, KEEP_ALL))
         texts = dict(zip(SPAN_SCHEMA.names, row, strict=True))
-        slots = {
-            field.key: slot
-            for slot, field in enumerate(site.fields[:SLOTS])
-            if not absent >> slot & 1
-        }
+        slots = {field.key: slot for slot, field in enumerate(fields) if not absent >> slot & 1}
         sources = []
         for key, column, kind, scale in placed:
             slot = slots.get(key)
@@ -120,7 +118,9 @@ class RowTemplates:
         scale_needed = texts["decimal_scale"]
         for name in (*NUMBER_NAMES, "decimal_scale"):
             del texts[name]
-        return RowTemplate(number, texts, tuple(sources), scale_needed)
+        placed_slots = {source.slot for source in sources}
+        regular = placed_slots.issuperset(slots.values())
+        return RowTemplate(number, texts, tuple(sources), scale_needed, regular)
 
 
 def numbers_of(source: Source, numbers: Doubles) -> Doubles:

@@ -100,11 +100,16 @@ class SpanRows:
 
     def take(self) -> pa.Table:
         """Give the rows collected since the last call."""
+        table = self.take_as_added()
+        return table.take(pc.sort_indices(table["sequence"]))
+
+    def take_as_added(self) -> pa.Table:
+        """Give the rows collected since the last call in the order in which they came."""
         if self._rows:
             self._pack()
         table = pa.concat_tables([*self._packed, SPAN_SCHEMA.empty_table()])
         self._packed, self._packed_rows = [], 0
-        return table.take(pc.sort_indices(table["sequence"]))
+        return table
 
 
 def row_of(span: Span) -> tuple[tuple[Any, ...], tuple[Placed, ...]]:

@@ -31,25 +31,28 @@ class WholeEvents:
         begins: Records of the whole events.
         ends: For each of them the record it ends in: the same one, or a later one.
         others: The other records.
+        known: For each record whether its parent's stands before it; None: that must be looked up
+            one by one.
     """
 
     begins: Integers
     ends: Integers
     others: Integers
+    known: Booleans | None
 
     @classmethod
     def among(cls, columns: RecordColumns, seen: Bits) -> WholeEvents:
         """Look for them; `seen` holds the events that began before this batch."""
         flags = columns.flags & (_BEGIN | _FINISH | _SIDE)
         rows = np.arange(len(columns))
-        known = _parents_known(columns, flags, seen)
+        known = _parents_known(columns, flags, seen) if len(columns) else None
         if known is None:
-            return cls(rows[:0], rows[:0], rows)
+            return cls(rows[:0], rows[:0], rows, None)
         if not flags.any():
             if known.all():
-                return cls(rows, rows, rows[:0])
+                return cls(rows, rows, rows[:0], known)
             begins = rows[known]
-            return cls(begins, begins, rows[~known])
+            return cls(begins, begins, rows[~known], known)
         whole = known & (flags == 0)
         ends = np.where(whole, rows, -1)
         _join_pairs(columns.sequence, flags, known, ends)
@@ -57,7 +60,7 @@ class WholeEvents:
         ends = ends[begins]
         taken = np.zeros(len(columns), np.bool_)
         taken[begins] = taken[ends] = True
-        return cls(begins, ends, np.flatnonzero(~taken))
+        return cls(begins, ends, np.flatnonzero(~taken), known)
 
 
 def _parents_known(columns: RecordColumns, flags: Integers, seen: Bits) -> Booleans | None:
