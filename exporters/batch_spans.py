@@ -121,10 +121,13 @@ class BatchSpans:
         end = columns.end if every else columns.end[ends]
         self._times(table, picked(columns.start), end, picked(columns.event_time))
         attributes = [template.texts["attributes"] for template in templates]
-        added = {**whole.sides.texts, "attributes": _attributes(whole, attributes)}
+        added: dict[str, Added] = {
+            **whole.sides.texts,
+            "attributes": _attributes(whole, attributes),
+        }
         for name in _SAME_FOR_SITE:
             texts = [template.texts[name] for template in templates]
-            table.texts_of_kinds(name, texts, added.get(name, ((), ())))
+            table.texts_of_kinds(name, texts, added.get(name, ([], [])))
         numbers = columns.numbers if every else columns.numbers[:, begins]
         _fill_numbers(table, numbers, templates, which)
         if sampled is None:

@@ -95,8 +95,8 @@ class RunRows:
         if isinstance(self.sampling, KeepEverything):
             whole = WholeEvents.among(columns, self._events.seen)
         else:
-            rows = np.arange(len(columns))
-            whole = WholeEvents(rows[:0], rows[:0], rows, None)
+            every = np.arange(len(columns))
+            whole = WholeEvents(every[:0], every[:0], every, None)
         templates, which = self._templates.of(columns, whole.begins)
         rows = WholeRows(whole.begins, whole.ends, templates, which, SideTexts())
         rows, kept = self._one_by_one(columns, whole, rows)

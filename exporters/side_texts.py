@@ -76,8 +76,9 @@ class SideTexts:
         """Attributes that have no column; None when the side record holds something else, too."""
         taken = self._taken.get(site.number)
         if taken is None:
-            keys = {key for key, *_ in (*site.fields, *site.texts)}
-            taken = self._taken[site.number] = _REFUSED | keys
+            fields = (field.key for field in site.fields)
+            taken = _REFUSED.union(fields, (key for key, _ in site.texts))
+            self._taken[site.number] = taken
         rest: dict[str, Any] = {}
         for key, value in side.attributes.items():
             kind = type(value)

@@ -97,7 +97,7 @@ class SpanTable:
             others = np.frombuffer(data, ">u8").astype(np.uint64).reshape(-1, *values.shape[1:])
         validity, missing = _bitmap(self._all_known(known, given))
         joined = self._joined(values, others).byteswap()
-        offsets = np.arange(0, width * (self._length + 1), width, np.int32)
+        offsets = np.arange(self._length + 1, dtype=np.int32) * np.int32(width)
         self._arrays[name] = pa.Array.from_buffers(
             pa.binary(),
             self._length,
@@ -132,7 +132,7 @@ class SpanTable:
             added: Places of spans that have another text, and these texts.
         """
         if not self._others and not added[0]:
-            numbers = {None: -1}
+            numbers: dict[str | None, int] = {None: -1}
             places = tuple(numbers.setdefault(text, len(numbers) - 1) for text in texts)
             if places not in self._codes:
                 self._codes[places] = self._without_gaps(
@@ -203,7 +203,8 @@ def _numbered(texts: pa.Array, numbers: dict[str | None, int]) -> Codes:
     found = texts.dictionary_encode()
     mapped = [numbers.setdefault(text, len(numbers) - 1) for text in found.dictionary.to_pylist()]
     indices = found.indices.fill_null(len(mapped)) if found.null_count else found.indices
-    return np.array([*mapped, -1], np.int32)[indices.to_numpy(zero_copy_only=False)]
+    numbered: Codes = np.array([*mapped, -1], np.int32)[indices.to_numpy(zero_copy_only=False)]
+    return numbered
 
 
 def _bitmap(known: Booleans | None) -> tuple[pa.Buffer | None, int]:

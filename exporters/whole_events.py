@@ -69,7 +69,7 @@ def _parents_known(columns: RecordColumns, flags: Integers, seen: Bits) -> Boole
     low = int(sequence.min())
     room = int(sequence.max()) - low + 1
     if room == len(columns) and not flags.any() and (sequence[1:] > sequence[:-1]).all():
-        known = (parent < sequence) & ((parent >= low) | (parent == 0))
+        known: Booleans = (parent < sequence) & ((parent >= low) | (parent == 0))
         _look_up(known, parent, seen)
         return known
     if low < 0 or room > _MOST_ROOM * len(columns) + _LEAST_ROOM:

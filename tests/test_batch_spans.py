@@ -87,10 +87,10 @@ def spools(draw: st.DrawFn) -> tuple[list[Site], list[Chunk], int]:
     roots = {0: 0}
     open_events: list[int] = []
     chunks: list[Chunk] = []
-    numbers = draw(st.permutations(range(1, draw(st.integers(1, 25)) + 1)))
+    numbers = list(draw(st.permutations(range(1, draw(st.integers(1, 25)) + 1))))
     in_order = draw(st.booleans())
     if in_order:  # else parents may be missing where they are referred to, as after a full disk
-        numbers = sorted(numbers)
+        numbers.sort()
     records: list[Record] = []
     side: list[bytes] = []
     for sequence in numbers:
@@ -120,7 +120,9 @@ def spools(draw: st.DrawFn) -> tuple[list[Site], list[Chunk], int]:
                 *(slots + [0.0] * SLOTS)[:SLOTS],
             )
         )
-        while open_events and draw(st.booleans()):
+        while open_events:
+            if draw(st.booleans()):
+                break
             ended = open_events.pop(draw(st.integers(0, len(open_events) - 1)))
             flags = int(Flag.FINISH)
             if draw(st.integers(0, 3)) == 0:
