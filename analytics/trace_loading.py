@@ -95,9 +95,7 @@ def trace_document(trace: Trace) -> dict[str, Any]:
 
 def spans_of(connection: DuckDBPyConnection, target: Target) -> list[ChainSpan]:
     """Read the spans that have the id of a target, in the order of sequence."""
-    return spans_named(
-        connection, target.run_id, target.column, [target.value], target.portfolio
-    )
+    return spans_named(connection, target.run_id, target.column, [target.value], target.portfolio)
 
 
 def _opens(span: ChainSpan) -> bool:

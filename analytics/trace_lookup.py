@@ -97,7 +97,8 @@ def find_target(
 
     Args:
         connection: A connection with the views `spans`, `raw_spans` and `runs`.
-        given: An id, the beginning of exactly one (or `beginning…end`), or ``latest``: the last fill of the last run.
+        given: An id, the beginning of exactly one (or `beginning…end`), or ``latest``: the last
+            fill of the last run.
         run: Look in this run only; an id, a unique prefix or ``latest``.
         portfolio: Look in this portfolio only.
         kind: Look for this kind only, one of the values of `ID_COLUMNS`.

@@ -184,9 +184,7 @@ class SpanFinder:
                 parts += self._matching(file, run_id, column, value)
         return _ordered(parts)
 
-    def _matching(
-        self, file: LakeFile, run_id: str, column: str, value: int
-    ) -> Iterator[pa.Table]:
+    def _matching(self, file: LakeFile, run_id: str, column: str, value: int) -> Iterator[pa.Table]:
         owner, wanted = pa.scalar(run_id, pa.string()), pa.scalar(value, pa.int64())
         try:
             opened = self._open(file)
@@ -215,9 +213,7 @@ class SpanFinder:
         """Read rows of a row group; what lies behind the last of them is not even decoded."""
         columns = _filled(opened.metadata.row_group(number))
         left, start = mask.true_count, 0
-        for batch in opened.iter_batches(
-            _ROWS_AT_A_TIME, row_groups=[number], columns=columns
-        ):
+        for batch in opened.iter_batches(_ROWS_AT_A_TIME, row_groups=[number], columns=columns):
             part = mask.slice(start, len(batch))
             start += len(batch)
             if part.true_count:
