@@ -17,9 +17,13 @@ import typer
 
 from fillpath.analytics.cli_options import (
     PROGRAM,
+    AllOption,
     DataOption,
+    IdArgument,
     Invocation,
     JsonOption,
+    KindOption,
+    LinksOption,
     PortfolioOption,
     RunOption,
     invocation,
@@ -137,24 +141,12 @@ def runs_list(context: typer.Context, *, data: DataOption = None, json: JsonOpti
 @trace_app.command("show")
 def trace_show(
     context: typer.Context,
-    given: Annotated[
-        str,
-        typer.Argument(
-            metavar="ID",
-            help="Id of a chain, span, order, fill or position, the beginning of one, or latest: "
-            "the last fill of the last run.",
-        ),
-    ],
+    given: IdArgument,
     *,
     run: RunOption = None,
     portfolio: PortfolioOption = None,
-    kind: Annotated[
-        Literal["trace", "chain", "span", "fill", "order", "venue-order", "position"] | None,
-        typer.Option("--kind", help="Look for this kind of id only."),
-    ] = None,
-    everything: Annotated[
-        bool, typer.Option("--all", metavar="", help="Leave nothing out.", show_default=False)
-    ] = False,
+    kind: KindOption = None,
+    everything: AllOption = False,
     data: DataOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -167,6 +159,81 @@ def trace_show(
         run=run,
         portfolio=portfolio,
         kind=kind,
+        everything=everything,
+    )
+
+
+@trace_app.command("path")
+def trace_path(
+    context: typer.Context,
+    given: IdArgument,
+    *,
+    run: RunOption = None,
+    portfolio: PortfolioOption = None,
+    kind: KindOption = None,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show the way from the first cause to an event, and how long each step took."""
+    from fillpath.analytics.lineage_command import show_lineage
+
+    show_lineage(
+        invocation(context).take(data, json), "path", given, run=run, portfolio=portfolio, kind=kind
+    )
+
+
+@trace_app.command("ancestors")
+def trace_ancestors(
+    context: typer.Context,
+    given: IdArgument,
+    *,
+    run: RunOption = None,
+    portfolio: PortfolioOption = None,
+    kind: KindOption = None,
+    links: LinksOption = False,
+    everything: AllOption = False,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show everything that led to an event."""
+    from fillpath.analytics.lineage_command import show_lineage
+
+    show_lineage(
+        invocation(context).take(data, json),
+        "ancestors",
+        given,
+        run=run,
+        portfolio=portfolio,
+        kind=kind,
+        across_links=links,
+        everything=everything,
+    )
+
+
+@trace_app.command("descendants")
+def trace_descendants(
+    context: typer.Context,
+    given: IdArgument,
+    *,
+    run: RunOption = None,
+    portfolio: PortfolioOption = None,
+    kind: KindOption = None,
+    links: LinksOption = False,
+    everything: AllOption = False,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show everything that came of an event."""
+    from fillpath.analytics.lineage_command import show_lineage
+
+    show_lineage(
+        invocation(context).take(data, json),
+        "descendants",
+        given,
+        run=run,
+        portfolio=portfolio,
+        kind=kind,
+        across_links=links,
         everything=everything,
     )
 

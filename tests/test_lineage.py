@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fillpath.analytics.cli import main
 from fillpath.exporters.event_store import EventStore
 from fillpath.exporters.lineage import Lineage
 from fillpath.exporters.lineage_path import LineageEvent
@@ -269,3 +271,54 @@ def test_a_chain_of_a_hundred_thousand_events_is_followed_exactly(tmp_path: Path
 def test_a_delivery_is_a_step_of_its_own(lineage: Lineage) -> None:
     deliveries = [event for event in lineage.path("F-1").events if event.span_kind == "CONSUMER"]
     assert [event.name for event in deliveries] == [f"{PROCESS} BAR"]
+
+
+def ask(lineage: Lineage, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert main([*words, "--run", "first", "--data", str(lineage.store.folder.path)]) == 0
+    return capsys.readouterr().out
+
+
+def test_the_command_line_draws_the_way_to_a_fill(
+    lineage: Lineage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn = ask(lineage, capsys, "trace", "path", "F-1")
+    lines = drawn.splitlines()
+    assert lines[0] == "Fill F-1"
+    assert [word for word in ("BAR", "SIGNAL", "COMMAND", "FILL") if word in drawn] == [
+        "BAR", "SIGNAL", "COMMAND", "FILL"
+    ]  # fmt: skip
+    assert "POSITION" not in drawn.replace("position ", "")
+    for stage in ("bar → signal", "signal → order", "order → ack", "ack → fill", "in all"):
+        assert stage in lines[-1]
+
+
+def test_the_command_line_gives_lineage_as_one_document(
+    lineage: Lineage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = json.loads(ask(lineage, capsys, "trace", "path", "F-1", "--json"))
+    assert [event["event_type"] for event in path["events"]][-1] == "FILL"
+    assert path["latency"] == sum(event["latency"] or 0 for event in path["events"])
+    assert path["latency"] == sum(stage["latency"] or 0 for stage in path["stages"])
+    above = json.loads(ask(lineage, capsys, "trace", "ancestors", "F-2", "--json"))
+    across = json.loads(ask(lineage, capsys, "trace", "ancestors", "F-2", "--links", "--json"))
+    assert len(above["events"]) < len(across["events"])
+    assert path["of"] in [event["span_id"] for event in across["events"]]
+    below = json.loads(ask(lineage, capsys, "trace", "descendants", "F-1", "--json"))
+    assert [event["event_type"] for event in below["events"]] == ["POSITION_OPEN", "PORTFOLIO"]
+    whole = json.loads(
+        ask(lineage, capsys, "trace", "descendants", path["events"][0]["span_id"], "--json")
+    )
+    assert {event["trace_id"] for event in whole["events"]} == {path["events"][0]["trace_id"]}
+
+
+def test_the_command_line_says_when_there_is_nothing(
+    lineage: Lineage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = lineage.path("F-1").events[0].span_id
+    assert "Nothing led to it" in ask(lineage, capsys, "trace", "ancestors", root)
+    last = lineage.descendants("F-1")[-1].span_id
+    drawn = ask(lineage, capsys, "trace", "descendants", last)
+    assert "Nothing came of it" in drawn
+    assert "PORTFOLIO" in drawn
+    assert main(["trace", "path", "F-77", "--data", str(lineage.store.folder.path)]) == 5
+    assert "nearest" in capsys.readouterr().err
