@@ -280,6 +280,60 @@ def sql(
     run_query(invocation(context).take(data, json), query)
 
 
+@app.command()
+def export(
+    context: typer.Context,
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run, the beginning of its id, or latest.")
+    ],
+    *,
+    form: Annotated[
+        Literal["otlp-json", "parquet"],
+        typer.Option(
+            "--format",
+            help="OpenTelemetry's JSON, for Jaeger and Collectors, or Parquet for ClickHouse.",
+        ),
+    ] = "otlp-json",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Where to write it; - is stdout. Else a file of the run's name, here.",
+            dir_okay=False,
+            allow_dash=True,
+        ),
+    ] = None,
+    trace: Annotated[
+        str | None,
+        typer.Option("--trace", metavar="ID", help="Only the chains of this id."),
+    ] = None,
+    sampled: Annotated[
+        bool,
+        typer.Option(
+            "--sampled",
+            metavar="",
+            help="Only what the sampling policy keeps, and all that led to it.",
+            show_default=False,
+        ),
+    ] = False,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write the spans of a run for other programs, such as Jaeger or ClickHouse."""
+    from fillpath.analytics.export_command import export_run
+
+    export_run(
+        invocation(context).take(data, json),
+        run,
+        form=form,
+        output=output,
+        trace=trace,
+        sampled=sampled,
+    )
+
+
 @store_app.command("path")
 def store_path(
     context: typer.Context, *, data: DataOption = None, json: JsonOption = False
