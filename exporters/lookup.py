@@ -178,7 +178,7 @@ class SpanFinder:
 
     def _read(self, files: Iterable[LakeFile], run_id: str, column: str, value: int) -> pa.Table:
         """Read the rows of a run that have this value in a column of ascending integers."""
-        parts = []
+        parts: list[pa.Table] = []
         for file in files:
             if file.may_hold([run_id]) and _within(file, column, value):
                 parts += self._matching(file, run_id, column, value)

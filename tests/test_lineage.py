@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -153,7 +153,9 @@ def test_the_tracer_is_a_door_to_the_lineage(tmp_path: Path) -> None:
     assert len(tracer.lineage(tmp_path, "elsewhere").correlation_map()) == 0
 
 
-def made_run(store: EventStore, run_id: str, spans: list[tuple[int, int, str, str | None]]) -> None:
+def made_run(
+    store: EventStore, run_id: str, spans: Sequence[tuple[int, int, str, str | None]]
+) -> None:
     """Commit spans: sequence, parent's sequence or 0, kind, status; a link here and there."""
     key = identity.run_key(run_id)
     root_of = {0: 0}
