@@ -67,7 +67,7 @@ def why_not() -> str | None:
     try:
         import pyspark  # noqa: F401
     except ImportError:
-        return "pyspark is not installed"
+        return "pyspark is not installed (uv pip install --group spark)"
     return None
 
 
