@@ -15,7 +15,7 @@ from typing import Final
 import duckdb
 
 from fillpath.exporters.lake_table import LakeFile
-from fillpath.exporters.schema import DECIMAL_DIGITS
+from fillpath.exporters.schema import DECIMAL_DIGITS, DECIMAL_SCALE
 from fillpath.instrumentation import identity
 
 CHAIN: Final = "chain"
@@ -52,19 +52,19 @@ def further_views_in(sql: str) -> list[str]:
     return [name for name in FURTHER_VIEWS if name in text]
 
 
-def create_further_views(
-    connection: duckdb.DuckDBPyConnection, names: Collection[str], scale: int
-) -> None:
+def create_further_views(connection: duckdb.DuckDBPyConnection, names: Collection[str]) -> None:
     """Create views over `spans`, `raw_spans` and `runs`.
+
+    The log tells how fine quantities, prices and commissions are, but no other numbers: those get
+    all the digits that there is room for.
 
     Args:
         connection: A connection with these three.
         names: Which of `FURTHER_VIEWS`.
-        scale: Digits after the point of exact numbers.
     """
     views = [name for name in names if name != CHAIN]
     for name in ("kind_macros", *views) if views else ():
-        connection.execute(with_scale(read_sql(name), scale))
+        connection.execute(with_scale(read_sql(name), DECIMAL_SCALE))
 
 
 def create_chain_macros(

@@ -61,7 +61,7 @@ def connect(
         scale = COMMON_SCALE if finest <= COMMON_SCALE else DECIMAL_SCALE
         for name in ("macros", "spans", "runs"):
             connection.execute(with_scale(read_sql(name), scale))
-        create_further_views(connection, further_views, scale)
+        create_further_views(connection, further_views)
         if CHAIN in further_views:
             create_chain_macros(
                 connection, spans, scale, source=source, columns=columns, condition=condition
