@@ -8,10 +8,8 @@ before its child, so a spool that was cut off anywhere still holds the ancestors
 from __future__ import annotations
 
 import contextlib
-import importlib
 import itertools
 import logging
-import os
 import sys
 import threading
 import time
@@ -27,6 +25,7 @@ from fillpath.instrumentation.attribute_sites import NO_NUMBERS, AttributeSites
 from fillpath.instrumentation.emitter import Emitter, as_field, emit_nothing, make_emitter
 from fillpath.instrumentation.errors import UsageError
 from fillpath.instrumentation.event_columns import time_of
+from fillpath.instrumentation.lineage_door import lineage
 from fillpath.instrumentation.open_event import (
     CURRENT,
     AttributeSource,
@@ -545,6 +544,8 @@ class EventTracer:
             context.detach(outer)
             self.leave(token)
 
+    lineage = lineage
+
     def span_context(self, event: OpenEvent) -> trace.SpanContext:
         """OpenTelemetry's address of the event, which is recorded now if it was not yet."""
         self.begin(event)
@@ -554,22 +555,6 @@ class EventTracer:
             is_remote=False,
             trace_flags=trace.TraceFlags(trace.TraceFlags.SAMPLED),
         )
-
-    def lineage(self, data: str | os.PathLike[str] | None = None, run_id: str | None = None) -> Any:
-        """Ask the lake what led to an event, what came of it, and how long it took.
-
-        What the writer has not brought into the lake yet is not there.
-
-        Args:
-            data: The data folder; `FILLPATH_DATA`, else the user's data directory.
-            run_id: The run; this tracer's when left out.
-
-        Returns:
-            A `fillpath.exporters.lineage.Lineage`.
-        """
-        # This floor imports no other; whoever records only never loads what reads.
-        lineage = importlib.import_module("fillpath.exporters.lineage")
-        return lineage.Lineage.of_lake(data, run_id or self.run_id)
 
     @contextlib.contextmanager
     def event(self, event_type: str, **parts: Any) -> Iterator[OpenEvent]:
