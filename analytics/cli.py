@@ -23,6 +23,7 @@ from fillpath.analytics.cli_options import (
     PortfolioOption,
     RunOption,
     invocation,
+    with_lake,
 )
 from fillpath.instrumentation.settings import ENV_DEBUG
 
@@ -217,16 +218,22 @@ def sql(
 def store_path(
     context: typer.Context, *, data: DataOption = None, json: JsonOption = False
 ) -> None:
-    """Print the path of the lake, a Delta Lake table of Parquet files."""
+    """Print the path or URL of the lake, a Delta Lake table of Parquet files."""
     from fillpath.analytics.output import print_json, print_line
 
     given = invocation(context).take(data, json)
     folder = given.folder
     if given.json:
-        paths = {name: getattr(folder, name) for name in ("path", "lake", "runs", "spool")}
-        print_json({"data": paths.pop("path"), **paths})
+        print_json(
+            {
+                "data": folder.path,
+                "lake": folder.lake_place,
+                "runs": folder.runs_place,
+                "spool": folder.spool,
+            }
+        )
     else:
-        print_line(folder.lake)
+        print_line(folder.lake_place)
 
 
 @db_app.command("url")
@@ -280,7 +287,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(given: Invocation, arguments: Sequence[str] | None) -> int:
     try:
-        app(args=arguments, prog_name=PROGRAM, obj=given)
+        with_lake(app)(args=arguments, prog_name=PROGRAM, obj=given)
     except SystemExit as ending:
         return ending.code if isinstance(ending.code, int) else int(ending.code is not None)
     except KeyboardInterrupt:

@@ -11,7 +11,8 @@ from typing import Final
 import duckdb
 import pyarrow as pa
 
-from fillpath.exporters.lake_table import LakeFile
+from fillpath.exporters.lake_file import LakeFile
+from fillpath.exporters.lake_filesystem import register_filesystem
 from fillpath.exporters.schema import DECIMAL_DIGITS, DECIMAL_SCALE, RUN_SCHEMA, SPAN_SCHEMA
 
 _COMMON_SCALE: Final = 9
@@ -106,6 +107,8 @@ def connect(
         },
     )
     try:
+        if any(file.storage.options is not None for file in (*spans, *runs)):
+            register_filesystem(connection, (*spans, *runs))
         _create_raw(connection, "raw_spans", SPAN_SCHEMA, spans, run_ids)
         _create_raw(connection, "raw_runs", RUN_SCHEMA, runs, run_ids)
         scale = _COMMON_SCALE
@@ -113,7 +116,7 @@ def connect(
             scale = DECIMAL_SCALE
         connection.execute(_SPANS.format(number=f"DECIMAL({DECIMAL_DIGITS}, {scale})"))
         connection.execute(_RUNS)
-        readable = ", ".join(_quoted(str(file.path)) for file in (*spans, *runs))
+        readable = ", ".join(_quoted(file.address) for file in (*spans, *runs))
         connection.execute(f"SET allowed_paths = [{readable}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
@@ -140,7 +143,7 @@ def _create_raw(
 ) -> None:
     columns = ", ".join(_shown(column) for column in schema)
     if files:
-        paths = ", ".join(_quoted(str(file.path)) for file in files)
+        paths = ", ".join(_quoted(file.address) for file in files)
         source = f"read_parquet([{paths}])"
     else:
         source = f"no_{name}"
