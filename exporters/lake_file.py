@@ -154,6 +154,15 @@ class NewFile:
                     self._smallest[name] = min(low, self._smallest.get(name, low))
                     self._largest[name] = max(high, self._largest.get(name, high))
 
+    @property
+    def bytes_so_far(self) -> int:
+        """Bytes that are written; what is not yet, is less than a row group."""
+        return self._sink.tell()
+
+    def add_metadata(self, metadata: dict[str, str]) -> None:
+        """Put texts by key into the footer."""
+        self._writer.add_key_value_metadata(metadata)
+
     def __exit__(
         self,
         kind: type[BaseException] | None,

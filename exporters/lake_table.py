@@ -20,15 +20,19 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
-from fillpath.exporters.lake_file import TOKEN, LakeFile, NewFile, Stage
-from fillpath.exporters.lake_storage import LakeUnreachable, storage_at
+from fillpath.exporters.lake_file import STATISTICS, TOKEN, LakeFile, NewFile, Stage
+from fillpath.exporters.lake_storage import LakeUnreachable, StoredFile, storage_at
 from fillpath.exporters.parquet_file import COMPRESSION_LEVEL
 from fillpath.exporters.schema import SCHEMA_VERSION, SCHEMA_VERSION_KEY
 from fillpath.instrumentation.errors import LakeError
 
 _COMMIT_ATTEMPTS: Final = 20
+_ENDS: Final = ("min", "max")
 _COLOUR_OR_ARROW: Final = re.compile(r"\x1b\[\d+m|↳")
 _STORE_SAYS: Final = re.compile(r"<Code>(.*?)</Code><Message>(.*?)\.?</Message>", re.DOTALL)
+_TOLD: Final = frozenset(
+    ("path", "size_bytes", "num_records", *(f"{end}.{n}" for n in STATISTICS for end in _ENDS))
+)
 _used_in: dict[str, int] = {}
 
 
@@ -65,7 +69,7 @@ class LakeTable:
         """
         if not self.storage.holds_table():
             return None
-        with self._explained():
+        with self.explained():
             try:
                 table = DeltaTable(self.storage.uri, storage_options=self.storage.options)
             except TableNotFoundError:
@@ -87,7 +91,8 @@ class LakeTable:
         return table
 
     @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
+    def explained(self) -> Iterator[None]:
+        """Turn what the Delta library and the system raise into errors that say what to do."""
         _refuse_after_fork()
         begin_anew = f"mv '{self.place}' '{self.place}.aside'  # spools are read again then"
         if self.storage.options is not None:
@@ -135,7 +140,7 @@ class LakeTable:
         table = self.open()
         while table is None:
             uri = self.storage.uri
-            with self._explained():
+            with self.explained():
                 self.storage.prepare()
                 with contextlib.suppress(CommitFailedError):  # another process was quicker
                     DeltaTable.create(
@@ -158,8 +163,10 @@ class LakeTable:
         return [] if table is None else self._files_of(table, run_ids)
 
     def _files_of(self, table: DeltaTable, run_ids: Collection[str] | None) -> list[LakeFile]:
-        with self._explained():
-            actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+        with self.explained():
+            actions = pa.table(table.get_add_actions(flatten=True))
+            # Of the statistics only those that were ever written: the others are NULL columns.
+            told = [name for name in actions.column_names if name in _TOLD]
         files = [
             LakeFile(
                 unquote(action["path"]),
@@ -169,7 +176,7 @@ class LakeTable:
                 {key[4:]: value for key, value in action.items() if key.startswith("max.")},
                 self.storage,
             )
-            for action in actions
+            for action in actions.select(told).to_pylist()
         ]
         return sorted(
             (file for file in files if file.may_hold(run_ids)), key=lambda file: file.name
@@ -180,7 +187,7 @@ class LakeTable:
         table = self.open()
         if table is None:
             return None
-        with self._explained():
+        with self.explained():
             return table.transaction_version(app_id)
 
     def append(
@@ -207,7 +214,7 @@ class LakeTable:
                 committed this version or a later one already.
         """
         table = self.open_or_create()
-        with self._explained():
+        with self.explained():
             table.update_incremental()
         if transaction is not None:
             if self._in_doubt is not None and self._in_doubt[0] == transaction:
@@ -218,7 +225,7 @@ class LakeTable:
         name = None
         actions: list[AddAction | RemoveAction] = []
         if rows.num_rows:
-            with self._explained(), self.new_file(label, rows.schema) as file:
+            with self.explained(), self.new_file(label, rows.schema) as file:
                 file.write(rows)
             name = file.name
             actions.append(file.addition(data_change=True))
@@ -240,7 +247,12 @@ class LakeTable:
         )
 
     def replace(
-        self, old: Collection[LakeFile], new: Sequence[NewFile], *, data_change: bool
+        self,
+        old: Collection[LakeFile],
+        new: Sequence[NewFile],
+        *,
+        data_change: bool,
+        forget: str | None = None,
     ) -> None:
         """Put files in the place of others, in one commit.
 
@@ -248,6 +260,7 @@ class LakeTable:
             old: Files that leave the table; they stay on the disk for those who read them.
             new: Files that come.
             data_change: Whether the rows differ, so that followers of the table have to know.
+            forget: Application whose transactions count as never made from now on.
 
         Raises:
             LakeConflict: When one of the old files is not in the table any more.
@@ -259,7 +272,8 @@ class LakeTable:
         ]
         actions += [file.removal(data_change=data_change) for file in old]
         needed = frozenset(file.name for file in old)
-        self._commit(table, actions, None, new[0].name if new else None, needed)
+        reset = None if forget is None else (forget, 0)
+        self._commit(table, actions, None, new[0].name if new else None, needed, reset)
 
     def _commit(
         self,
@@ -268,14 +282,16 @@ class LakeTable:
         transaction: tuple[str, int] | None,
         added: str | None,
         needed: frozenset[str] = frozenset(),
+        reset: tuple[str, int] | None = None,
     ) -> None:
+        carried = transaction or reset
         properties = CommitProperties(
-            app_transactions=[Transaction(*transaction)] if transaction else None,
+            app_transactions=[Transaction(*carried)] if carried else None,
             # The library would repeat the commit behind one that took our files away.
             max_commit_retries=0 if needed else None,
         )
         for attempt in range(_COMMIT_ATTEMPTS):
-            with self._explained():
+            with self.explained():
                 table.update_incremental()
                 if transaction is not None:
                     self._refuse_twice(table, *transaction)
@@ -320,6 +336,41 @@ class LakeTable:
         if added is None:
             return transaction is not None
         return any(file.name == added for file in self._files_of(table, None))
+
+    def unnamed(self, older_than_hours: int) -> list[StoredFile]:
+        """List files that the log does not name (any more), for so long.
+
+        Args:
+            older_than_hours: Hours since the log took it out, or since it was written when the log
+                never named it.
+        """
+        table = self.open()
+        if table is None:
+            return []
+        table_file = re.compile(rf"\.?{self.name}-.*-{TOKEN}(\.\w+)?\.parquet(\.tmp)?")
+        with self.explained():
+            unnamed = set(
+                table.vacuum(
+                    retention_hours=older_than_hours,
+                    dry_run=True,
+                    enforce_retention_duration=False,
+                    full=True,
+                )
+            )
+            oldest = time.time() - 3600 * older_than_hours
+            return sorted(
+                (
+                    file
+                    for file in self.storage.listed()
+                    if table_file.fullmatch(file.name)
+                    and (
+                        file.name in unnamed
+                        # The library passes over names that begin with a dot.
+                        or (file.name.startswith(".") and file.modified_at <= oldest)
+                    )
+                ),
+                key=lambda file: file.name,
+            )
 
     def remove_uncommitted(self, label: str) -> int:
         """Delete files of this label that a writer left without committing them.
