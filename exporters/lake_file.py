@@ -111,6 +111,7 @@ class NewFile:
         schema: Schema of the rows; its metadata go into the file.
         stage: What the rows went through.
         level: zstd's level.
+        bloom_filters: Columns that get a Bloom filter.
     """
 
     def __init__(
@@ -122,6 +123,7 @@ class NewFile:
         *,
         stage: Stage = "hot",
         level: int = COMPRESSION_LEVEL,
+        bloom_filters: Collection[str] = (),
     ) -> None:
         suffix = "" if stage == "hot" else f".{stage}"
         self.name = f"{table}-{label}-{secrets.token_hex(6)}{suffix}.parquet"
@@ -130,6 +132,7 @@ class NewFile:
         self._storage = storage
         self._schema = schema
         self._level = level
+        self._blooms = bloom_filters
         self._smallest: dict[str, Any] = {}
         self._largest: dict[str, Any] = {}
         self._nulls = {f.name: 0 for f in schema if not pa.types.is_nested(f.type)}
@@ -137,7 +140,9 @@ class NewFile:
     def __enter__(self) -> Self:
         self._opened = self._storage.writing(self.name)
         self._sink: IO[bytes] = self._opened.__enter__()
-        self._writer = parquet_writer(self._sink, self._schema, self._level)
+        self._writer = parquet_writer(
+            self._sink, self._schema, compression_level=self._level, bloom_filters=self._blooms
+        )
         return self
 
     def write(self, rows: pa.Table) -> None:

@@ -82,21 +82,25 @@ class LakeTable:
                 f"{self.place} is a Delta table, but not one of fillpath.",
                 next_command="choose another data folder with --data",
             )
-        if int(version) > SCHEMA_VERSION:
+        if int(version) != SCHEMA_VERSION:
+            newer = int(version) > SCHEMA_VERSION
             raise LakeError(
-                f"The table {self.place} has schema version {version}, this fillpath reads up to "
+                f"The table {self.place} has schema version {version}, this fillpath reads "
                 f"{SCHEMA_VERSION}.",
-                next_command="pip install --upgrade fillpath",
+                next_command="pip install --upgrade fillpath" if newer else self._begin_anew(),
             )
         return table
+
+    def _begin_anew(self) -> str:
+        if self.storage.options is not None:
+            return "another prefix in FILLPATH_LAKE; spools are read again then"
+        return f"mv '{self.place}' '{self.place}.aside'  # spools are read again then"
 
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
         """Turn what the Delta library and the system raise into errors that say what to do."""
         _refuse_after_fork()
-        begin_anew = f"mv '{self.place}' '{self.place}.aside'  # spools are read again then"
-        if self.storage.options is not None:
-            begin_anew = "another prefix in FILLPATH_LAKE; spools are read again then"
+        begin_anew = self._begin_anew()
         try:
             yield
         except TableNotFoundError as error:
@@ -149,7 +153,11 @@ class LakeTable:
                         mode="ignore",
                         name=self.name,
                         description=f"fillpath {self.name}",
-                        configuration={SCHEMA_VERSION_KEY: str(SCHEMA_VERSION)},
+                        configuration={
+                            SCHEMA_VERSION_KEY: str(SCHEMA_VERSION),
+                            # Else statistics of columns behind the 32nd are not read.
+                            "delta.dataSkippingNumIndexedCols": "-1",
+                        },
                         storage_options=self.storage.options,
                         raise_if_key_not_exists=False,
                     )

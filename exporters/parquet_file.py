@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,47 +17,85 @@ if TYPE_CHECKING:
     from fillpath.exporters.lake_file import LakeFile
 
 ROW_GROUP_ROWS: Final = 32_768
-COMPRESSION_LEVEL: Final = 3
-"""zstd's level for files that are written as events come in."""
-_LONG_TEXT: Final = frozenset({"attributes", "parameters", "metadata", "completeness"})
+COMPRESSION_LEVEL: Final = 1
+"""zstd's, for files that are written as a run goes on."""
+_FALSE_POSITIVES: Final = 0.01
+_LONG_TEXT: Final = frozenset(
+    {"attributes", "layout", "exact_numbers", "parameters", "metadata", "completeness"}
+)
+_FEW_VALUES: Final = frozenset({"decimal_scale", "sampling_probability"})
+
+
+def encodings_of(schema: pa.Schema) -> dict[str, str]:
+    """Encoding of each column that has none with a dictionary."""
+    encodings = {}
+    for column in schema:
+        if column.name in _FEW_VALUES:
+            continue
+        if pa.types.is_integer(column.type) or pa.types.is_timestamp(column.type):
+            encodings[column.name] = "DELTA_BINARY_PACKED"
+        elif pa.types.is_floating(column.type):
+            encodings[column.name] = "BYTE_STREAM_SPLIT"
+        elif pa.types.is_binary(column.type):
+            encodings[column.name] = "DELTA_BYTE_ARRAY"
+    return encodings
 
 
 def parquet_writer(
-    sink: IO[bytes], schema: pa.Schema, level: int = COMPRESSION_LEVEL
+    sink: IO[bytes],
+    schema: pa.Schema,
+    *,
+    compression_level: int = COMPRESSION_LEVEL,
+    bloom_filters: Collection[str] = (),
 ) -> pq.ParquetWriter:
     """Begin a Parquet file, to be closed by the caller.
 
     Args:
         sink: Where it goes.
         schema: Its rows' schema; the schema's metadata go into the file.
-        level: zstd's level, 1 to 22.
+        compression_level: Level of zstd, from 1 (fast) to 22 (small).
+        bloom_filters: Columns by which single rows are looked for and whose values are spread so
+            widely that their smallest and largest do not help.
     """
-    integers = [
-        column.name
-        for column in schema
-        if pa.types.is_integer(column.type) or pa.types.is_timestamp(column.type)
-    ]
-    bytes_and_json = [
-        column.name
-        for column in schema
-        if pa.types.is_binary(column.type) or column.name in _LONG_TEXT
-    ]
-    encodings = dict.fromkeys(integers, "DELTA_BINARY_PACKED")
-    encodings |= dict.fromkeys(bytes_and_json, "DELTA_LENGTH_BYTE_ARRAY")
+    encodings = encodings_of(schema)
+    options: dict[str, Any] = {}
+    if bloom_filters:
+        options["bloom_filter_options"] = {
+            name: {"ndv": ROW_GROUP_ROWS, "fpp": _FALSE_POSITIVES} for name in bloom_filters
+        }
     return pq.ParquetWriter(
         sink,
         schema,
         compression="zstd",
-        compression_level=level,
+        compression_level=compression_level,
         use_dictionary=[name for name in schema.names if name not in encodings],
         column_encoding=encodings,
         write_statistics=[name for name in schema.names if name not in _LONG_TEXT],
+        **options,
     )
 
 
-def write_parquet(rows: pa.Table, path: Path) -> None:
-    """Write a Parquet file that is complete from the moment it can be seen."""
-    with writing_whole(path) as sink, parquet_writer(sink, rows.schema) as writer:
+def write_parquet(
+    rows: pa.Table,
+    path: Path,
+    *,
+    compression_level: int = COMPRESSION_LEVEL,
+    bloom_filters: Collection[str] = (),
+) -> None:
+    """Write a Parquet file that is complete from the moment it can be seen.
+
+    Args:
+        rows: What to write.
+        path: Where to.
+        compression_level: As `parquet_writer` takes it.
+        bloom_filters: As `parquet_writer` takes them.
+    """
+    with (
+        writing_whole(path) as sink,
+        parquet_writer(
+            sink, rows.schema, compression_level=compression_level, bloom_filters=bloom_filters
+        ) as writer,
+    ):
         writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from decimal import Context, Decimal
 from typing import Any, Final
 
 from fillpath.instrumentation.errors import SpoolError
@@ -15,6 +16,8 @@ from fillpath.instrumentation.spool import (
     BlockType,
     Count,
     EventRecord,
+    Field,
+    FieldKind,
     Flag,
     SideRecord,
     Site,
@@ -23,6 +26,17 @@ from fillpath.instrumentation.spool import (
 _BEGIN: Final = int(Flag.BEGIN)
 _FINISH: Final = int(Flag.FINISH)
 _SIDE: Final = int(Flag.SIDE)
+_ABSENT: Final = int(Flag.ABSENT)
+_NAMES: Final = (
+    "operation",
+    "event_type",
+    "portfolio",
+    "strategy",
+    "symbol",
+    "venue",
+    "handler",
+)
+_DIGITS: Final = Context(prec=38)  # the host's own may be short
 
 
 @dataclass(slots=True)
@@ -84,11 +98,13 @@ class SpoolEvents:
         run: Map of the RUN block; empty before it was read.
         end: Map of the END block; None before it was read.
         counts: Totals of the newest COUNTS block.
+        clock_offset: What makes wall clock of the ticks of the records' starts and ends.
         foreign_traces: Trace id of the chains that continue a trace of another system, by root.
     """
 
     def __init__(self) -> None:
         self.run: dict[str, Any] = {}
+        self.clock_offset = 0
         self.end: dict[str, Any] | None = None
         self.counts: list[Count] = []
         self.foreign_traces: dict[int, bytes] = {}
@@ -101,6 +117,7 @@ class SpoolEvents:
         """Make another one that knows what this one has learnt, to read some blocks again."""
         other = SpoolEvents()
         other.run, other.sites, other._seen = self.run, self.sites, self._seen
+        other.clock_offset = self.clock_offset
         return other
 
     def feed(self, block: Block) -> Iterator[RecordedEvent]:
@@ -119,11 +136,13 @@ class SpoolEvents:
                 self._sides.setdefault(side.sequence, deque()).append(side)
         elif block.type is BlockType.SITES:
             for site in block.sites():
-                self.sites[site.number] = Site(site.number, *(_text(part) for part in site[1:]))
+                names = {name: _text(getattr(site, name)) for name in _NAMES}
+                self.sites[site.number] = site._replace(**names)
         elif block.type is BlockType.COUNTS:
             self.counts = block.counts()
         elif block.type is BlockType.RUN:
             self.run = self.run or dict(block.value())
+            self.clock_offset = int(self.run.get("clock_offset") or 0)
         elif block.type is BlockType.END:
             self.end = dict(block.value())
             yield from self.unfinished()
@@ -141,17 +160,19 @@ class SpoolEvents:
             event = self.open.pop(record.sequence, None)
             if event is None:  # its beginning was dropped, and counted as dropped
                 return None
-            event.end = _time(record.end)
+            event.end = self._wall_clock(record.end)
             self._take_side(event, record)
             return event
+        site = self._site(record)
         event = RecordedEvent(
             record.sequence,
             record.parent,
             record.root,
-            _time(record.start),
-            _time(record.end),
-            _time(record.event_time),
-            self._site(record),
+            self._wall_clock(record.start),
+            self._wall_clock(record.end),
+            None if record.event_time == NO_TIME else record.event_time,
+            site,
+            attributes_of(site, record.flags, record.numbers),
         )
         self._take_side(event, record)
         self._seen.add(event.sequence)
@@ -178,11 +199,28 @@ class SpoolEvents:
                 f"which it does not describe."
             ) from None
 
+    def _wall_clock(self, ticks: int) -> int | None:
+        return None if ticks == NO_TIME else ticks + self.clock_offset
+
+
+def attributes_of(site: Site, flags: int, numbers: Sequence[float]) -> dict[str, Any]:
+    """Give the attributes that a record has by its site: its numbers, and what all have."""
+    attributes: dict[str, Any] = {}
+    for place, (field_, number) in enumerate(zip(site.fields, numbers, strict=False)):
+        if not flags & _ABSENT << place:
+            attributes[field_.key] = _value(field_, number)
+    attributes.update(site.texts)
+    return attributes
+
+
+def _value(field_: Field, number: float) -> Any:
+    if field_.kind == FieldKind.DECIMAL:
+        return Decimal(int(number)).scaleb(-field_.scale, _DIGITS)
+    if field_.kind == FieldKind.INTEGER:
+        return int(number)
+    return bool(number) if field_.kind == FieldKind.BOOLEAN else number
+
 
 def _text(value: Any) -> Any:
     """Give a name as text: a host may use numbers for names."""
     return value if value is None or isinstance(value, str) else str(value)
-
-
-def _time(value: int) -> int | None:
-    return None if value == NO_TIME else value
