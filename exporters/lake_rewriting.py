@@ -18,30 +18,32 @@ from fillpath.exporters.parquet_file import ROW_GROUP_ROWS, read_parquet
 from fillpath.instrumentation.errors import LakeError
 
 ROWS_AT_A_TIME: Final = 4 * ROW_GROUP_ROWS
-
-Transform = Callable[[pa.Table], pa.Table]
+_ORDER: Final = ("run_id", "sequence", "updated_at", "span_id")
 
 
 def in_order(
-    files: Sequence[LakeFile], schema: pa.Schema, keys: Sequence[str] = ("run_id", "sequence")
+    files: Sequence[LakeFile], schema: pa.Schema, columns: Sequence[str] | None = None
 ) -> Iterator[pa.Table]:
-    """Read the rows of files of one run in the order of their sequence.
+    """Read the rows of files in the order of run and sequence; the same files, the same order.
 
     Files whose sequences overlap are held in memory together, others one after another.
 
     Args:
         files: Files of a table.
         schema: The table's schema; a column that a file lacks is NULL.
-        keys: Columns that order the rows.
+        columns: Columns to read; None means all.
 
     Raises:
         LakeError: When a file is missing or damaged.
     """
+    order = [name for name in _ORDER if name in schema.names]
+    wanted = schema.names if columns is None else list(dict.fromkeys([*columns, *order]))
+    read = pa.schema([schema.field(name) for name in wanted], metadata=schema.metadata)
     for cluster in _overlapping(files):
-        rows = pa.concat_tables(_read(file, schema) for file in cluster)
-        if not _is_sorted(rows, keys):
-            rows = rows.sort_by([(key, "ascending") for key in keys])
-        yield rows
+        rows = pa.concat_tables([_read(file, read) for file in cluster])
+        if not _is_sorted(rows, order):
+            rows = rows.sort_by([(name, "ascending") for name in order])
+        yield rows if columns is None else rows.select(list(columns))
 
 
 def _overlapping(files: Sequence[LakeFile]) -> Iterator[list[LakeFile]]:
@@ -64,25 +66,23 @@ def _overlapping(files: Sequence[LakeFile]) -> Iterator[list[LakeFile]]:
 
 
 def _read(file: LakeFile, schema: pa.Schema) -> pa.Table:
-    rows = read_parquet(file)
-    columns = [
+    rows = read_parquet(file, schema.names)
+    arrays = [
         rows[field.name].cast(field.type)
         if field.name in rows.schema.names
         else pa.chunked_array([pa.nulls(rows.num_rows, field.type)])
         for field in schema
     ]
-    return pa.Table.from_arrays(columns, schema=schema)
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _is_sorted(rows: pa.Table, keys: Sequence[str]) -> bool:
+def _is_sorted(rows: pa.Table, order: Sequence[str]) -> bool:
+    """Tell whether the second key rises strictly and the first is one alone."""
     if rows.num_rows < 2:
         return True
-    *outer, inner = keys
-    for key in outer:
-        if pc.count_distinct(rows[key]).as_py() > 1:
-            return False
-    values = rows[inner].combine_chunks()
-    return bool(pc.all(pc.less_equal(values[:-1], values[1:])).as_py())
+    ends = pc.min_max(rows[order[0]]).as_py()
+    values = rows[order[1]].combine_chunks()
+    return ends["min"] == ends["max"] and bool(pc.all(pc.less(values[:-1], values[1:])).as_py())
 
 
 def rewrite(

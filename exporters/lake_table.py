@@ -349,36 +349,30 @@ class LakeTable:
         """List files that the log does not name (any more), for so long.
 
         Args:
-            older_than_hours: Hours since the log took it out, or since it was written when the log
-                never named it.
+            older_than_hours: Hours since the log took it out, or, but at least one, since it was
+                written when the log never named it.
         """
         table = self.open()
         if table is None:
             return []
         table_file = re.compile(rf"\.?{self.name}-.*-{TOKEN}(\.\w+)?\.parquet(\.tmp)?")
         with self.explained():
-            unnamed = set(
-                table.vacuum(
-                    retention_hours=older_than_hours,
-                    dry_run=True,
-                    enforce_retention_duration=False,
-                    full=True,
+            unnamed = set(_vacuumable(table, older_than_hours, full=False))
+            # What was never named may be on its way into the log just now.
+            never = max(older_than_hours, 1)
+            unnamed |= set(_vacuumable(table, never, full=True))
+            oldest = time.time() - 3600 * never
+            found = [
+                file
+                for file in self.storage.listed()
+                if table_file.fullmatch(file.name)
+                and (
+                    file.name in unnamed
+                    # The library passes over names that begin with a dot.
+                    or (file.name.startswith(".") and file.modified_at <= oldest)
                 )
-            )
-            oldest = time.time() - 3600 * older_than_hours
-            return sorted(
-                (
-                    file
-                    for file in self.storage.listed()
-                    if table_file.fullmatch(file.name)
-                    and (
-                        file.name in unnamed
-                        # The library passes over names that begin with a dot.
-                        or (file.name.startswith(".") and file.modified_at <= oldest)
-                    )
-                ),
-                key=lambda file: file.name,
-            )
+            ]
+        return sorted(found, key=lambda file: file.name)
 
     def remove_uncommitted(self, label: str) -> int:
         """Delete files of this label that a writer left without committing them.
@@ -399,6 +393,12 @@ class LakeTable:
                 self.storage.remove(file.name)
                 removed += 1
         return removed
+
+
+def _vacuumable(table: DeltaTable, hours: int, *, full: bool) -> list[str]:
+    return table.vacuum(
+        retention_hours=hours, dry_run=True, enforce_retention_duration=False, full=full
+    )
 
 
 def _first_line(error: BaseException) -> str:

@@ -159,8 +159,7 @@ def _take_out(table: LakeTable, run_id: str, forget: str | None = None) -> None:
 
 def _take_out_of(table: LakeTable, file: LakeFile, run_id: str) -> None:
     """Write a file of several runs anew without one of them."""
-    keys = ("run_id", "sequence") if "sequence" in table.schema.names else ("run_id", "updated_at")
-    (rows,) = in_order([file], table.schema, keys)
+    (rows,) = in_order([file], table.schema)
     rest = rows.filter(pc.not_equal(rows["run_id"], run_id))
     if rest.num_rows < rows.num_rows:
         rewrite(

@@ -121,6 +121,7 @@ def _spans(run_id: str, number: int, first: int = 1) -> pa.Table:
                 sequence.to_bytes(8, "big"),
                 None,
                 sequence,
+                None,
                 "publish FILL",
                 "PRODUCER",
                 EventType.FILL,
