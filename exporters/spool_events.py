@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from decimal import Context, Decimal
+from decimal import Context
 from typing import Any, Final
 
 from fillpath.instrumentation.errors import SpoolError
@@ -16,8 +16,6 @@ from fillpath.instrumentation.spool import (
     BlockType,
     Count,
     EventRecord,
-    Field,
-    FieldKind,
     Flag,
     SideRecord,
     Site,
@@ -100,6 +98,7 @@ class SpoolEvents:
         counts: Totals of the newest COUNTS block.
         clock_offset: What makes wall clock of the ticks of the records' starts and ends.
         foreign_traces: Trace id of the chains that continue a trace of another system, by root.
+        names: The host's names of the chains that have one, by root.
     """
 
     def __init__(self) -> None:
@@ -108,6 +107,7 @@ class SpoolEvents:
         self.end: dict[str, Any] | None = None
         self.counts: list[Count] = []
         self.foreign_traces: dict[int, bytes] = {}
+        self.names: dict[int, Any] = {}
         self.sites: dict[int, Site] = {}
         self.open: dict[int, RecordedEvent] = {}
         self._sides: dict[int, deque[SideRecord]] = {}
@@ -117,6 +117,7 @@ class SpoolEvents:
         """Make another one that knows what this one has learnt, to read some blocks again."""
         other = SpoolEvents()
         other.run, other.sites, other._seen = self.run, self.sites, self._seen
+        other.names = self.names
         other.clock_offset = self.clock_offset
         return other
 
@@ -172,10 +173,11 @@ class SpoolEvents:
             self._wall_clock(record.end),
             None if record.event_time == NO_TIME else record.event_time,
             site,
-            attributes_of(site, record.flags, record.numbers),
+            site.attributes(record.numbers, record.flags),
         )
         self._take_side(event, record)
         self._seen.add(event.sequence)
+        self._name_chain(event)
         event.parent_dropped = event.parent != 0 and event.parent not in self._seen
         if (foreign := event.extra.get("parent")) is not None:
             self.foreign_traces[event.sequence] = bytes(foreign[0])
@@ -190,6 +192,14 @@ class SpoolEvents:
             if not sides:
                 del self._sides[record.sequence]
 
+    def _name_chain(self, event: RecordedEvent) -> None:
+        """A chain's name stands at its root; all its events go by it."""
+        name = event.extra.get("correlation_id")
+        if name is not None:
+            self.names[event.root] = name
+        elif (name := self.names.get(event.root)) is not None:
+            event.extra["correlation_id"] = name
+
     def _site(self, record: EventRecord) -> Site:
         try:
             return self.sites[record.site]
@@ -201,24 +211,6 @@ class SpoolEvents:
 
     def _wall_clock(self, ticks: int) -> int | None:
         return None if ticks == NO_TIME else ticks + self.clock_offset
-
-
-def attributes_of(site: Site, flags: int, numbers: Sequence[float]) -> dict[str, Any]:
-    """Give the attributes that a record has by its site: its numbers, and what all have."""
-    attributes: dict[str, Any] = {}
-    for place, (field_, number) in enumerate(zip(site.fields, numbers, strict=False)):
-        if not flags & _ABSENT << place:
-            attributes[field_.key] = _value(field_, number)
-    attributes.update(site.texts)
-    return attributes
-
-
-def _value(field_: Field, number: float) -> Any:
-    if field_.kind == FieldKind.DECIMAL:
-        return Decimal(int(number)).scaleb(-field_.scale, _DIGITS)
-    if field_.kind == FieldKind.INTEGER:
-        return int(number)
-    return bool(number) if field_.kind == FieldKind.BOOLEAN else number
 
 
 def _text(value: Any) -> Any:
