@@ -30,6 +30,16 @@ _COMMIT_ATTEMPTS: Final = 20
 _ENDS: Final = ("min", "max")
 _COLOUR_OR_ARROW: Final = re.compile(r"\x1b\[\d+m|↳")
 _STORE_SAYS: Final = re.compile(r"<Code>(.*?)</Code><Message>(.*?)\.?</Message>", re.DOTALL)
+_CONFIGURATION: Final = {
+    SCHEMA_VERSION_KEY: str(SCHEMA_VERSION),
+    # Else statistics of columns behind the 32nd are not read.
+    "delta.dataSkippingNumIndexedCols": "-1",
+    # benchmarks/partitioning.py: a commit reads the log behind the last checkpoint.
+    "delta.checkpointInterval": "20",
+    # A live run commits every second; nobody asks for the table of last week.
+    "delta.logRetentionDuration": "interval 1 days",
+    "delta.deletedFileRetentionDuration": "interval 2 days",
+}
 _TOLD: Final = frozenset(
     ("path", "size_bytes", "num_records", *(f"{end}.{n}" for n in STATISTICS for end in _ENDS))
 )
@@ -153,11 +163,7 @@ class LakeTable:
                         mode="ignore",
                         name=self.name,
                         description=f"fillpath {self.name}",
-                        configuration={
-                            SCHEMA_VERSION_KEY: str(SCHEMA_VERSION),
-                            # Else statistics of columns behind the 32nd are not read.
-                            "delta.dataSkippingNumIndexedCols": "-1",
-                        },
+                        configuration=_CONFIGURATION,
                         storage_options=self.storage.options,
                         raise_if_key_not_exists=False,
                     )

@@ -23,9 +23,13 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
+from fillpath.exporters.compaction import compact, plan_compaction
 from fillpath.exporters.event_store import EventStore, RunRecord
 from fillpath.exporters.lake_storage import ObjectStorage
+from fillpath.exporters.reclaiming import plan_vacuum, vacuum
+from fillpath.exporters.retention import plan_retention, remove_run
 from fillpath.exporters.span_rows import Span, SpanRows
+from fillpath.exporters.tiers import move, plan_tiers
 from fillpath.instrumentation.errors import FillpathError, UsageError
 from fillpath.instrumentation.semconv import EventType, Fill
 from fillpath.instrumentation.tracing import Tracing
@@ -283,6 +287,31 @@ def test_several_processes_write_at_once(tmp_path: Path, url: str) -> None:
     _assert_exactly_once(store, 4, 5)
     table = DeltaTable(f"{url}/lake", storage_options=store.spans.storage.options)
     assert table.version() == 4 * 5  # one version for the making of the table
+
+
+def test_small_files_are_put_together_and_what_they_replace_is_deleted(
+    tmp_path: Path, server: Server, url: str
+) -> None:
+    store = EventStore(tmp_path, url)
+    for version in range(1, 7):
+        store.append_spans(_spans("r", 10, version * 10), "r", "app", version)
+    store.record_run(RunRecord("r", "Ended", kept=60, ended_at=1))
+    before = _all(store, "FROM spans ORDER BY sequence")
+    for one in plan_compaction(store):
+        assert compact(one)
+    (file,) = store.spans.files()
+    assert (file.stage, file.rows) == ("compact", 60)
+    for tiering in plan_tiers(store, 10**18, warm_after=0, cold_after=10**18, interval=1):
+        assert move(store, tiering)
+    plan = plan_vacuum(store, grace_hours=0)
+    assert len(plan.files) == 7
+    vacuum(plan)
+    assert _all(store, "FROM spans ORDER BY sequence") == before
+    folder = server.folder / BUCKET / url.rpartition("/")[2] / "lake"
+    assert [path.name for path in folder.glob("*.parquet")] == [store.spans.files()[0].name]
+    for removal in plan_retention(store, 10**18, older_than=0):
+        assert remove_run(store, removal)
+    assert _all(store, "FROM spans") == _all(store, "FROM runs") == []
 
 
 def test_a_server_that_is_killed_amid_commits_loses_and_repeats_nothing(
