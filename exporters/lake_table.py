@@ -440,3 +440,6 @@ def _refuse_after_fork() -> None:
             "This process was forked from one that had used the lake, and cannot use it itself.",
             next_command="start it by spawn instead of fork (multiprocessing.set_start_method)",
         )
+
+
+__all__ = ["LakeConflict", "LakeFile", "LakeTable"]
