@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from deltalake.transaction import AddAction, RemoveAction
 
 from fillpath.exporters.lake_storage import FolderStorage, LakeStorage
-from fillpath.exporters.parquet_file import COMPRESSION_LEVEL, ROW_GROUP_ROWS, parquet_writer
+from fillpath.exporters.parquet_file import COMPRESSION_LEVEL, parquet_writer, write_rows
 from fillpath.instrumentation.errors import LakeError
 
 Stage = Literal["hot", "compact", "warm", "cold"]
@@ -148,11 +148,14 @@ class NewFile:
 
     def write(self, rows: pa.Table) -> None:
         """Add rows; each call begins a row group, so give many at a time."""
-        self._writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
+        write_rows(self._writer, rows)
         self.rows += rows.num_rows
         for name in self._nulls:
-            self._nulls[name] += rows[name].null_count
-            ends = pc.min_max(rows[name]).as_py()
+            column = rows[name]
+            self._nulls[name] += column.null_count
+            if pa.types.is_dictionary(column.type):
+                column = pc.unique(column).dictionary_decode()
+            ends = pc.min_max(column).as_py()
             low, high = ends["min"], ends["max"]
             if low is not None:
                 self._smallest[name] = min(low, self._smallest.get(name, low))

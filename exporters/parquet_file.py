@@ -20,10 +20,26 @@ ROW_GROUP_ROWS: Final = 32_768
 COMPRESSION_LEVEL: Final = 1
 """zstd's, for files that are written as a run goes on."""
 _FALSE_POSITIVES: Final = 0.01
-_LONG_TEXT: Final = frozenset(
-    {"attributes", "layout", "exact_numbers", "parameters", "metadata", "completeness"}
+_FEW_VALUES: Final = frozenset({"sampling_probability"})
+_SPREAD_IDS: Final = frozenset({"trace_id", "parent_span_id"})
+"""Ids that compress better as they are than by what they share with the one before."""
+_LOOKED_FOR: Final = frozenset(
+    {
+        "run_id",
+        "trace_id",
+        "span_id",
+        "sequence",
+        "root_sequence",
+        "correlation_id",
+        "event_time",
+        "order_id",
+        "client_order_id",
+        "fill_id",
+        "position_id",
+        "updated_at",
+    }
 )
-_FEW_VALUES: Final = frozenset({"decimal_scale", "sampling_probability"})
+"""Columns whose smallest and largest values in each row group let a reader skip it."""
 
 
 def encodings_of(schema: pa.Schema) -> dict[str, str]:
@@ -37,7 +53,8 @@ def encodings_of(schema: pa.Schema) -> dict[str, str]:
         elif pa.types.is_floating(column.type):
             encodings[column.name] = "BYTE_STREAM_SPLIT"
         elif pa.types.is_binary(column.type):
-            encodings[column.name] = "DELTA_BYTE_ARRAY"
+            spread = column.name in _SPREAD_IDS
+            encodings[column.name] = "PLAIN" if spread else "DELTA_BYTE_ARRAY"
     return encodings
 
 
@@ -70,7 +87,8 @@ def parquet_writer(
         compression_level=compression_level,
         use_dictionary=[name for name in schema.names if name not in encodings],
         column_encoding=encodings,
-        write_statistics=[name for name in schema.names if name not in _LONG_TEXT],
+        write_statistics=[name for name in schema.names if name in _LOOKED_FOR],
+        store_schema=False,  # names come in dictionaries, and are texts to who reads them
         **options,
     )
 
@@ -96,7 +114,27 @@ def write_parquet(
             sink, rows.schema, compression_level=compression_level, bloom_filters=bloom_filters
         ) as writer,
     ):
-        writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
+        write_rows(writer, rows)
+
+
+def write_rows(writer: pq.ParquetWriter, rows: pa.Table) -> None:
+    """Add rows to a file, in row groups of `ROW_GROUP_ROWS`."""
+    for part in _parts(rows):
+        writer.write_table(part, ROW_GROUP_ROWS)
+
+
+def _parts(rows: pa.Table) -> Iterator[pa.Table]:
+    """Give the rows in parts that have one dictionary a column each.
+
+    A row group that had two would be written without.
+    """
+    if not any(pa.types.is_dictionary(field.type) for field in rows.schema):
+        yield rows.combine_chunks()
+        return
+    begin = 0
+    for chunk in rows.column(0).chunks:
+        yield rows.slice(begin, len(chunk))
+        begin += len(chunk)
 
 
 @contextlib.contextmanager

@@ -29,7 +29,8 @@ from fillpath.exporters.causal_sampling import CausalSampling
 from fillpath.exporters.completeness import Completeness, totals
 from fillpath.exporters.event_store import EventStore, RunRecord
 from fillpath.exporters.run_writer import LOCK_NAME, RunWriter, WriterBusy, app_id
-from fillpath.exporters.spool_events import Bits, SpoolEvents
+from fillpath.exporters.sequence_bits import Bits
+from fillpath.exporters.spool_events import SpoolEvents
 from fillpath.exporters.spool_index import SpoolIndex
 from fillpath.exporters.writer import catch_up, drain, follow
 from fillpath.instrumentation import identity
