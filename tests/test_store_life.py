@@ -480,16 +480,26 @@ def test_thinning_keeps_every_cause_and_every_kind_but_the_two(
 
 def _market(run_id: str = "r") -> list[Span]:
     """Ticks of ten seconds, each with features; the 25th leads to a signal."""
-    spans = []
+    spans: list[Span] = []
     for number in range(40):
-        when = number * SECOND // 4
         sequence = 3 * number + 1
         tick = {Tick.PRICE: 100 + number % 7, Tick.SIZE: number}
-        common = {"run_id": run_id, "time_ns": when, "symbol": "ACME"}
-        spans.append(_span(sequence, EventType.TICK, attributes=tick, **common))
-        spans.append(_span(sequence + 1, EventType.FEATURES, sequence, **common))
+
+        def one(kind: str, parent: int | None = None, **attributes: Any) -> Span:
+            return _span(
+                1 + len(spans),
+                kind,
+                parent,
+                run_id=run_id,
+                time_ns=number * SECOND // 4,  # noqa: B023 - it is called at once
+                symbol="ACME",
+                **attributes,
+            )
+
+        spans.append(one(EventType.TICK, attributes=tick))
+        spans.append(one(EventType.FEATURES, sequence))
         kind = EventType.SIGNAL if number == 25 else EventType.FEATURES
-        spans.append(_span(sequence + 2, kind, sequence + 1, **common))
+        spans.append(one(kind, sequence + 1))
     return spans
 
 
@@ -721,8 +731,8 @@ def test_vacuum_deletes_replaced_files_and_leftovers_and_no_others(store: EventS
 def test_spools_of_finished_runs_go_only_when_all_of_them_is_in_the_lake(tmp_path: Path) -> None:
     store = EventStore(tmp_path)
     for run_id in ("whole", "short", "waiting"):
-        writer = "none" if run_id == "waiting" else "inline"
-        with Tracing(run_id, data=tmp_path, writer=writer) as tracing:
+        waits = run_id == "waiting"
+        with Tracing(run_id, data=tmp_path, writer="none" if waits else "inline") as tracing:
             tracing.tracer.open("BAR")
     records = {record.run_id: record for record in store.run_records()}
     store.record_run(replace(records["short"], spool_block=1))
