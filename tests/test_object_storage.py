@@ -16,13 +16,14 @@ import urllib.request
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import duckdb
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
+from fillpath.analytics.spool_checks import check_spools
 from fillpath.exporters.compaction import compact, plan_compaction
 from fillpath.exporters.event_store import EventStore, RunRecord
 from fillpath.exporters.lake_storage import ObjectStorage
@@ -30,6 +31,7 @@ from fillpath.exporters.reclaiming import plan_vacuum, vacuum
 from fillpath.exporters.retention import plan_retention, remove_run
 from fillpath.exporters.span_rows import Span, SpanRows
 from fillpath.exporters.tiers import move, plan_tiers
+from fillpath.exporters.writer import catch_up
 from fillpath.instrumentation.errors import FillpathError, UsageError
 from fillpath.instrumentation.semconv import EventType, Fill
 from fillpath.instrumentation.tracing import Tracing
@@ -380,3 +382,32 @@ def test_a_store_that_does_not_answer_or_refuses_is_said_to(
 def test_a_url_that_is_none_of_an_object_store_is_refused(place: str) -> None:
     with pytest.raises(UsageError, match="s3://bucket/prefix"):
         EventStore("data", place)
+
+
+def test_a_run_goes_to_the_lake_it_was_recorded_for_whoever_brings_it_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, other = tmp_path / "data", tmp_path / "other"
+
+    def record(run_id: str, writer: Literal["process", "none"], lake: Path | None) -> None:
+        with monkeypatch.context() as patch:
+            if lake is not None:
+                patch.setenv("FILLPATH_LAKE", str(lake))
+            with Tracing(run_id, data=data, writer=writer) as tracing:
+                tracing.tracer.open("BAR")
+
+    record("here", "process", None)
+    record("there", "process", other)  # by the same writer process
+    record("waits", "none", other)
+    stores = EventStore(data), EventStore(data, other)
+    for expected in (["there"], ["there", "waits"]):
+        assert [run.run_id for run in stores[0].run_records()] == ["here"]
+        assert [run.run_id for run in stores[1].run_records()] == expected
+        assert catch_up(stores[0].folder) == {}
+        if "waits" not in expected:
+            assert catch_up(stores[1].folder) == {"waits": "Ended"}
+    findings = [one.finding for one in check_spools(stores[0].folder)]
+    assert findings == [
+        "2 of the runs here belong to another lake",
+        "1 run is completely in the lake",
+    ]
