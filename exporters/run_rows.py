@@ -10,17 +10,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fillpath.exporters.batch_spans import BatchSpans, Kept
+from fillpath.exporters.batch_spans import BatchSpans, Kept, WholeRows, odd_events
 from fillpath.exporters.causal_sampling import KeepEverything, Sampling
 from fillpath.exporters.completeness import Completeness
-from fillpath.exporters.record_columns import Integers, RecordColumns
+from fillpath.exporters.record_columns import Booleans, Integers, RecordColumns
 from fillpath.exporters.row_templates import RowTemplate, RowTemplates
 from fillpath.exporters.schema import SPAN_SCHEMA
+from fillpath.exporters.side_texts import SideTexts
 from fillpath.exporters.spool_events import RecordedEvent, SpoolEvents
 from fillpath.exporters.spool_spans import SpoolSpans
 from fillpath.exporters.whole_events import WholeEvents
 from fillpath.instrumentation.semconv import PUBLISH
-from fillpath.instrumentation.spool import Block
+from fillpath.instrumentation.spool import Block, EventRecord, Flag, SideRecord
 
 BATCH_ROWS: Final = 65_536
 """Records that become rows at once: many, but so few that their columns stay in the caches."""
@@ -78,7 +79,8 @@ class RunRows:
         if new and kept:
             nothing = RecordColumns.of([])
             none = nothing.sequence
-            self._keep(self._batches.table(nothing, none, none, kept, [], none))
+            whole = WholeRows(none, none, [], none, SideTexts())
+            self._keep(self._batches.table(nothing, whole, kept))
 
     def settle(self) -> None:
         """Make rows of the records that wait.
@@ -93,25 +95,70 @@ class RunRows:
         if isinstance(self.sampling, KeepEverything):
             whole = WholeEvents.among(columns, self._events.seen)
         else:
-            rows = np.arange(len(columns))
-            whole = WholeEvents(rows[:0], rows[:0], rows, None)
-        kept = [one for event in self._others(columns, whole) for one in self._admit(event)]
+            every = np.arange(len(columns))
+            whole = WholeEvents(every[:0], every[:0], every, None)
+        templates, which = self._templates.of(columns, whole.begins)
+        rows = WholeRows(whole.begins, whole.ends, templates, which, SideTexts())
+        rows, kept = self._one_by_one(columns, whole, rows)
         if whole.known is not None:
             self._events.see(columns)
-        templates, which = self._templates.of(columns, whole.begins)
-        self._count(templates, which)
+        self._count(rows.templates, rows.which)
         if self._new:
-            self._keep(
-                self._batches.table(columns, whole.begins, whole.ends, kept, templates, which)
-            )
+            self._keep(self._batches.table(columns, rows, kept))
 
-    def _others(self, columns: RecordColumns, whole: WholeEvents) -> Iterator[RecordedEvent]:
-        """Put together one by one the events that are not whole."""
-        known = None if whole.known is None else whole.known[whole.others].tolist()
-        for place, record in enumerate(columns.records(whole.others)):
-            event = self._events.take(record, parent_known=None if known is None else known[place])
-            if event is not None:
-                yield event
+    def _one_by_one(
+        self, columns: RecordColumns, whole: WholeEvents, rows: WholeRows
+    ) -> tuple[WholeRows, list[Kept]]:
+        """Take side records, and the events that are not made by column, in their order.
+
+        Returns:
+            The whole events that remain, and the other events that are kept.
+        """
+        careful = columns.flags[rows.begins] & int(Flag.SIDE) != 0
+        odd = odd_events(columns, rows.begins, rows.templates, rows.which)
+        careful = careful if odd is None else careful | odd
+        places = np.flatnonzero(careful)
+        records = np.concatenate([whole.others, rows.begins[places]])
+        order = np.argsort(records, kind="stable")
+        place_of = np.concatenate([np.full(len(whole.others), -1), places])[order].tolist()
+        kept: list[Kept] = []
+        gone = np.zeros(len(rows.begins), np.bool_)
+        for row, place, record in zip(
+            records[order].tolist(), place_of, columns.records(records[order]), strict=True
+        ):
+            if place < 0:
+                known = None if whole.known is None else bool(whole.known[row])
+                event = self._events.take(record, parent_known=known)
+                if event is None:
+                    continue
+            else:
+                side = self._events.side(record)
+                is_odd = odd is not None and bool(odd[place])
+                if not is_odd and self._take_side(rows, place, record, side):
+                    continue
+                gone[place] = True
+                event = self._events.event(record)
+                event.end = self._events.wall_clock(int(columns.end[rows.ends[place]]))
+                if side is not None:
+                    event.take(side)
+                self._events.note_chain(event)
+            kept += self._admit(event)
+        return _without(rows, gone), kept
+
+    def _take_side(
+        self, rows: WholeRows, place: int, record: EventRecord, side: SideRecord | None
+    ) -> bool:
+        """Let a row have what its side record holds; tells whether that was possible."""
+        if side is None:
+            return True
+        name = side.extra.get("correlation_id")
+        if name is not None and record.sequence != record.root:
+            return False
+        if not rows.sides.take(place, rows.templates[int(rows.which[place])].site, side):
+            return False
+        if name is not None:
+            self._events.name_chain(record.sequence, record.root, name)
+        return True
 
     def _admit(self, event: RecordedEvent) -> Iterator[Kept]:
         site = event.site
@@ -146,6 +193,15 @@ class RunRows:
             return _joined(tables)
         table = pa.concat_tables([table.cast(SPAN_SCHEMA) for table in tables])
         return table.take(pc.sort_indices(table["sequence"]))
+
+
+def _without(rows: WholeRows, gone: Booleans) -> WholeRows:
+    if not gone.any():
+        return rows
+    rows.sides.without(gone)
+    left = ~gone
+    begins, ends, which = rows.begins[left], rows.ends[left], rows.which[left]
+    return WholeRows(begins, ends, rows.templates, which, rows.sides)
 
 
 def _in_order(tables: Sequence[pa.Table]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -86,10 +87,10 @@ def spools(draw: st.DrawFn) -> tuple[list[Site], list[Chunk], int]:
     roots = {0: 0}
     open_events: list[int] = []
     chunks: list[Chunk] = []
-    numbers = draw(st.permutations(range(1, draw(st.integers(1, 25)) + 1)))
+    numbers = list(draw(st.permutations(range(1, draw(st.integers(1, 25)) + 1))))
     in_order = draw(st.booleans())
     if in_order:  # else parents may be missing where they are referred to, as after a full disk
-        numbers = sorted(numbers)
+        numbers.sort()
     records: list[Record] = []
     side: list[bytes] = []
     for sequence in numbers:
@@ -119,7 +120,9 @@ def spools(draw: st.DrawFn) -> tuple[list[Site], list[Chunk], int]:
                 *(slots + [0.0] * SLOTS)[:SLOTS],
             )
         )
-        while open_events and draw(st.booleans()):
+        while open_events:
+            if draw(st.booleans()):
+                break
             ended = open_events.pop(draw(st.integers(0, len(open_events) - 1)))
             flags = int(Flag.FINISH)
             if draw(st.integers(0, 3)) == 0:
@@ -148,9 +151,9 @@ def side_records(draw: st.DrawFn, sequence: int, chains: bool) -> SideRecord:
         ]
     extra = draw(st.sampled_from(extras))
     links = draw(st.lists(st.just((b"t" * 16, b"s" * 8)), max_size=1))
-    attributes = draw(
-        st.dictionaries(st.sampled_from([*KEYS, Order.CLIENT_ID]), st.just("1.5"), max_size=2)
-    )
+    keys = st.sampled_from([*KEYS, Order.CLIENT_ID, Order.ID, Order.SIDE, Fill.CURRENCY])
+    values = st.sampled_from(["1.5", "BUY", "é", "", ["x"], {"a": 1.5}, 7, Decimal("0.10"), b"x"])
+    attributes = draw(st.dictionaries(keys, values, max_size=2))
     return SideRecord(sequence, attributes, links, extra)
 
 
@@ -210,6 +213,7 @@ def test_rows_made_by_column_are_those_made_one_by_one(
     assert by_column == counted
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(1, 5_000), max_size=40), max_size=4))
 def test_bits_take_and_tell_many_numbers_at_once(many: list[list[int]]) -> None:
     bits, known = Bits(), set[int]()
