@@ -7,14 +7,18 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
+import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fillpath.exporters.causal_sampling import KeepEverything
 from fillpath.exporters.completeness import Completeness
+from fillpath.exporters.event_store import EventStore
 from fillpath.exporters.parquet_file import write_parquet
 from fillpath.exporters.run_rows import RunRows
 from fillpath.exporters.schema import SPAN_SCHEMA
@@ -22,8 +26,10 @@ from fillpath.exporters.sequence_bits import Bits
 from fillpath.exporters.span_rows import SpanRows
 from fillpath.exporters.spool_events import SpoolEvents
 from fillpath.exporters.spool_spans import SpoolSpans
+from fillpath.exporters.writer import drain
 from fillpath.instrumentation.event_sampler import KEEP_ALL
 from fillpath.instrumentation.semconv import PUBLISH, Bar, EventType, Fill, Order, Signal
+from fillpath.instrumentation.settings import DataFolder
 from fillpath.instrumentation.spool import (
     FLAGS_SHIFT,
     NO_TIME,
@@ -222,6 +228,47 @@ def test_bits_take_and_tell_many_numbers_at_once(many: list[list[int]]) -> None:
         bits.add_all(np.array(numbers, np.int64))
         known |= set(numbers)
         assert np.flatnonzero(bits.holds(asked)).tolist() == sorted(known)
+
+
+def test_other_engines_read_what_was_made_by_column(tmp_path: Path) -> None:
+    data = DataFolder(tmp_path)
+    bar = (Field(Bar.OPEN, "decimal", 2), Field(Bar.CLOSE, "decimal", 2), Field(Bar.VOLUME))
+    sites_of_run = [
+        Site(1, PUBLISH, EventType.BAR, "fund", None, "AAPL", "XNAS", None, bar),
+        Site(2, PUBLISH, EventType.ORDER, "fund", "S-1", "AAPL", "XNAS", None),
+    ]
+    spool = SpoolWriter(data.spool / RUN, {"run_id": RUN, "clock_offset": 10**18})
+    number = 1_000
+    records: list[Record] = []
+    side = []
+    for sequence in range(1, number + 1):
+        root = sequence - (sequence - 1) % 10
+        parent = 0 if sequence == root else root
+        if parent:
+            side.append(pack_side_record(SideRecord(sequence, {Order.ID: f"V-{sequence}"}, [], {})))
+        place = 2 | int(Flag.SIDE) << FLAGS_SHIFT if parent else 1
+        price = 10_000.0 + sequence
+        times = (sequence, sequence + 7, sequence * 1_000)
+        records.append((sequence, parent, root, *times, place, price, price, 5.5, 0.0, 0.0))
+    spool.append(records, side, sites_of_run, [])
+    spool.finish({"status": "Ended"})
+    assert drain(data, RUN) == "Ended"
+    (file,) = EventStore(data).spans.files()
+    assert (file.smallest["run_id"], file.largest["root_sequence"]) == (RUN, 991)
+
+    arrow = pq.read_table(file.path)
+    assert arrow.schema.names == SPAN_SCHEMA.names
+    assert [field.type for field in arrow.schema] == [field.type for field in SPAN_SCHEMA]
+    frame = pl.read_parquet(file.path)
+    relation = duckdb.read_parquet(str(file.path))
+    names = [name for name in SPAN_SCHEMA.names if name not in {"event_timestamp", "links"}]
+    by_duckdb = [dict(zip(names, row, strict=True)) for row in relation.select(*names).fetchall()]
+    assert arrow.select(names).to_pylist() == frame.select(names).to_dicts() == by_duckdb
+    first, second = by_duckdb[:2]
+    assert (first["open"], first["price"], first["quantity"]) == (100.01, 100.01, 5.5)
+    assert (second["order_id"], second["price"], second["start_time"]) == ("V-2", None, 10**18 + 2)
+    shown = EventStore(data).query("SELECT attributes->>'trading.bar.open' FROM spans LIMIT 1")
+    assert list(shown.rows) == [("100.01",)]
 
 
 def test_a_column_of_all_different_texts_has_no_dictionary_in_each_row_group(
