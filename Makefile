@@ -13,7 +13,7 @@ export PYTHONSAFEPATH = 1
 export MAKECMDGOALS
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full smoke lint types format lock clean
+.PHONY: help demo test test-full smoke backends lint types format lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## */\t/' | expand -t 14
@@ -33,6 +33,9 @@ test-full:  ## every test
 smoke:  ## the quick cross-section of the tests
 	@.ci/venv '$(VENV)' dev '$(PYTHON)'
 	'$(VENV)/bin/python' -m pytest -m smoke $(TESTS)
+
+backends:  ## build the servers that some tests run against, once (needs Go)
+	@.ci/backends
 
 lint:  ## ruff, mypy (strict, on the installed package), import-linter
 	@.ci/venv '$(VENV)' dev '$(PYTHON)'

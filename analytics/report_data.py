@@ -117,7 +117,7 @@ def _run_card(
         orders=counts["orders"],
         fills=counts["fills"],
         trades=counts["trades"],
-        lake_path=str(store.folder.lake),
+        lake_path=store.folder.lake_place,
         parameters={name: _printed(value) for name, value in run.parameters.items()},
     )
 

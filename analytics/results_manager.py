@@ -267,7 +267,7 @@ class ResultsManager:
 def _source_version(store: EventStore, run_id: str) -> str:
     """Name what the results of a run are made from: files of the lake, and the rules."""
     spans, runs = store.spans.files([run_id]), store.runs.files([run_id])
-    names = "\n".join(file.path.name for file in (*spans, *runs))
+    names = "\n".join(file.name for file in (*spans, *runs))
     lake = hashlib.sha256(names.encode()).hexdigest()[:16]
     return f"lake {lake}, fillpath {fillpath_version()}, rules {RULES_VERSION}"
 

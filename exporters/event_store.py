@@ -17,7 +17,8 @@ import pyarrow as pa
 from fillpath.exporters import lake_views
 from fillpath.exporters.exact_json import to_json
 from fillpath.exporters.further_views import FURTHER_VIEWS, further_views_in
-from fillpath.exporters.lake_table import LakeFile, LakeTable
+from fillpath.exporters.lake_file import LakeFile
+from fillpath.exporters.lake_table import LakeTable
 from fillpath.exporters.lookup import SpanFinder
 from fillpath.exporters.parquet_file import read_parquet
 from fillpath.exporters.schema import RUN_SCHEMA, SPAN_SCHEMA
@@ -109,12 +110,18 @@ class EventStore:
 
     Args:
         data: The data folder; `FILLPATH_DATA`, else the user's data directory.
+        lake: Where its lake is: `s3://bucket/prefix` or a folder; `FILLPATH_LAKE`, else in the
+            data folder.
     """
 
-    def __init__(self, data: DataFolder | str | os.PathLike[str] | None = None) -> None:
-        self.folder = data if isinstance(data, DataFolder) else data_folder(data)
-        self.spans = LakeTable(self.folder.lake, SPAN_SCHEMA, "spans")
-        self.runs = LakeTable(self.folder.runs, RUN_SCHEMA, "runs")
+    def __init__(
+        self,
+        data: DataFolder | str | os.PathLike[str] | None = None,
+        lake: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self.folder = data if isinstance(data, DataFolder) else data_folder(data, lake)
+        self.spans = LakeTable(self.folder.lake_place, SPAN_SCHEMA, "spans")
+        self.runs = LakeTable(self.folder.runs_place, RUN_SCHEMA, "runs")
         self._finder = SpanFinder(self.spans, _raw_connection)
 
     def append_spans(self, rows: pa.Table, run_id: str, app_id: str, version: int) -> None:
@@ -132,11 +139,7 @@ class EventStore:
             LakeError: When the table cannot take it.
         """
         known = self.runs.files([record.run_id])
-        old = [
-            file.path
-            for file in known
-            if file.smallest.get("run_id") == file.largest.get("run_id") == record.run_id
-        ]
+        old = [file for file in known if file.run_id == record.run_id]
         self.runs.append(record.to_table(), record.run_id, instead_of=old)
 
     def run_records(self) -> list[RunRecord]:
@@ -147,7 +150,7 @@ class EventStore:
         """
         newest: dict[str, dict[str, Any]] = {}
         for file in self.runs.files():
-            for row in read_parquet(file.path).to_pylist():
+            for row in read_parquet(file).to_pylist():
                 known = newest.get(row["run_id"])
                 if known is None or row["updated_at"] > known["updated_at"]:
                     newest[row["run_id"]] = row
@@ -249,7 +252,7 @@ class EventStore:
                 len(files),
                 sum(file.rows for file in files),
                 sum(file.size for file in files),
-                [str(file.path) for file in files if not file.path.is_file()],
+                [file.address for file in files if not file.is_there()],
             )
         return facts
 

@@ -14,7 +14,7 @@ from typing import Final
 
 import duckdb
 
-from fillpath.exporters.lake_table import LakeFile
+from fillpath.exporters.lake_file import LakeFile
 from fillpath.exporters.schema import DECIMAL_DIGITS, DECIMAL_SCALE
 from fillpath.instrumentation import identity
 
@@ -92,7 +92,7 @@ def create_chain_macros(
         run_id, first, last = file.smallest.get("run_id"), *_roots_of(file)
         if run_id is None or run_id != file.largest.get("run_id") or first is None or last is None:
             continue
-        paths.append(str(file.path))
+        paths.append(file.address)
         keys.append(f"{identity.run_key(run_id):022x}")
         firsts.append(first)
         lasts.append(last)

@@ -18,7 +18,8 @@ from fillpath.exporters.further_views import (
     read_sql,
     with_scale,
 )
-from fillpath.exporters.lake_table import LakeFile
+from fillpath.exporters.lake_file import LakeFile
+from fillpath.exporters.lake_filesystem import register_filesystem
 from fillpath.exporters.number_columns import COMMON_SCALE
 from fillpath.exporters.schema import DECIMAL_SCALE, RUN_SCHEMA, SPAN_SCHEMA
 
@@ -52,6 +53,8 @@ def connect(
         },
     )
     try:
+        if any(file.storage.options is not None for file in (*spans, *runs)):
+            register_filesystem(connection, (*spans, *runs))
         connection.execute("SET parquet_metadata_cache = true")  # files never change
         source, columns, condition = _create_raw(
             connection, "raw_spans", SPAN_SCHEMA, spans, run_ids
@@ -66,7 +69,7 @@ def connect(
             create_chain_macros(
                 connection, spans, scale, source=source, columns=columns, condition=condition
             )
-        readable = ", ".join(_quoted(str(file.path)) for file in (*spans, *runs))
+        readable = ", ".join(_quoted(file.address) for file in (*spans, *runs))
         connection.execute(f"SET allowed_paths = [{readable}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
@@ -94,7 +97,7 @@ def _create_raw(
     """Create a raw view; gives the files as DuckDB names them, the columns and the condition."""
     columns = ", ".join(_shown(column) for column in schema)
     if files:
-        paths = ", ".join(_quoted(str(file.path)) for file in files)
+        paths = ", ".join(_quoted(file.address) for file in files)
         source = f"read_parquet([{paths}])"
     else:
         source = f"no_{name}"

@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fillpath.exporters.lake_table import LakeFile, LakeTable
+from fillpath.exporters.lake_file import LakeFile
+from fillpath.exporters.lake_table import LakeTable
 from fillpath.exporters.schema import SPAN_SCHEMA
 from fillpath.instrumentation import identity
 from fillpath.instrumentation.errors import LakeError
@@ -204,7 +205,7 @@ class SpanFinder:
                     yield from self._taken(opened, number, mask)
         except (OSError, pa.ArrowException, KeyError) as error:
             raise LakeError(
-                f"A file of the lake is missing or damaged: {file.path} ({error}).",
+                f"A file of the lake is missing or damaged: {file.address} ({error}).",
                 next_command="fillpath doctor",
             ) from error
 
@@ -223,11 +224,11 @@ class SpanFinder:
                     return
 
     def _open(self, file: LakeFile) -> pq.ParquetFile:
-        name = str(file.path)
+        name = file.address
         if name not in self._opened:
             if len(self._opened) >= _OPEN_FILES:
                 self._opened.pop(next(iter(self._opened))).close()
-            self._opened[name] = pq.ParquetFile(name, read_dictionary=_NAMES)
+            self._opened[name] = pq.ParquetFile(file.open(), read_dictionary=_NAMES)
         return self._opened[name]
 
     def _where(self, condition: str, value: str, run_id: str | None) -> pa.Table:

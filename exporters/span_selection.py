@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fillpath.exporters.event_store import EventStore
-from fillpath.exporters.lake_table import LakeFile
+from fillpath.exporters.lake_file import LakeFile
 from fillpath.exporters.schema import SPAN_SCHEMA
 from fillpath.exporters.span_attributes import parts_of
 from fillpath.exporters.span_rows import STATUS_ERROR
@@ -101,13 +101,13 @@ class SpanSelection:
 def _rows_of(file: LakeFile, run_id: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     schema = pa.schema([SPAN_SCHEMA.field(name) for name in columns])
     try:
-        with pq.ParquetFile(file.path) as opened:
+        with pq.ParquetFile(file.open()) as opened:
             for batch in opened.iter_batches(_ROWS_AT_A_TIME, columns=list(columns)):
                 rows = batch.select(columns).cast(schema)
                 yield rows.filter(pc.equal(rows["run_id"], pa.scalar(run_id, pa.string())))
     except (OSError, pa.ArrowException) as error:
         raise LakeError(
-            f"A file of the lake is missing or damaged: {file.path} ({error}).",
+            f"A file of the lake is missing or damaged: {file.address} ({error}).",
             next_command="fillpath doctor",
         ) from error
 

@@ -283,6 +283,7 @@ class Tracing:
             "parameters": self.parameters,
             "delivery": self.delivery,
             "writer": self.writer,
+            "lake": self.folder.lake_root,
             "lake_sampling": self.lake_sampling,
             "sampling": EventSampler.from_environment().to_dict(),
         }
