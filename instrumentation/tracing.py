@@ -183,6 +183,7 @@ class Tracing:
                 self._open_spool(),
                 delivery=self.delivery,
                 limit=self._spool_limit,
+                expects_writer=self.writer == "process",
                 sync_seconds=self._sync,
             )
             if self._engines:
