@@ -10,10 +10,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from bars import emit_bars, span_bars
 from fillpath.instrumentation import Tracing
 from harness import Figure, Size, alternate, figure
 from peers import NullExporter, sdk_provider
-from replay import emit_bars, span_bars
 
 
 def measure(size: Size) -> dict[str, Figure]:

@@ -78,8 +78,8 @@ def child(kind: str, events: str, folder: str) -> None:
         _say_ready()
         _publish_untraced(number)
         return
+    from bars import emit_bars
     from fillpath.instrumentation import Tracing
-    from replay import emit_bars
 
     with Tracing("benchmark", data=folder, writer="process") as session:
         publish = emit_bars(session.tracer)

@@ -6,72 +6,20 @@ Each is a loop as tight as Python allows, so that what is measured is the record
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.trace import Span, SpanKind, Tracer, set_span_in_context
+from opentelemetry.trace import Span, SpanKind, set_span_in_context
 
 from fillpath.instrumentation.event_tracer import EventTracer
 from fillpath.instrumentation.semconv import (
     PUBLISH,
-    Bar,
     EventType,
-    Trading,
     span_name,
 )
 from fillpath.instrumentation.spool import Field
 from peers import known_attributes
 from stream import PORTFOLIO, Kind, Stream
-
-BAR_NUMBERS: Final = (Bar.OPEN, Bar.HIGH, Bar.LOW, Bar.CLOSE, Bar.VOLUME)
-STRATEGY, SYMBOL, VENUE = "Trend-1", "ACME", "XNAS"
-
-
-def emit_bars(tracer: EventTracer) -> Callable[[int], int]:
-    """A host that publishes bars: strategy, symbol, venue and five numbers, eight attributes."""
-    emit = tracer.emitter(
-        EventType.BAR,
-        portfolio=PORTFOLIO,
-        strategy=STRATEGY,
-        symbol=SYMBOL,
-        venue=VENUE,
-        fields=tuple(Field(key) for key in BAR_NUMBERS),
-    )
-
-    def publish(events: int) -> int:
-        low = 100.25
-        for time in range(events):
-            emit(time, None, 100.5, 101.75, low, 101.0, 5000.0)
-        return events
-
-    return publish
-
-
-def span_bars(tracer: Tracer) -> Callable[[int], int]:
-    """The same host, with a span of OpenTelemetry's SDK for each bar."""
-    open_, high, low_, close, volume = BAR_NUMBERS
-    name = span_name(PUBLISH, EventType.BAR)
-
-    def publish(events: int) -> int:
-        low = 100.25
-        for _ in range(events):
-            tracer.start_span(
-                name,
-                kind=SpanKind.PRODUCER,
-                attributes={
-                    Trading.STRATEGY: STRATEGY,
-                    Trading.SYMBOL: SYMBOL,
-                    Trading.VENUE: VENUE,
-                    open_: 100.5,
-                    high: 101.75,
-                    low_: low,
-                    close: 101.0,
-                    volume: 5000.0,
-                },
-            ).end()
-        return events
-
-    return publish
 
 
 def emit_stream(tracer: EventTracer, stream: Stream) -> Callable[[int], int]:
@@ -122,7 +70,7 @@ def _emitter(tracer: EventTracer, kind: Kind) -> Callable[..., Any]:
         symbol=kind.symbol,
         venue=kind.venue,
         fields=[Field(field.key) for field in kind.fields],
-        texts=kind.texts,
+        texts=dict(kind.texts),
     )
 
 
