@@ -85,6 +85,7 @@ class SpoolEvents:
         end: Map of the END block; None before it was read.
         counts: Totals of the newest COUNTS block.
         foreign_traces: Trace id of the chains that continue a trace of another system, by root.
+        names: The host's names of the chains that have one, by root.
     """
 
     def __init__(self) -> None:
@@ -92,6 +93,7 @@ class SpoolEvents:
         self.end: dict[str, Any] | None = None
         self.counts: list[Count] = []
         self.foreign_traces: dict[int, bytes] = {}
+        self.names: dict[int, Any] = {}
         self.sites: dict[int, Site] = {}
         self.open: dict[int, RecordedEvent] = {}
         self._sides: dict[int, deque[SideRecord]] = {}
@@ -101,6 +103,7 @@ class SpoolEvents:
         """Make another one that knows what this one has learnt, to read some blocks again."""
         other = SpoolEvents()
         other.run, other.sites, other._seen = self.run, self.sites, self._seen
+        other.names = self.names
         return other
 
     def feed(self, block: Block) -> Iterator[RecordedEvent]:
@@ -119,7 +122,9 @@ class SpoolEvents:
                 self._sides.setdefault(side.sequence, deque()).append(side)
         elif block.type is BlockType.SITES:
             for site in block.sites():
-                self.sites[site.number] = Site(site.number, *(_text(part) for part in site[1:]))
+                self.sites[site.number] = Site(
+                    site.number, *(_text(part) for part in site[1:8]), *site[8:]
+                )
         elif block.type is BlockType.COUNTS:
             self.counts = block.counts()
         elif block.type is BlockType.RUN:
@@ -141,20 +146,22 @@ class SpoolEvents:
             event = self.open.pop(record.sequence, None)
             if event is None:  # its beginning was dropped, and counted as dropped
                 return None
-            event.end = _time(record.end)
+            event.end = self._wall_clock(record.end)
             self._take_side(event, record)
             return event
         event = RecordedEvent(
             record.sequence,
             record.parent,
             record.root,
-            _time(record.start),
-            _time(record.end),
+            self._wall_clock(record.start),
+            self._wall_clock(record.end),
             _time(record.event_time),
-            self._site(record),
+            site := self._site(record),
+            site.attributes(record.numbers, record.flags),
         )
         self._take_side(event, record)
         self._seen.add(event.sequence)
+        self._name_chain(event)
         event.parent_dropped = event.parent != 0 and event.parent not in self._seen
         if (foreign := event.extra.get("parent")) is not None:
             self.foreign_traces[event.sequence] = bytes(foreign[0])
@@ -168,6 +175,17 @@ class SpoolEvents:
             event.take(sides.popleft())
             if not sides:
                 del self._sides[record.sequence]
+
+    def _name_chain(self, event: RecordedEvent) -> None:
+        """A chain's name stands at its root; all its events go by it."""
+        name = event.extra.get("correlation_id")
+        if name is not None:
+            self.names[event.root] = name
+        elif (name := self.names.get(event.root)) is not None:
+            event.extra["correlation_id"] = name
+
+    def _wall_clock(self, tick: int) -> int | None:
+        return None if tick == NO_TIME else tick + int(self.run.get("clock_offset", 0))
 
     def _site(self, record: EventRecord) -> Site:
         try:
