@@ -40,10 +40,10 @@ def measure(size: Size) -> dict[str, Figure]:
     with one_core():
         for _ in range(rounds):
             short, long = _ours(stream, 1), _ours(stream, times)
-            ours.append(_rates(short, long, (times - 1) * len(stream)))
+            ours.append(_rates(short, long, (times - 1) * len(stream), size))
             starts.append(times * len(stream) / long[0])
             short, long = _sdk(sample, 1), _sdk(sample, 4)
-            theirs.append(_rates(short, long, 3 * len(sample)))
+            theirs.append(_rates(short, long, 3 * len(sample), size))
     cpu, wall = (statistics.median(column) for column in zip(*ours, strict=True))
     sdk_cpu, sdk_wall = (statistics.median(column) for column in zip(*theirs, strict=True))
     peer = "OTel SDK, plain Parquet exporter"
@@ -64,13 +64,18 @@ def measure(size: Size) -> dict[str, Figure]:
     }
 
 
-def _rates(short: Spent, long: Spent, events: int) -> Spent:
-    cpu, wall = (events / max(more - less, 1e-9) for less, more in zip(short, long, strict=True))
-    return cpu, wall
+def _rates(short: Spent, long: Spent, events: int, size: Size) -> Spent:
+    """Events a second, of those that the long run has more than the short one."""
+    if size == Size.TINY:  # too short for a difference that means anything
+        short = (0.0, 0.0)
+    cpu, wall = (more - less for less, more in zip(short, long, strict=True))
+    if min(cpu, wall) <= 0:
+        raise RuntimeError(f"a run of {events} events more took less time: too much noise")
+    return events / cpu, events / wall
 
 
 def _ours(stream: Stream, times: int) -> Spent:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         session = Tracing("benchmark", data=folder, writer="process")
         with _Stopwatch(folder) as watch:
             session.start()
