@@ -21,7 +21,7 @@ from stream_spool import lake_of
 
 def measure(size: Size) -> dict[str, Figure]:
     """Bring the stream into a lake under the policy, and count what is there."""
-    stream = make_stream(size.pick(5_000, 300_000, 2_000_000))
+    stream = make_stream(size.pick(2_000, 300_000, 2_000_000))
     with tempfile.TemporaryDirectory() as scratch:
         store = lake_of(stream, Path(scratch), "benchmark", lake_sampling="policy")
         columns = ["sequence", "span_id", "parent_span_id"]

@@ -34,7 +34,7 @@ OTLP_BATCH: Final = 512
 
 def measure(size: Size) -> dict[str, Figure]:
     """Write the stream in every form and count the bytes."""
-    events = size.pick(2_000, 400_000, 2_000_000)
+    events = size.pick(1_500, 400_000, 2_000_000)
     sample = size.pick(500, 60_000, 200_000)
     stream = make_stream(events)
     with tempfile.TemporaryDirectory() as scratch:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-NAMES = ["caller", "pipeline", "api", "otlp", "size", "find", "memory", "sampling", "engines"]
+NAMES = ["caller", "pipeline", "api", "otlp", "size", "find", "caller", "size", "engines"]
 KEYS = {"value", "unit", "peer", "peer_value", "ratio", "goal", "met"}
 
 
@@ -49,10 +49,10 @@ def test_a_benchmark_writes_its_figures_in_the_agreed_form(name: str, tmp_path: 
 
 def test_results_are_printed_as_a_table_of_markdown(tmp_path: Path) -> None:
     output = tmp_path / "bench.json"
-    results = measured(output, "memory", "sampling")
+    results = measured(output, "caller", "size")
     printed = bench("--markdown", str(output)).stdout
     rows = [line for line in printed.splitlines() if line.startswith("| ")]
-    assert len(rows) == 1 + sum(len(results[name]) for name in ("memory", "sampling"))
+    assert len(rows) == 1 + sum(len(results[name]) for name in ("caller", "size"))
     assert results["machine"]["processor"] in printed
 
 
@@ -72,11 +72,11 @@ def test_a_benchmark_that_fails_fails_the_run_and_keeps_the_others(tmp_path: Pat
         (copy / path.name).write_text(path.read_text())
     (copy / "size.py").write_text("def measure(size):\n    raise RuntimeError('no disk')\n")
     output = tmp_path / "bench.json"
-    arguments = ["--only", "size,sampling", "--size", "tiny", "--output", str(output)]
+    arguments = ["--only", "size,caller", "--size", "tiny", "--output", str(output)]
     done = subprocess.run(
         [sys.executable, "-P", str(copy), *arguments], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
     assert "no disk" in done.stderr
     assert "benchmark size failed" in done.stderr
-    assert set(json.loads(output.read_text())) == {"sampling", "machine"}
+    assert set(json.loads(output.read_text())) == {"caller", "machine"}
