@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-NAMES = ["caller", "pipeline", "api", "otlp", "size", "find", "caller", "size", "engines"]
+NAMES = ["caller", "pipeline", "api", "otlp", "size", "find", "memory", "sampling", "engines"]
 KEYS = {"value", "unit", "peer", "peer_value", "ratio", "goal", "met"}
 
 
