@@ -50,7 +50,7 @@ def measure(size: Size) -> dict[str, Figure]:
 
         return prepared
 
-    figures = {}
+    figures: dict[str, Figure] = {}
     peer = "OTel SDK, batch processor, null exporter"
     for title, host in (("start with 8 attributes, end", span_bars), ("with …, 8 set", _current)):
         costs = alternate({"ours": light(host), "sdk": sdk(host)}, rounds)
