@@ -12,61 +12,27 @@ drawn: the time between two events, and how long an event takes, are log-normal.
 
 from __future__ import annotations
 
-import csv
-import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fillpath.instrumentation.semconv import Bar, EventType, Fill, Order, Position, Signal
+from fillpath.instrumentation.semconv import Fill, Order, Position
 from fillpath.instrumentation.spool import SLOTS, Field, FieldKind
+from real_prices import Doubles, real_bars
+from stream_kinds import AVERAGES, SYMBOLS, Kind, kinds_by_sort, price_scale
 
 Integers = NDArray[np.int64]
-Doubles = NDArray[np.float64]
 
 PORTFOLIO: Final = "fund/desk/book"
-AVERAGES: Final = ((10, 50), (20, 100), (30, 150), (50, 200), (100, 400))
-"""Bars in the fast and the slow moving average of each strategy."""
-SYMBOLS: Final = (
-    "AAPL",
-    "FB",
-    "GOOG",
-    "IBM",
-    "MSFT",
-    "EUR/USD",
-    "AAPL.X",
-    "GOOG.X",
-    "IBM.X",
-    "MSFT.X",
-)
-"""Those with an X take other blocks of the same stock."""
-MOMENTUM: Final = "feature.momentum"
-DEVIATION: Final = "feature.deviation"
 START: Final = 1_704_186_000_000_000_000
 CLOCK_OFFSET: Final = START
 """What the stream's clock is behind the wall clock."""
 MINUTE: Final = 60_000_000_000
 _BLOCK: Final = 100
 _MICROSECOND: Final = 1000
-
-
-class Kind(NamedTuple):
-    """A site: what many events of the stream have in common.
-
-    `texts` are attributes with the same value on all of them, `fields` their numbers in order.
-    """
-
-    event_type: str
-    symbol: str
-    strategy: str | None
-    venue: str
-    fields: tuple[Field, ...]
-    texts: tuple[tuple[str, str], ...] = ()
 
 
 class Row(NamedTuple):
@@ -136,7 +102,9 @@ def make_stream(events: int, seed: int = 7) -> Stream:
     per_bar = len(SYMBOLS) * (1 + 2 * len(AVERAGES))
     bars = events // per_bar + 2
     paths = _Paths(bars, random)
-    kinds, first = _kinds(paths)
+    sorts = kinds_by_sort()
+    kinds = [kind for listed in sorts.values() for kind in listed]
+    first = {sort: kinds.index(listed[0]) for sort, listed in sorts.items()}
     changed = paths.signal != np.concatenate(
         [np.zeros((1, *paths.signal.shape[1:]), np.int8), paths.signal[:-1]]
     )
@@ -239,10 +207,10 @@ class _Paths:
     """Prices of all symbols by bar, and what the strategies make of them."""
 
     def __init__(self, bars: int, random: np.random.Generator) -> None:
-        real = _real_bars()
+        real = real_bars()
         warm_up = max(slow for _, slow in AVERAGES)
         shape = (bars, len(SYMBOLS), len(AVERAGES))
-        self.scale = np.array([5 if symbol == "EUR/USD" else 2 for symbol in SYMBOLS])
+        self.scale = np.array([price_scale(symbol) for symbol in SYMBOLS])
         self.prices = tuple(np.empty(shape[:2]) for _ in range(4))
         self.volume = np.empty(shape[:2])
         self.momentum, self.deviation = np.empty(shape), np.empty(shape)
@@ -273,98 +241,3 @@ class _Paths:
 
 def _average(sums: Doubles, bars: int) -> Doubles:
     return (sums[bars:] - sums[:-bars]) / bars
-
-
-def _real_bars() -> dict[str, tuple[float, Doubles, Doubles]]:
-    """First price, returns of open, high, low, close on the last close, and volumes, by symbol."""
-    rows: dict[str, list[tuple[float, ...]]] = {}
-    stocks = _file_in_package("bokeh_sampledata", "_data", "stocks.csv.gz")
-    with gzip.open(stocks, "rt", newline="") as file:
-        for row in csv.DictReader(file):
-            if row["Date"] >= "2005-03-01":  # no price jumps because of a split from here on
-                rows.setdefault(row["Ticker"], []).append(_numbers(row))
-    pair = _file_in_package("gym_anytrading", "datasets", "data", "FOREX_EURUSD_1H_ASK.csv")
-    with pair.open(newline="") as file:
-        rows["EUR/USD"] = [_numbers(row) for row in csv.DictReader(file)]
-    series = {}
-    for symbol, listed in rows.items():
-        bars = np.array(listed)
-        minutes = 60 if symbol == "EUR/USD" else 390
-        returns = np.log(bars[1:, :4] / bars[:-1, 3:4]) / np.sqrt(minutes)
-        returns -= returns[:, 3].mean()  # no drift, or a long stream ends at absurd prices
-        series[symbol] = (float(bars[0, 3]), returns, np.rint(bars[1:, 4] / minutes))
-    return series
-
-
-def _numbers(row: dict[str, str]) -> tuple[float, ...]:
-    return tuple(float(row[column]) for column in ("Open", "High", "Low", "Close", "Volume"))
-
-
-def _file_in_package(package: str, *parts: str) -> Path:
-    spec = find_spec(package)
-    for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
-        if (path := Path(folder).joinpath(*parts)).is_file():
-            return path
-    raise FileNotFoundError(f"{'/'.join((package, *parts))}: pip install fillpath[demo]")
-
-
-def _kinds(paths: _Paths) -> tuple[list[Kind], dict[str, int]]:
-    """The sites of the stream, and the number of the first one of each sort."""
-    kinds: list[Kind] = []
-    fields: tuple[Field, ...]
-    texts: tuple[tuple[str, str], ...]
-    first: dict[str, int] = {}
-
-    def price(key: str, symbol: int) -> Field:
-        return Field(key, FieldKind.DECIMAL, int(paths.scale[symbol]))
-
-    whole = Field(Order.QUANTITY, FieldKind.DECIMAL, 0)
-    venue = ["XFOR" if symbol == "EUR/USD" else "XNAS" for symbol in SYMBOLS]
-    first["bar"] = 0
-    for s, symbol in enumerate(SYMBOLS):
-        prices = tuple(price(key, s) for key in (Bar.OPEN, Bar.HIGH, Bar.LOW, Bar.CLOSE))
-        volume = Field(Bar.VOLUME, FieldKind.DECIMAL, 0)
-        kinds.append(Kind(EventType.BAR, symbol, None, venue[s], (*prices, volume)))
-    cells = [
-        (s, symbol, f"Crossing-{fast}-{slow}")
-        for s, symbol in enumerate(SYMBOLS)
-        for fast, slow in AVERAGES
-    ]
-    first["features"] = len(kinds)
-    for s, symbol, strategy in cells:
-        fields = (Field(MOMENTUM), Field(DEVIATION))
-        kinds.append(Kind(EventType.FEATURES, symbol, strategy, venue[s], fields))
-    first["signal"] = len(kinds)
-    for s, symbol, strategy in cells:
-        fields = (Field(Signal.VALUE, FieldKind.INTEGER), Field(Signal.STRENGTH))
-        texts = ((Signal.NAME, "crossing"),)
-        kinds.append(Kind(EventType.SIGNAL, symbol, strategy, venue[s], fields, texts))
-    first["order"] = len(kinds)
-    market = (Order.TYPE, "MARKET")
-    for s, symbol, strategy in cells:
-        for side in ("BUY", "SELL"):
-            texts = ((Order.SIDE, side), market, (Order.STATUS, "SUBMITTED"))
-            kinds.append(Kind(EventType.ORDER, symbol, strategy, venue[s], (whole,), texts))
-    first["fill"] = len(kinds)
-    for s, symbol, strategy in cells:
-        fields = (
-            Field(Fill.QUANTITY, FieldKind.DECIMAL, 0),
-            price(Fill.PRICE, s),
-            Field(Fill.COMMISSION, FieldKind.DECIMAL, 2),
-        )
-        for side in ("BUY", "SELL"):
-            texts = ((Order.SIDE, side), market, (Order.STATUS, "FILLED"), (Fill.CURRENCY, "USD"))
-            kinds.append(Kind(EventType.FILL, symbol, strategy, venue[s], fields, texts))
-    first["position"] = len(kinds)
-    for s, symbol, strategy in cells:
-        fields = (
-            Field(Position.QUANTITY, FieldKind.DECIMAL, 0),
-            price(Position.AVERAGE_OPEN_PRICE, s),
-        )
-        for event_type, side in (
-            (EventType.POSITION_OPEN, "LONG"),
-            (EventType.POSITION_CLOSE, "FLAT"),
-        ):
-            texts = ((Position.SIDE, side), (Position.CURRENCY, "USD"))
-            kinds.append(Kind(event_type, symbol, strategy, venue[s], fields, texts))
-    return kinds, first
