@@ -19,7 +19,8 @@ from fillpath.instrumentation.semconv import (
 )
 from fillpath.instrumentation.spool import Field
 from peers import known_attributes
-from stream import PORTFOLIO, Kind, Stream
+from stream import PORTFOLIO, Stream
+from stream_kinds import Kind
 
 
 def emit_stream(tracer: EventTracer, stream: Stream) -> Callable[[int], int]:
