@@ -59,13 +59,12 @@ def measure(size: Size) -> dict[str, Figure]:
             scan = _median(few, rows(_BY_TEXT))
         cold = [_cold(Path(scratch), hexes, length, size) for hexes, length in few.items()]
     in_process, whole_process = (statistics.median(column) for column in zip(*cold, strict=True))
-    peer = ("DuckDB, scanning", scan)
-    among = f"{events / 1e6:g}M events"
+    peer = (f"DuckDB, scanning {events / 1e6:g}M events", scan)
     return {
-        f"warm, among {among}": figure(warm, "ms", peer=peer, goal="< 10 ms", at_most=10),
-        f"cold, among {among}": figure(in_process, "ms", peer=peer, goal="< 25 ms", at_most=25),
-        f"a whole process, among {among}": figure(whole_process, "ms"),
-        f"plain SQL, among {among}": figure(plain_sql, "ms", peer=peer, goal="< 20 ms", at_most=20),
+        "warm": figure(warm, "ms", peer=peer, goal="< 10 ms", at_most=10),
+        "cold": figure(in_process, "ms", peer=peer, goal="< 25 ms", at_most=25),
+        "plain SQL": figure(plain_sql, "ms", peer=peer, goal="< 20 ms", at_most=20),
+        "a whole process": figure(whole_process, "ms"),
     }
 
 

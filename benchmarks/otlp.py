@@ -74,7 +74,7 @@ def measure(size: Size) -> dict[str, Figure]:
         "encoding, wall": figure(
             costs["ours"].wall / 1e3, "µs/span", peer=(peer, costs["sdk"].wall / 1e3)
         ),
-        f"differing among {sample:,} spans": figure(differing, "spans", goal="none", at_most=0),
+        "differing messages": figure(differing, f"of {sample:,} spans", goal="none", at_most=0),
     }
 
 
