@@ -8,6 +8,7 @@ event until they end.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -63,14 +64,14 @@ def _watched(kind: str, events: int, folder: str) -> tuple[list[int], int]:
         while host.poll() is None:
             try:
                 samples.append(_resident(host.pid))
-            except (OSError, ValueError):
+            except OSError:
                 break  # it has just ended
             if at_end < 0 and host.stdout.readline():
                 at_end = len(samples) - 1
             time.sleep(_PAUSE)
         if host.wait() != 0:
             raise RuntimeError(f"the {kind} host failed")
-    return samples, at_end
+    return samples, len(samples) - 1 if at_end < 0 else at_end
 
 
 def _events_in_the_lake(folder: str) -> int:
@@ -81,7 +82,10 @@ def _events_in_the_lake(folder: str) -> int:
 
 def _resident(pid: int) -> int:
     status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+    found = re.search(r"VmRSS:\s*(\d+) kB", status)
+    if found is None:
+        raise ProcessLookupError(f"process {pid} is ending")
+    return int(found[1]) * 1024
 
 
 def child(kind: str, events: str, folder: str) -> None:
