@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from fillpath.exporters.completeness import Completeness
-from fillpath.exporters.spool_events import Bits, RecordedEvent, SpoolEvents
+from fillpath.exporters.sequence_bits import Bits
+from fillpath.exporters.spool_events import RecordedEvent, SpoolEvents
 from fillpath.instrumentation import identity
 from fillpath.instrumentation.event_sampler import (
     KEEP_ALL,

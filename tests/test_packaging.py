@@ -43,6 +43,7 @@ VOCABULARY = {
     "identity",
     "event_sampler",
     "spool",
+    "span_parts",  # what the spool carries of OpenTelemetry spans
     "payload",  # how the spool carries values
     "settings",
     "errors",

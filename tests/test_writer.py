@@ -27,7 +27,8 @@ from fillpath.exporters.causal_sampling import CausalSampling
 from fillpath.exporters.completeness import Completeness, totals
 from fillpath.exporters.event_store import EventStore, RunRecord
 from fillpath.exporters.run_writer import LOCK_NAME, RunWriter, WriterBusy
-from fillpath.exporters.spool_events import Bits, SpoolEvents
+from fillpath.exporters.sequence_bits import Bits
+from fillpath.exporters.spool_events import SpoolEvents
 from fillpath.exporters.spool_index import SpoolIndex
 from fillpath.exporters.writer import catch_up, drain
 from fillpath.instrumentation import identity
@@ -368,6 +369,7 @@ def test_an_attribute_that_the_policy_names_keeps_an_event(data: DataFolder) -> 
     assert [row["sequence"] for row in _rows(data)] == [3, 4]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 5_000)))
 def test_bits_are_a_set(numbers: list[int]) -> None:
     bits = Bits()
@@ -607,8 +609,8 @@ def test_a_writer_that_dies_at_any_step_loses_and_repeats_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(run_writer, "COMMIT_ROWS", 10)
         if step == "write":
-            real = pq.write_table
-            patch.setattr(pq, "write_table", dying(real, before=False))
+            real = pq.ParquetWriter.write_table
+            patch.setattr(pq.ParquetWriter, "write_table", dying(real, before=False))
         elif step == "fsync":
             patch.setattr(os, "fsync", dying(os.fsync, before=True))
         elif step == "rename":

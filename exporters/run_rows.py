@@ -1,0 +1,224 @@
+"""Collects the events of a run, batch by batch, until they are taken as a table of spans."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fillpath.exporters.batch_spans import BatchSpans, Kept, WholeRows, odd_events
+from fillpath.exporters.causal_sampling import KeepEverything, Sampling
+from fillpath.exporters.completeness import Completeness
+from fillpath.exporters.record_columns import Booleans, Integers, RecordColumns
+from fillpath.exporters.row_templates import RowTemplate, RowTemplates
+from fillpath.exporters.schema import SPAN_SCHEMA
+from fillpath.exporters.side_texts import SideTexts
+from fillpath.exporters.spool_events import RecordedEvent, SpoolEvents
+from fillpath.exporters.spool_spans import SpoolSpans
+from fillpath.exporters.whole_events import WholeEvents
+from fillpath.instrumentation.semconv import PUBLISH
+from fillpath.instrumentation.spool import Block, EventRecord, Flag, SideRecord
+
+BATCH_ROWS: Final = 65_536
+"""Records that become rows at once: many, but so few that their columns stay in the caches."""
+
+
+class RunRows:
+    """Rows of one run that wait for their commit.
+
+    EVENTS blocks wait as they are and become rows many at a time, which is what makes it cheap.
+
+    Args:
+        run_id: The run.
+        events: Takes all other blocks of the run; what it knows of sites and side records must be
+            as new as the blocks that are added here.
+        completeness: Where events are counted.
+        sampling: Decides what is kept.
+    """
+
+    def __init__(
+        self, run_id: str, events: SpoolEvents, completeness: Completeness, sampling: Sampling
+    ) -> None:
+        self.sampling = sampling
+        self._events = events
+        self._completeness = completeness
+        spans = SpoolSpans(run_id, events)
+        self._batches = BatchSpans(run_id, events, spans)
+        self._templates = RowTemplates(events, spans)
+        self._blocks: list[Block] = []
+        self._waiting = 0
+        self._new = True
+        self._tables: list[pa.Table] = []
+        self._rows = 0
+
+    def __len__(self) -> int:
+        """Rows, and records that are not rows yet."""
+        return self._rows + (self._waiting if self._new else 0)
+
+    def add(self, block: Block, *, new: bool) -> None:
+        """Take the next EVENTS block.
+
+        Args:
+            block: The block.
+            new: Whether its rows are wanted; otherwise it is taken only to know what it says.
+        """
+        if new != self._new or self._waiting + block.count > BATCH_ROWS:
+            self.settle()
+        self._new = new
+        self._blocks.append(block)
+        self._waiting += block.count
+
+    def add_unfinished(self, *, new: bool) -> None:
+        """Take the events that began and did not end: nothing follows."""
+        self.settle()
+        kept = [one for event in self._events.unfinished() for one in self._admit(event)]
+        if new and kept:
+            nothing = RecordColumns.of([])
+            none = nothing.sequence
+            whole = WholeRows(none, none, [], none, SideTexts())
+            self._keep(self._batches.table(nothing, whole, kept))
+
+    def settle(self) -> None:
+        """Make rows of the records that wait.
+
+        Raises:
+            SpoolError: When a record does not fit what was read before.
+        """
+        blocks, self._blocks, self._waiting = self._blocks, [], 0
+        if not blocks:
+            return
+        columns = RecordColumns.of(blocks)
+        if isinstance(self.sampling, KeepEverything):
+            whole = WholeEvents.among(columns, self._events.seen)
+        else:
+            every = np.arange(len(columns))
+            whole = WholeEvents(every[:0], every[:0], every, None)
+        templates, which = self._templates.of(columns, whole.begins)
+        rows = WholeRows(whole.begins, whole.ends, templates, which, SideTexts())
+        rows, kept = self._one_by_one(columns, whole, rows)
+        if whole.known is not None:
+            self._events.see(columns)
+        self._count(rows.templates, rows.which)
+        if self._new:
+            self._keep(self._batches.table(columns, rows, kept))
+
+    def _one_by_one(
+        self, columns: RecordColumns, whole: WholeEvents, rows: WholeRows
+    ) -> tuple[WholeRows, list[Kept]]:
+        """Take side records, and the events that are not made by column, in their order.
+
+        Returns:
+            The whole events that remain, and the other events that are kept.
+        """
+        careful = columns.flags[rows.begins] & int(Flag.SIDE) != 0
+        odd = odd_events(columns, rows.begins, rows.templates, rows.which)
+        careful = careful if odd is None else careful | odd
+        places = np.flatnonzero(careful)
+        records = np.concatenate([whole.others, rows.begins[places]])
+        order = np.argsort(records, kind="stable")
+        place_of = np.concatenate([np.full(len(whole.others), -1), places])[order].tolist()
+        kept: list[Kept] = []
+        gone = np.zeros(len(rows.begins), np.bool_)
+        for row, place, record in zip(
+            records[order].tolist(), place_of, columns.records(records[order]), strict=True
+        ):
+            if place < 0:
+                known = None if whole.known is None else bool(whole.known[row])
+                event = self._events.take(record, parent_known=known)
+                if event is None:
+                    continue
+            else:
+                side = self._events.side(record)
+                is_odd = odd is not None and bool(odd[place])
+                if not is_odd and self._take_side(rows, place, record, side):
+                    continue
+                gone[place] = True
+                event = self._events.event(record)
+                event.end = self._events.wall_clock(int(columns.end[rows.ends[place]]))
+                if side is not None:
+                    event.take(side)
+                self._events.note_chain(event)
+            kept += self._admit(event)
+        return _without(rows, gone), kept
+
+    def _take_side(
+        self, rows: WholeRows, place: int, record: EventRecord, side: SideRecord | None
+    ) -> bool:
+        """Let a row have what its side record holds; tells whether that was possible."""
+        if side is None:
+            return True
+        name = side.extra.get("correlation_id")
+        if name is not None and record.sequence != record.root:
+            return False
+        if not rows.sides.take(place, rows.templates[int(rows.which[place])].site, side):
+            return False
+        if name is not None:
+            self._events.name_chain(record.sequence, record.root, name)
+        return True
+
+    def _admit(self, event: RecordedEvent) -> Iterator[Kept]:
+        site = event.site
+        if not site.counted and site.operation == PUBLISH:
+            self._completeness.seen_uncounted(site.portfolio, site.event_type)
+        yield from self.sampling.admit(event)
+
+    def _count(self, templates: list[RowTemplate], which: Integers) -> None:
+        """Count whole events, all of which are kept."""
+        numbers = np.bincount(which, minlength=len(templates)).tolist()
+        for template, number in zip(templates, numbers, strict=True):
+            site = template.site
+            if site.operation == PUBLISH:
+                self._completeness.kept(site.portfolio, site.event_type, number)
+                if not site.counted:
+                    self._completeness.seen_uncounted(site.portfolio, site.event_type, number)
+
+    def _keep(self, table: pa.Table) -> None:
+        if table.num_rows:
+            self._tables.append(table)
+            self._rows += table.num_rows
+
+    def take(self) -> pa.Table:
+        """Give the rows since the last call, ordered by sequence."""
+        self.settle()
+        tables, self._tables, self._rows = self._tables, [], 0
+        if not tables:
+            return SPAN_SCHEMA.empty_table()
+        if len(tables) == 1:
+            return tables[0]
+        if _in_order(tables):
+            return _joined(tables)
+        table = pa.concat_tables([table.cast(SPAN_SCHEMA) for table in tables])
+        return table.take(pc.sort_indices(table["sequence"]))
+
+
+def _without(rows: WholeRows, gone: Booleans) -> WholeRows:
+    if not gone.any():
+        return rows
+    rows.sides.without(gone)
+    left = ~gone
+    begins, ends, which = rows.begins[left], rows.ends[left], rows.which[left]
+    return WholeRows(begins, ends, rows.templates, which, rows.sides)
+
+
+def _in_order(tables: Sequence[pa.Table]) -> bool:
+    """Tell whether each of some ordered tables begins behind the one before."""
+    ends = [(table["sequence"][0].as_py(), table["sequence"][-1].as_py()) for table in tables]
+    return all(before[1] < after[0] for before, after in pairwise(ends))
+
+
+def _joined(tables: Sequence[pa.Table]) -> pa.Table:
+    """Put tables one behind the other without copying what has the same form in all of them."""
+    fields = []
+    for field in SPAN_SCHEMA:
+        mine = [table.schema.field(field.name) for table in tables]
+        kinds = {one.type for one in mine}
+        kind = kinds.pop() if len(kinds) == 1 else field.type
+        fields.append(field.with_type(kind).with_nullable(any(one.nullable for one in mine)))
+    schema = pa.schema(fields, SPAN_SCHEMA.metadata)
+    return pa.concat_tables(
+        [table if table.schema.equals(schema) else table.cast(schema) for table in tables]
+    )
