@@ -23,6 +23,7 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
 
 from fillpath.exporters.event_store import EventStore
+from fillpath.exporters.schema import SPAN_SCHEMA
 from harness import Figure, Size, figure
 from peers import readable_spans
 from stream import Stream, make_stream
@@ -109,12 +110,11 @@ def _with_foreign_ids(store: EventStore, folder: Path) -> EventStore:
                 [None if each is None else known[each] for each in ids], pa.binary()
             )
             place = rows.schema.get_field_index(column)
-            rows = rows.set_column(place, rows.schema.field(place), replaced)
+            rows = rows.set_column(place, SPAN_SCHEMA.field(column), replaced)
         for column in ("correlation_id", "root_sequence"):  # another SDK gives neither
+            field = SPAN_SCHEMA.field(column)
             place = rows.schema.get_field_index(column)
-            if place >= 0:
-                field = rows.schema.field(place)
-                rows = rows.set_column(place, field, pa.nulls(len(rows), field.type))
+            rows = rows.set_column(place, field, pa.nulls(len(rows), field.type))
         copy.append_spans(rows, "benchmark", "foreign", version)
     return copy
 
