@@ -3,17 +3,21 @@
 # PYTHON=python3.13   which Python a new environment takes (default: python3)
 # VENV=.venv-3.13     where the environment is (default: .venv)
 # TESTS='-k spool'    what else to hand to pytest
+# ONLY=caller,size    which benchmarks to run (default: all)
+# FULL=1              run them at full size
 
 VENV ?= .venv
 PYTHON ?=
 TESTS ?=
+ONLY ?=
+FULL ?=
 
 # The checkout's folders must not be importable by their bare names.
 export PYTHONSAFEPATH = 1
 export MAKECMDGOALS
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full smoke backends lint types format lock clean
+.PHONY: help demo test test-full smoke bench backends lint types format lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## */\t/' | expand -t 14
@@ -36,6 +40,10 @@ smoke:  ## the quick cross-section of the tests
 
 backends:  ## build the servers that some tests run against, once (needs Go)
 	@.ci/backends
+
+bench:  ## measure; prints a table and writes build/bench.json
+	@.ci/venv '$(VENV)' dev '$(PYTHON)'
+	@'$(VENV)/bin/python' benchmarks --only '$(ONLY)' --size $(if $(FULL),full,usual)
 
 lint:  ## ruff, mypy (strict, on the installed package), import-linter
 	@.ci/venv '$(VENV)' dev '$(PYTHON)'
