@@ -9,18 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from fillpath.exporters.batch_sampling import BatchSampling
 from fillpath.exporters.completeness import Completeness
+from fillpath.exporters.event_batch import BatchDecision, EventBatch
 from fillpath.exporters.spool_events import Bits, RecordedEvent, SpoolEvents
 from fillpath.instrumentation import identity
 from fillpath.instrumentation.event_sampler import (
     KEEP_ALL,
     KEEP_ANCESTOR,
+    KEEP_CONTEXT,
     KEEP_CRITICAL,
     SAMPLED_OUT,
     Decision,
     EventSampler,
 )
-from fillpath.instrumentation.semconv import PUBLISH, Resource, Trading
+from fillpath.instrumentation.sampling_stream import Place, SamplingStream
+from fillpath.instrumentation.semconv import PUBLISH, Event, Resource, Trading
 
 
 class Sampling(Protocol):
@@ -51,12 +55,15 @@ class KeepEverything:
 class CausalSampling:
     """Keeps what the policy keeps, and the ancestors of all that.
 
-    A handler run is kept only as an ancestor, or when it raised.
+    A handler run is kept only as an ancestor, or when it raised. Give a run's events one by one as
+    they end, to `admit`, or its records batch by batch as they stand in the spool, to
+    `admit_batch`, but not to both. They differ in one thing: `admit` judges an event at its end,
+    `admit_batch` where it was recorded, so that neighbours and activity are those of that moment.
 
     Args:
-        policy: Decides on each event by itself.
+        policy: The policy.
         run_id: The run; its span ids decide about the share that is kept.
-        events: Knows the events that have begun and not ended.
+        events: Knows the sites, and the events that have begun and not ended.
         read_again: Gives an event that has ended, by its sequence; None when it was dropped.
         completeness: Where events are counted.
     """
@@ -69,7 +76,8 @@ class CausalSampling:
         read_again: Callable[[int], RecordedEvent | None],
         completeness: Completeness,
     ) -> None:
-        self._policy = policy
+        self.batches = BatchSampling(policy, run_id, events.sites, read_again, completeness)
+        self._stream = SamplingStream[int](policy)
         self._key = identity.run_key(run_id)
         self._events = events
         self._read_again = read_again
@@ -78,8 +86,18 @@ class CausalSampling:
         self._wanted: set[int] = set()
         """Open events that are kept when they end, because a descendant is kept."""
 
+    def admit_batch(self, batch: EventBatch) -> BatchDecision:
+        """Take the next records of the run; decides on the events that ended in them.
+
+        When nothing follows, `batches.admit_unfinished` decides on those that never ended.
+
+        Raises:
+            SpoolError: When the spool cannot be read again.
+        """
+        return self.batches.admit(batch)
+
     def admit(self, event: RecordedEvent) -> Iterator[tuple[RecordedEvent, Decision]]:
-        """Decide on the event; gives it if it is kept, then the ancestors it brings back."""
+        """Decide on the event; gives it if it is kept, then what it brings back."""
         decision = self._decide(event)
         if event.sequence in self._wanted:
             self._wanted.remove(event.sequence)
@@ -92,24 +110,35 @@ class CausalSampling:
             self._kept.add(event.sequence)
             yield event, decision
             yield from self._ancestors(event)
+        if decision is KEEP_CRITICAL:
+            for sequence in self._stream.neighbours(_place(event)):
+                if sequence not in self._kept and (neighbour := self._read_again(sequence)):
+                    yield self._bring_back(neighbour), KEEP_CONTEXT
+                    yield from self._ancestors(neighbour)
 
     def _decide(self, event: RecordedEvent) -> Decision:
-        site = event.site
-        if "error" in event.extra:
-            return KEEP_CRITICAL
+        site, failed = event.site, "error" in event.extra
+        place = _place(event)
         if site.operation != PUBLISH:
-            return SAMPLED_OUT
-        attributes = event.attributes
-        if self._policy.critical_when:
-            known = {
-                Resource.PORTFOLIO: site.portfolio,
-                Trading.STRATEGY: site.strategy,
-                Trading.SYMBOL: site.symbol,
-                Trading.VENUE: site.venue,
-            }
-            attributes = {**known, **attributes}
-        span_id = identity.span_id(self._key, event.sequence)
-        return self._policy.decide(site.event_type, span_id, attributes)
+            if failed:
+                self._stream.expect_neighbours(place)
+            return KEEP_CRITICAL if failed else SAMPLED_OUT
+        known = {
+            Event.TYPE: site.event_type,
+            Resource.PORTFOLIO: site.portfolio,
+            Trading.STRATEGY: site.strategy,
+            Trading.SYMBOL: site.symbol,
+            Trading.VENUE: site.venue,
+        }
+        return self._stream.judge(
+            event.sequence,
+            identity.span_id(self._key, event.sequence),
+            site.event_type,
+            place,
+            {**known, **event.attributes},
+            event.event_time,
+            failed=failed,
+        )
 
     def _ancestors(self, event: RecordedEvent) -> Iterator[tuple[RecordedEvent, Decision]]:
         sequence = event.parent
@@ -121,10 +150,15 @@ class CausalSampling:
                 ancestor = self._read_again(sequence)
                 if ancestor is None:
                     return
-                self._kept.add(sequence)
-                if ancestor.site.operation == PUBLISH:
-                    self._completeness.brought_back(
-                        ancestor.site.portfolio, ancestor.site.event_type
-                    )
-                yield ancestor, KEEP_ANCESTOR
+                yield self._bring_back(ancestor), KEEP_ANCESTOR
             sequence = ancestor.parent
+
+    def _bring_back(self, event: RecordedEvent) -> RecordedEvent:
+        self._kept.add(event.sequence)
+        if event.site.operation == PUBLISH:
+            self._completeness.brought_back(event.site.portfolio, event.site.event_type)
+        return event
+
+
+def _place(event: RecordedEvent) -> Place:
+    return Place(event.site.portfolio, event.site.symbol, event.site.strategy)

@@ -31,13 +31,13 @@ class Completeness:
     def _tally(self, portfolio: str, event_type: str) -> _Tally:
         return self._tallies.setdefault((portfolio, event_type), _Tally())
 
-    def kept(self, portfolio: str, event_type: str) -> None:
-        """Count an event that goes to the lake."""
-        self._tally(portfolio, event_type).kept += 1
+    def kept(self, portfolio: str, event_type: str, number: int = 1) -> None:
+        """Count events that go to the lake."""
+        self._tally(portfolio, event_type).kept += number
 
-    def sampled_out(self, portfolio: str, event_type: str) -> None:
-        """Count an event that the policy leaves out."""
-        self._tally(portfolio, event_type).sampled_out += 1
+    def sampled_out(self, portfolio: str, event_type: str, number: int = 1) -> None:
+        """Count events that the policy leaves out."""
+        self._tally(portfolio, event_type).sampled_out += number
 
     def brought_back(self, portfolio: str, event_type: str) -> None:
         """Count an event as kept that was counted as sampled out."""

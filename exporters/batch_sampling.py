@@ -1,0 +1,284 @@
+"""Applies the sampling policy to batches of records, with every ancestor of what is kept.
+
+Events are judged in the order in which they are recorded, a parent before its children. An event
+that goes on beyond the batch is decided on when it ends; whatever wants it meanwhile keeps it. One
+that has ended in an earlier batch and was left out there is brought back.
+
+If several things keep an event, its reason is the one that came first: its own, then by the record
+that gave rise to it; an ancestor rather than a neighbour of the same one. So the answers are the
+same wherever batches end. A handler's error makes an event critical whatever kept it before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from fillpath.exporters.batch_judge import NEVER, BatchJudge, Judgement
+from fillpath.exporters.completeness import Completeness
+from fillpath.exporters.event_batch import (
+    CODE_OF,
+    BatchDecision,
+    Booleans,
+    Codes,
+    Doubles,
+    EventBatch,
+    Integers,
+)
+from fillpath.exporters.sequence_memory import Lookup, RecentEvents, SequenceSet
+from fillpath.exporters.site_table import SiteTable
+from fillpath.exporters.spool_events import RecordedEvent
+from fillpath.instrumentation.event_sampler import ANCESTOR, CONTEXT, CRITICAL, EventSampler
+from fillpath.instrumentation.spool import Site
+
+_BEFORE = -1
+"""Trigger of what is kept since an earlier batch."""
+
+
+class _Events(NamedTuple):
+    """Events that a batch can decide on: those open from before, then those that begin in it."""
+
+    sequence: Integers
+    parent: Integers
+    site: Integers
+    reason: Codes
+    probability: Doubles
+
+    def only(self, rows: Booleans) -> _Events:
+        return _Events(*(column[rows] for column in self))
+
+
+class _Old:
+    """An event of an earlier batch that is brought back."""
+
+    __slots__ = ("ancestor", "context", "parent", "site")
+
+    def __init__(self, parent: int, site: int) -> None:
+        self.parent = parent
+        self.site = site
+        self.ancestor = self.context = int(NEVER)
+
+    @property
+    def trigger(self) -> int:
+        return min(self.ancestor, self.context)
+
+
+class BatchSampling:
+    """Samples one run.
+
+    Args:
+        policy: The policy.
+        run_id: The run; its span ids decide about the share that is kept.
+        sites: Sites of the run by number; may grow.
+        read_again: Gives an event that has ended, by its sequence; None when it was dropped.
+        completeness: Where events are counted.
+    """
+
+    def __init__(
+        self,
+        policy: EventSampler,
+        run_id: str,
+        sites: Mapping[int, Site],
+        read_again: Callable[[int], RecordedEvent | None],
+        completeness: Completeness,
+    ) -> None:
+        self.table = SiteTable(policy, sites)
+        self._judge = BatchJudge(policy, run_id, self.table)
+        self._read_again = read_again
+        self._completeness = completeness
+        self._settled = SequenceSet()
+        """Events that ended and are kept, or are not in the spool: nothing to do about them."""
+        self._recent = RecentEvents()
+        self._open = _nothing()
+
+    def admit(self, batch: EventBatch) -> BatchDecision:
+        """Take the next records of the run; decides on the events that ended in them.
+
+        Raises:
+            SpoolError: When the spool cannot be read again.
+        """
+        begin, end = np.flatnonzero(~batch.ends), np.flatnonzero(batch.ends)
+        known = Lookup(np.concatenate([self._open.sequence, batch.sequence[begin]]))
+        ended = known.places(batch.sequence[end])
+        end, ended = end[ended >= 0], ended[ended >= 0]  # others began unrecorded
+        sites = np.concatenate([self._open.site, batch.site[begin]])
+        failed = batch.error[end]
+        judged = self._judge.judge(batch, end[failed], sites[ended[failed]])
+        events = _Events(
+            known.numbers,
+            np.concatenate([self._open.parent, batch.parent[begin]]),
+            sites,
+            np.concatenate([self._open.reason, judged.reason[begin]]),
+            np.concatenate([self._open.probability, judged.probability[begin]]),
+        )
+        old = self._close(events, known, begin, judged, ended[failed], end[failed])
+
+        rows = np.full(len(sites), -1)
+        whole = ~batch.begins[begin]
+        rows[len(self._open.sequence) :][whole] = begin[whole]
+        rows[ended] = end
+        over = rows >= 0
+        kept = over & (events.reason != 0)
+        decision = _no_decision(len(batch))
+        decision.kept[rows[kept]] = True
+        decision.reason[rows[kept]] = events.reason[kept]
+        decision.probability[rows[over]] = events.probability[over]
+
+        self._settled.add(events.sequence[kept])
+        self._recent.note(events.sequence, events.parent, events.site)
+        self._count(events.site[kept], events.site[over & ~kept])
+        self._open = events.only(~over)
+        return self._with_old(decision, old)
+
+    def admit_unfinished(self) -> tuple[Integers, Codes, Doubles]:
+        """Decide on the events that never ended, when nothing follows.
+
+        Returns:
+            Sequences, ascending, codes of reasons (0: not kept) and probabilities.
+        """
+        events = self._open
+        self._open = _nothing()
+        kept = events.reason != 0
+        self._settled.add(events.sequence[kept])
+        self._count(events.site[kept], events.site[~kept])
+        order = np.argsort(events.sequence)
+        return events.sequence[order], events.reason[order], events.probability[order]
+
+    def _close(
+        self,
+        events: _Events,
+        known: Lookup,
+        begin: Integers,
+        judged: Judgement,
+        failed: Integers,
+        failed_rows: Integers,
+    ) -> dict[int, _Old]:
+        """Find what is kept because of other events; completes `events`, gives what to bring back.
+
+        What is kept is followed by the row that gave rise to it, its trigger, because the first
+        one gives the reason.
+        """
+        number = len(self._open.sequence)
+        context = np.full(len(events.sequence), NEVER)
+        context[number:] = judged.wanted_by[begin]
+        trigger = np.full(len(events.sequence), NEVER)
+        trigger[number:] = np.where(events.reason[number:] != 0, begin, NEVER)
+        trigger[:number][events.reason[:number] != 0] = _BEFORE
+        trigger[failed] = np.minimum(trigger[failed], failed_rows)
+        ancestor = np.full(len(events.sequence), NEVER)
+        old: dict[int, _Old] = {}
+        pending: list[tuple[int, int]] = []  # parents beyond the batch, and their triggers
+        for sequence, row in judged.earlier:
+            (place,) = known.places(np.array([sequence])).tolist()
+            if place >= 0:
+                context[place] = min(int(context[place]), row)
+            elif sequence not in self._settled and (one := self._old(old, sequence)) is not None:
+                one.context = min(one.context, row)
+                pending.append((one.parent, row))
+        np.minimum(trigger, context, out=trigger)
+        parents = known.places(events.parent)
+        new = np.flatnonzero((trigger != NEVER) & (trigger != _BEFORE))
+        while len(new) or pending:
+            beyond = new[(parents[new] < 0) & (events.parent[new] > 0)]
+            beyond = beyond[~self._settled.holds(events.parent[beyond])]
+            pending += zip(events.parent[beyond].tolist(), trigger[beyond].tolist(), strict=True)
+            child = new[parents[new] >= 0]
+            into, by = parents[child], trigger[child]
+            if pending:
+                reached = list(self._climb(pending, known, old))
+                pending = []
+                into = np.append(into, [place for place, _ in reached]).astype(np.int64)
+                by = np.append(by, [row for _, row in reached]).astype(np.int64)
+            before = trigger[into]
+            np.minimum.at(ancestor, into, by)
+            trigger[into] = np.minimum(before, ancestor[into])
+            new = np.unique(into[trigger[into] < before])
+        by_others = (events.reason == 0) & (trigger != NEVER)
+        codes = np.where(ancestor <= context, CODE_OF[ANCESTOR], CODE_OF[CONTEXT])
+        events.reason[by_others] = codes[by_others]
+        events.probability[by_others] = 1.0
+        events.reason[failed] = CODE_OF[CRITICAL]
+        events.probability[failed] = 1.0
+        return old
+
+    def _climb(
+        self, starts: list[tuple[int, int]], known: Lookup, old: dict[int, _Old]
+    ) -> Iterator[tuple[int, int]]:
+        """Follow ancestors that ended in earlier batches; gives those reached that are open."""
+        for start, row in starts:
+            sequence = start
+            while sequence:
+                (place,) = known.places(np.array([sequence])).tolist()
+                if place >= 0:
+                    yield place, row
+                    break
+                if sequence in self._settled or (one := self._old(old, sequence)) is None:
+                    break
+                first = one.trigger
+                one.ancestor = min(one.ancestor, row)
+                if row >= first:
+                    break
+                sequence = one.parent
+
+    def _old(self, old: dict[int, _Old], sequence: int) -> _Old | None:
+        """Give an event of an earlier batch; None when the spool does not hold it."""
+        if sequence in old:
+            return old[sequence]
+        found = self._recent.find(sequence)
+        if found is None:
+            event = self._read_again(sequence)
+            if event is None:
+                self._settled.add(np.array([sequence]))
+                return None
+            found = event.parent, event.site.number
+        old[sequence] = _Old(*found)
+        return old[sequence]
+
+    def _with_old(self, decision: BatchDecision, old: dict[int, _Old]) -> BatchDecision:
+        if not old:
+            return decision
+        sequences = sorted(old)
+        reasons = [
+            CODE_OF[ANCESTOR if one.ancestor <= one.context else CONTEXT]
+            for one in (old[sequence] for sequence in sequences)
+        ]
+        for one in old.values():
+            site = self.table.site(one.site)
+            if self.table.is_publish(one.site):
+                self._completeness.brought_back(site.portfolio, site.event_type)
+        back = np.array(sequences, np.int64)
+        self._settled.add(back)
+        return BatchDecision(
+            decision.kept,
+            decision.reason,
+            decision.probability,
+            back,
+            np.array(reasons, np.uint8),
+        )
+
+    def _count(self, kept: Integers, left_out: Integers) -> None:
+        for sites, count in (
+            (kept, self._completeness.kept),
+            (left_out, self._completeness.sampled_out),
+        ):
+            numbers = np.bincount(sites[self.table.publish[sites]])
+            for place in np.flatnonzero(numbers).tolist():
+                site = self.table.site(place)
+                count(site.portfolio, site.event_type, int(numbers[place]))
+
+
+def _nothing() -> _Events:
+    none = np.empty(0, np.int64)
+    return _Events(none, none, none, np.empty(0, np.uint8), np.empty(0))
+
+
+def _no_decision(rows: int) -> BatchDecision:
+    return BatchDecision(
+        np.zeros(rows, np.bool_),
+        np.zeros(rows, np.uint8),
+        np.zeros(rows),
+        np.empty(0, np.int64),
+        np.empty(0, np.uint8),
+    )
