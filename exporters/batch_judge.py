@@ -166,7 +166,7 @@ class BatchJudge:
         if not len(order):
             return order
         count = np.cumsum(is_light)  # neighbours are counted in events that are not critical
-        base = (count - is_light)[markets.starts]
+        base: Integers = (count - is_light)[markets.starts]
         places = np.arange(len(order))
         last = np.maximum.accumulate(np.where(is_trigger, places, -1))
         here = last >= markets.starts[number]

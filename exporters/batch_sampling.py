@@ -47,7 +47,13 @@ class _Events(NamedTuple):
     probability: Doubles
 
     def only(self, rows: Booleans) -> _Events:
-        return _Events(*(column[rows] for column in self))
+        return _Events(
+            self.sequence[rows],
+            self.parent[rows],
+            self.site[rows],
+            self.reason[rows],
+            self.probability[rows],
+        )
 
 
 class _Old:

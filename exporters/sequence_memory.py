@@ -33,7 +33,8 @@ class SequenceSet:
         places = numbers >> 3
         inside = places < len(self._bits)
         bits = self._bits[np.where(inside, places, 0)] >> (numbers & 7).astype(np.uint8)
-        return inside & ((bits & 1) == 1)
+        held: Booleans = inside & ((bits & 1) == 1)
+        return held
 
     def __contains__(self, number: int) -> bool:
         place = number >> 3

@@ -35,7 +35,7 @@ TIMES_MORE: Final = 4.0
 """A move, or a burst, this many times above the usual counts in full."""
 TIMES_LONGER: Final = 8.0
 """A silence this many times above the usual counts in full."""
-GAIN: Final = 9.0
+GAIN: Final = 19.0
 """An event of score 1 is kept 1 + this times as often as one of score 0."""
 
 KIND_WEIGHTS: Final[dict[str, float]] = {

@@ -25,7 +25,7 @@ from fillpath.instrumentation.settings import (
 
 __all__ = ["CriticalWhen", "Decision", "EventSampler", "by_chance", "parse_rate"]
 
-DEFAULT_RATE: Final = 0.02
+DEFAULT_RATE: Final = 0.01
 """Share of the events of a quiet market kept that nothing else keeps."""
 DEFAULT_CONTEXT: Final = 3
 """Neighbours kept on either side of a critical event."""
