@@ -17,6 +17,7 @@ UNACCOUNTED: Final = "unaccounted"
 @dataclass(slots=True)
 class _Tally:
     published: int = 0
+    uncounted: int = 0
     kept: int = 0
     sampled_out: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
@@ -39,16 +40,20 @@ class Completeness:
         """Count events that the policy leaves out."""
         self._tally(portfolio, event_type).sampled_out += number
 
-    def brought_back(self, portfolio: str, event_type: str) -> None:
-        """Count an event as kept that was counted as sampled out."""
+    def brought_back(self, portfolio: str, event_type: str, number: int = 1) -> None:
+        """Count events as kept that were counted as sampled out."""
         tally = self._tally(portfolio, event_type)
-        tally.sampled_out -= 1
-        tally.kept += 1
+        tally.sampled_out -= number
+        tally.kept += number
 
     def dropped(self, portfolio: str, event_type: str, reason: str, number: int = 1) -> None:
         """Count events that are lost."""
         dropped = self._tally(portfolio, event_type).dropped
         dropped[reason] = dropped.get(reason, 0) + number
+
+    def seen_uncounted(self, portfolio: str, event_type: str, number: int = 1) -> None:
+        """Count events of sites that the host's totals leave out: they are published, too."""
+        self._tally(portfolio, event_type).uncounted += number
 
     def host_counted(self, counts: Iterable[Count]) -> None:
         """Take the host's totals so far, in place of the ones before."""
@@ -72,7 +77,7 @@ class Completeness:
     def _row(portfolio: str, event_type: str, tally: _Tally, status: str) -> dict[str, Any]:
         dropped = dict(sorted(tally.dropped.items()))
         known = tally.kept + tally.sampled_out + sum(dropped.values())
-        published = tally.published
+        published = tally.published + tally.uncounted
         if status == "Running":
             published = known
         elif status == "Crashed":  # the last totals may have been torn off behind the events

@@ -14,10 +14,10 @@ import duckdb
 import pyarrow as pa
 
 from fillpath.exporters import lake_views
+from fillpath.exporters.exact_json import to_json
 from fillpath.exporters.lake_table import LakeTable
 from fillpath.exporters.parquet_file import read_parquet
 from fillpath.exporters.schema import RUN_SCHEMA, SPAN_SCHEMA
-from fillpath.exporters.span_rows import to_json
 from fillpath.exporters.sql_guard import check_reads_only
 from fillpath.instrumentation.errors import FillpathError, LakeError, UsageError
 from fillpath.instrumentation.settings import DataFolder, data_folder

@@ -29,7 +29,14 @@ from fillpath.exporters.schema import SCHEMA_VERSION, SCHEMA_VERSION_KEY
 from fillpath.instrumentation.errors import LakeError
 
 _COMMIT_ATTEMPTS: Final = 20
-_STATISTICS: Final = ("run_id", "sequence", "event_time", "decimal_scale", "updated_at")
+_STATISTICS: Final = (
+    "run_id",
+    "sequence",
+    "root_sequence",
+    "event_time",
+    "decimal_scale",
+    "updated_at",
+)
 """Columns whose smallest and largest values stand in the log, so that readers can skip files."""
 _TOKEN: Final = r"[0-9a-f]{12}"  # noqa: S105 - the random part of a file's name
 _used_in: dict[str, int] = {}
@@ -84,11 +91,14 @@ class LakeTable:
                 f"{self.folder} is a Delta table, but not one of fillpath.",
                 next_command="choose another data folder with --data",
             )
-        if int(version) > SCHEMA_VERSION:
+        if int(version) != SCHEMA_VERSION:
+            newer = int(version) > SCHEMA_VERSION
             raise LakeError(
-                f"The table {self.folder} has schema version {version}, this fillpath reads up to "
+                f"The table {self.folder} has schema version {version}, this fillpath reads "
                 f"{SCHEMA_VERSION}.",
-                next_command="pip install --upgrade fillpath",
+                next_command="pip install --upgrade fillpath"
+                if newer
+                else f"mv '{self.folder}' '{self.folder}.aside'  # spools are read again then",
             )
         return table
 
@@ -167,7 +177,11 @@ class LakeTable:
                         mode="ignore",
                         name=self.name,
                         description=f"fillpath {self.name}",
-                        configuration={SCHEMA_VERSION_KEY: str(SCHEMA_VERSION)},
+                        configuration={
+                            SCHEMA_VERSION_KEY: str(SCHEMA_VERSION),
+                            # Else statistics of columns behind the 32nd are not read.
+                            "delta.dataSkippingNumIndexedCols": "-1",
+                        },
                         raise_if_key_not_exists=False,
                     )
             table = self.open()

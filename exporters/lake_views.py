@@ -5,80 +5,16 @@ from __future__ import annotations
 import secrets
 import tempfile
 from collections.abc import Collection, Sequence
+from functools import cache
+from importlib import resources
 from pathlib import Path
-from typing import Final
 
 import duckdb
 import pyarrow as pa
 
 from fillpath.exporters.lake_table import LakeFile
+from fillpath.exporters.number_columns import COMMON_SCALE
 from fillpath.exporters.schema import DECIMAL_DIGITS, DECIMAL_SCALE, RUN_SCHEMA, SPAN_SCHEMA
-
-_COMMON_SCALE: Final = 9
-"""Digits after the point in the view, unless the lake holds finer ones."""
-
-_SPANS: Final = """
-CREATE VIEW spans AS
-SELECT
-    run_id,
-    portfolio,
-    lower(hex(trace_id)) AS trace_id,
-    lower(hex(span_id)) AS span_id,
-    lower(hex(parent_span_id)) AS parent_span_id,
-    sequence,
-    name,
-    span_kind,
-    event_type,
-    correlation_id,
-    event_time,
-    start_time,
-    end_time,
-    strategy,
-    symbol,
-    venue,
-    order_id,
-    client_order_id,
-    fill_id,
-    position_id,
-    side,
-    order_type,
-    status,
-    CAST(quantity AS {number}) AS quantity,
-    CAST(price AS {number}) AS price,
-    CAST(commission AS {number}) AS commission,
-    currency,
-    handler,
-    coalesce(
-        to_json([
-            {{'trace_id': lower(hex(link.trace_id)), 'span_id': lower(hex(link.span_id))}}
-            FOR link IN links
-        ]),
-        CAST('[]' AS JSON)
-    ) AS links,
-    CAST(attributes AS JSON) AS attributes
-FROM raw_spans
-"""
-
-_RUNS: Final = """
-CREATE VIEW runs AS
-SELECT
-    run_id,
-    mode,
-    status,
-    service_name,
-    engine,
-    engine_version,
-    started_at,
-    ended_at,
-    CAST(parameters AS JSON) AS parameters,
-    published,
-    kept,
-    sampled_out,
-    dropped,
-    CAST(completeness AS JSON) AS completeness
-FROM raw_runs
-QUALIFY row_number() OVER (PARTITION BY run_id ORDER BY updated_at DESC) = 1
-"""
 
 
 def connect(
@@ -108,11 +44,12 @@ def connect(
     try:
         _create_raw(connection, "raw_spans", SPAN_SCHEMA, spans, run_ids)
         _create_raw(connection, "raw_runs", RUN_SCHEMA, runs, run_ids)
-        scale = _COMMON_SCALE
-        if any(_finest(file) > _COMMON_SCALE for file in spans):
-            scale = DECIMAL_SCALE
-        connection.execute(_SPANS.format(number=f"DECIMAL({DECIMAL_DIGITS}, {scale})"))
-        connection.execute(_RUNS)
+        finest = max((_finest(file) for file in spans), default=0)
+        scale = COMMON_SCALE if finest <= COMMON_SCALE else DECIMAL_SCALE
+        connection.execute(_read_sql("macros"))
+        exact = f"AS DECIMAL({DECIMAL_DIGITS}, {scale})"
+        connection.execute(_read_sql("spans").replace("AS exact", exact))
+        connection.execute(_read_sql("runs"))
         readable = ", ".join(_quoted(str(file.path)) for file in (*spans, *runs))
         connection.execute(f"SET allowed_paths = [{readable}]")
         connection.execute("SET enable_external_access = false")
@@ -121,6 +58,11 @@ def connect(
         connection.close()
         raise
     return connection
+
+
+@cache
+def _read_sql(name: str) -> str:
+    return (resources.files("fillpath.exporters") / "sql" / f"{name}.sql").read_text("utf-8")
 
 
 def _finest(file: LakeFile) -> int:

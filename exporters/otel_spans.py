@@ -13,6 +13,7 @@ from opentelemetry.sdk.resources import Resource as SdkResource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
+from fillpath.exporters.exact_json import clean, to_json
 from fillpath.exporters.schema import (
     DROPPED_BY_SDK,
     FOREIGN_EVENT_TYPE,
@@ -22,7 +23,7 @@ from fillpath.exporters.schema import (
     STATUS_CODE,
     STATUS_DESCRIPTION,
 )
-from fillpath.exporters.span_rows import Span, clean, to_json
+from fillpath.exporters.span_rows import Span
 from fillpath.instrumentation.event_sampler import ALL, Decision
 from fillpath.instrumentation.identity import is_valid_run_id
 from fillpath.instrumentation.semconv import PROCESS, PUBLISH, Event, EventType, Resource, Sampling
@@ -138,7 +139,8 @@ def span_of(
     context = span.context
     if context is None:
         raise ValueError(f"the span {span.name!r} has no context")
-    if any(time not in _INT64 for time in (span.start_time or 0, span.end_time or 0)):
+    times = (span.start_time or 0, span.end_time or 0)
+    if any(time not in _INT64 for time in (*times, times[1] - times[0])):
         raise ValueError(f"the span {span.name!r} has a time beyond 64 bits")
     attributes: dict[str, Any] = dict(span.attributes or {})
     parent_id = None if span.parent is None else span.parent.span_id
@@ -160,6 +162,7 @@ def span_of(
         context.span_id.to_bytes(8, "big"),
         None if parent_id is None else parent_id.to_bytes(8, "big"),
         sequence,
+        None,
         clean(span.name),
         span.kind.name,
         event_type_of(span),

@@ -22,6 +22,7 @@ from fillpath.exporters.spool_index import SpoolIndex
 from fillpath.exporters.spool_spans import SpoolSpans
 from fillpath.instrumentation.errors import FillpathError
 from fillpath.instrumentation.event_sampler import EventSampler
+from fillpath.instrumentation.semconv import PUBLISH
 from fillpath.instrumentation.spool import SUFFIX, Block, BlockType, SpoolReader
 
 COMMIT_ROWS: Final = 100_000
@@ -143,6 +144,9 @@ class RunWriter:
 
     def _admit(self, event: RecordedEvent, block_number: int) -> None:
         new = block_number > self._committed
+        site = event.site
+        if not site.counted and site.operation == PUBLISH:
+            self._completeness.seen_uncounted(site.portfolio, site.event_type)
         for kept, decision in self._sampling.admit(event):
             if new:
                 if not len(self._rows):

@@ -18,19 +18,20 @@ from fillpath.instrumentation.semconv import (
     Order,
     Position,
     Resource,
+    Signal,
     Tick,
     Trading,
 )
 
-SCHEMA_VERSION: Final = 1
-"""Version of both schemas; a lake of a later one is not read."""
+SCHEMA_VERSION: Final = 2
+"""Version of both schemas; a lake of another one is neither read nor written."""
 SCHEMA_VERSION_KEY: Final = "fillpath.schemaVersion"
 """Key of the version in the tables' properties and in the files' metadata."""
 
 DECIMAL_SCALE: Final = 18
-"""Digits after the point that a number column holds."""
+"""Digits after the point that quantity, price and commission may have."""
 DECIMAL_DIGITS: Final = 38
-NUMBER: Final = pa.decimal128(DECIMAL_DIGITS, DECIMAL_SCALE)
+"""Digits that they may have in all; the view shows them as decimals of this many."""
 
 FOREIGN_EVENT_TYPE: Final = "SPAN"
 """Event type of an OpenTelemetry span that says of no event that it stands for it."""
@@ -56,6 +57,9 @@ def _field(name: str, kind: pa.DataType, meaning: str, *, nullable: bool = True)
     return pa.field(name, kind, nullable=nullable, metadata={"comment": meaning})
 
 
+VALUE_COLUMNS: Final = ("value_1", "value_2", "value_3", "value_4", "value_5")
+"""Columns of numbers that have no column of their own."""
+_ORDINALS: Final = ("First", "Second", "Third", "Fourth", "Fifth")
 _LINK: Final = pa.struct([pa.field("trace_id", pa.binary()), pa.field("span_id", pa.binary())])
 _METADATA: Final = {SCHEMA_VERSION_KEY: str(SCHEMA_VERSION)}
 
@@ -72,16 +76,29 @@ SPAN_SCHEMA: Final = pa.schema(
             "Position in the run; orders events where times cannot. Larger than its parent's.",
             nullable=False,
         ),
+        _field(
+            "root_sequence",
+            pa.int64(),
+            "Position of its chain's first event; NULL for a span of an OpenTelemetry SDK.",
+        ),
         _field("name", pa.string(), "Operation and event type: `publish ORDER`, `process BAR`."),
         _field("span_kind", pa.string(), "OpenTelemetry's kind: PRODUCER, CONSUMER, INTERNAL, …"),
         _field("event_type", pa.string(), "Kind of event; DELIVERY for a handler's run."),
-        _field("correlation_id", pa.string(), "The host's name of the chain, else its trace id."),
+        _field(
+            "correlation_id",
+            pa.string(),
+            "The host's name of the chain; NULL: its trace id in hex.",
+        ),
         _field("event_time", pa.int64(), "Simulated or exchange time, ns since the epoch."),
         _field(
             "event_timestamp", pa.timestamp("us", tz="UTC"), "event_time as a timestamp in µs, cut."
         ),
         _field("start_time", pa.int64(), "Wall clock at the beginning, ns since the epoch."),
-        _field("end_time", pa.int64(), "Wall clock at the end, ns; NULL if it did not end."),
+        _field(
+            "duration",
+            pa.int64(),
+            "From there to its end, ns; NULL if it did not end. Without a start, from the epoch.",
+        ),
         _field("strategy", pa.string(), "The engine's id of the strategy."),
         _field("symbol", pa.string(), "Ticker or pair, without the venue."),
         _field("venue", pa.string(), "Venue, ISO 10383 or the engine's word."),
@@ -94,26 +111,48 @@ SPAN_SCHEMA: Final = pa.schema(
         _field("status", pa.string(), "State that the event brings the order to."),
         _field(
             "quantity",
-            NUMBER,
+            pa.float64(),
             "FILL: of this fill; ORDER, COMMAND: of the order; BAR: volume; TICK: of the trade.",
         ),
         _field(
             "price",
-            NUMBER,
+            pa.float64(),
             "FILL: of this fill; ORDER, COMMAND: limit, else trigger; BAR: close; TICK: trade.",
         ),
-        _field("commission", NUMBER, "FILL: of this fill; positive is a cost."),
+        _field("commission", pa.float64(), "FILL: of this fill; positive is a cost."),
         _field("currency", pa.string(), "FILL: currency of the price, ISO 4217."),
+        _field("open", pa.float64(), "`trading.bar.open`: first price."),
+        _field("high", pa.float64(), "`trading.bar.high`: highest price."),
+        _field("low", pa.float64(), "`trading.bar.low`: lowest price."),
+        _field("bid", pa.float64(), "`trading.tick.bid`: best bid price."),
+        _field("ask", pa.float64(), "`trading.tick.ask`: best ask price."),
+        _field("bid_size", pa.float64(), "`trading.tick.bid_size`: quantity at the best bid."),
+        _field("ask_size", pa.float64(), "`trading.tick.ask_size`: quantity at the best ask."),
+        _field("strength", pa.float64(), "`trading.signal.strength`: a signal's strength."),
+        *(
+            _field(name, pa.float64(), f"{which} other number of the span; `layout` says what.")
+            for name, which in zip(VALUE_COLUMNS, _ORDINALS, strict=True)
+        ),
+        _field(
+            "layout",
+            pa.string(),
+            "What each number column holds: a JSON array of [attribute, column, kind, scale].",
+        ),
+        _field(
+            "exact_numbers",
+            pa.string(),
+            "Digits of numbers that a double does not carry: a JSON object by column.",
+        ),
         _field(
             "decimal_scale",
             pa.int8(),
-            "Most digits after the point among quantity, price, commission; NULL if all are NULL.",
+            "Digits after the point that quantity, price, commission need; NULL if all are NULL.",
         ),
         _field("handler", pa.string(), "Handler that ran, as Class.method."),
         _field("status_code", pa.string(), "ERROR if a handler raised, else NULL."),
         _field("status_message", pa.string(), "What it raised."),
         _field("links", pa.list_(_LINK), "Further causes, and the entry that an exit closes."),
-        _field("attributes", pa.string(), "Every other attribute: a JSON object."),
+        _field("attributes", pa.string(), "Every other attribute: a JSON object; or NULL."),
         _field("sampling_reason", pa.string(), "Why the span was kept: all, critical, ancestor, …"),
         _field("sampling_probability", pa.float64(), "Probability of that, in (0, 1]."),
         _field("service_name", pa.string(), "Recorded program."),
@@ -199,10 +238,22 @@ NUMBER_COLUMNS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
 }
 """Attributes that are a number column, by event type; of several the first that is there."""
 
+OWN_NUMBER_COLUMNS: Final[dict[str, str]] = {
+    Bar.OPEN: "open",
+    Bar.HIGH: "high",
+    Bar.LOW: "low",
+    Tick.BID: "bid",
+    Tick.ASK: "ask",
+    Tick.BID_SIZE: "bid_size",
+    Tick.ASK_SIZE: "ask_size",
+    Signal.STRENGTH: "strength",
+}
+"""Attributes that are a number column, on any event."""
+
 REPEATED_ATTRIBUTES: Final = frozenset(
     {Bar.CLOSE, Bar.VOLUME, Tick.PRICE, Tick.SIZE, Order.TRIGGER_PRICE}
 )
-"""Attributes that stay among the attributes although a column holds them.
+"""Attributes that the view shows among the attributes although a column of its own shows them.
 
 A bar's and a tick's prices are wanted together, and a trigger price in the price column could be
 taken for a limit price.

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from decimal import Context, Decimal
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fillpath.exporters.exact_json import clean, to_json
+from fillpath.exporters.number_columns import layout_json, place_numbers
 from fillpath.exporters.schema import (
-    DECIMAL_DIGITS,
-    DECIMAL_SCALE,
     EXCEPTION_MESSAGE,
     EXCEPTION_TYPE,
-    NUMBER_COLUMNS,
-    REPEATED_ATTRIBUTES,
+    OWN_NUMBER_COLUMNS,
     SPAN_SCHEMA,
     TEXT_COLUMNS,
+    VALUE_COLUMNS,
 )
 from fillpath.instrumentation.event_sampler import KEEP_ALL, Decision
 from fillpath.instrumentation.semconv import EventType, Fill
 
-_EXACT: Final = Context(prec=2 * DECIMAL_DIGITS)
-_NUMERAL: Final = re.compile(r"[+-]?[0-9]{1,99}(\.[0-9]{0,99})?([eE][+-]?[0-9]{1,6})?")
 _SIDES: Final = frozenset({"BUY", "SELL"})
-_NUMBERS: Final = ("quantity", "price", "commission")
-_PLAIN_EXPONENTS: Final = range(-60, 1)
+_MONEY: Final = ("quantity", "price", "commission")
+_NUMBERS: Final = (*OWN_NUMBER_COLUMNS.values(), *VALUE_COLUMNS)
 _ROWS_AS_TUPLES: Final = 8192
 STATUS_ERROR: Final = "ERROR"
 
@@ -47,6 +41,7 @@ class Span:
     span_id: bytes
     parent_span_id: bytes | None
     sequence: int
+    root_sequence: int | None
     name: str
     span_kind: str
     event_type: str
@@ -126,12 +121,9 @@ def _row(span: Span) -> tuple[Any, ...]:
     for key, column in TEXT_COLUMNS.items():
         if key in attributes:
             _move_text(attributes, key, texts, column)
-    numbers: dict[str, Decimal] = {}
-    scale = None
-    if (keys_of := NUMBER_COLUMNS.get(span.event_type)) is not None:
-        if span.event_type == EventType.FILL and Fill.CURRENCY in attributes:
-            _move_text(attributes, Fill.CURRENCY, texts, "currency")
-        scale = _move_numbers(attributes, keys_of, numbers)
+    if span.event_type == EventType.FILL and Fill.CURRENCY in attributes:
+        _move_text(attributes, Fill.CURRENCY, texts, "currency")
+    numbers = place_numbers(attributes, span.event_type)
     message = None
     if span.error is not None:
         exception, message = span.error
@@ -139,7 +131,8 @@ def _row(span: Span) -> tuple[Any, ...]:
             attributes[EXCEPTION_TYPE] = exception
             attributes[EXCEPTION_MESSAGE] = message
     event_time = span.event_time
-    get = texts.get
+    correlation_id = texts["correlation_id"]
+    get, number = texts.get, numbers.columns.get
     return (
         span.run_id,
         get("portfolio"),
@@ -147,14 +140,15 @@ def _row(span: Span) -> tuple[Any, ...]:
         span.span_id,
         span.parent_span_id,
         span.sequence,
+        span.root_sequence,
         span.name,
         span.span_kind,
         get("event_type"),
-        get("correlation_id") or span.trace_id.hex(),
+        None if correlation_id in ("", span.trace_id.hex()) else correlation_id,
         event_time,
         None if event_time is None else event_time // 1000,
         span.start_time,
-        span.end_time,
+        None if span.end_time is None else span.end_time - (span.start_time or 0),
         get("strategy"),
         get("symbol"),
         get("venue"),
@@ -165,14 +159,17 @@ def _row(span: Span) -> tuple[Any, ...]:
         get("side"),
         get("order_type"),
         get("status"),
-        *(numbers.get(column) for column in _NUMBERS),
+        *(number(column) for column in _MONEY),
         get("currency"),
-        scale,
+        *(number(column) for column in _NUMBERS),
+        layout_json(numbers.layout),
+        to_json(numbers.exact) if numbers.exact else None,
+        numbers.decimal_scale,
         get("handler"),
         None if span.error is None else STATUS_ERROR,
         message,
         [{"trace_id": trace, "span_id": span_id} for trace, span_id in span.links] or None,
-        to_json(attributes),
+        to_json(attributes) if attributes else None,
         span.decision.reason,
         span.decision.probability,
         span.service_name,
@@ -199,97 +196,3 @@ def _move_text(
         texts[column] = text
     if texts[column] == str(value):
         del attributes[key]
-
-
-def _move_numbers(
-    attributes: dict[str, Any], keys_of: Mapping[str, Sequence[str]], numbers: dict[str, Decimal]
-) -> int | None:
-    """Move numbers to their columns; gives the most digits after the point among them."""
-    scales = []
-    for column, keys in keys_of.items():
-        key = next((key for key in keys if key in attributes), None)
-        if key is None or (fitted := fit_number(attributes[key])) is None:
-            continue
-        numbers[column], scale = fitted
-        scales.append(scale)
-        if key not in REPEATED_ATTRIBUTES:
-            del attributes[key]
-    return max(scales, default=None)
-
-
-def fit_number(value: Any) -> tuple[Decimal, int] | None:
-    """Turn a value into what a number column holds exactly; gives its digits after the point too.
-
-    A float counts as the shortest decimal that is that float. Returns None for what is no finite
-    number or has too many digits for the column.
-    """
-    if isinstance(value, float):
-        value = repr(value)
-    if isinstance(value, str):
-        if _NUMERAL.fullmatch(value) is None:
-            return None
-    elif isinstance(value, bool) or not isinstance(value, Decimal | int):
-        return None
-    number = Decimal(value)
-    if not number.is_finite() or len(number.as_tuple().digits) > _EXACT.prec:
-        return None
-    number = number.normalize(_EXACT)
-    _, digits, exponent = number.as_tuple()
-    assert isinstance(exponent, int)  # it is finite  # noqa: S101
-    scale = max(0, -exponent)
-    if scale > DECIMAL_SCALE or len(digits) + exponent > DECIMAL_DIGITS - DECIMAL_SCALE:
-        return None
-    return number, scale
-
-
-def clean(text: str) -> str:
-    """Write out halves of surrogate pairs, which UTF-8 has no place for."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
-
-
-def to_json(value: Any) -> str:
-    """Write JSON that loses nothing.
-
-    Decimal becomes a string with its digits, NaN and the infinities the strings `NaN`, `Infinity`
-    and `-Infinity`, bytes a string of hex digits; integers keep all their digits.
-    """
-    try:
-        text = json.dumps(
-            value, default=_plain, allow_nan=False, ensure_ascii=False, separators=(",", ":")
-        )
-        if not text.isascii():
-            text.encode()
-    except (ValueError, TypeError):  # NaN, half a surrogate pair, a key that is no text
-        return json.dumps(_sanitised(value), ensure_ascii=False, separators=(",", ":"))
-    return text
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Decimal):
-        return _digits(value)
-    if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value).hex()
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, Iterable):
-        return list(value)
-    return clean(str(value))
-
-
-def _digits(number: Decimal) -> str:
-    exponent = number.as_tuple().exponent
-    return format(number, "f") if exponent in _PLAIN_EXPONENTS else str(number)
-
-
-def _sanitised(value: Any) -> Any:
-    if isinstance(value, str):
-        return clean(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, Mapping):
-        return {clean(str(key)): _sanitised(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_sanitised(item) for item in value]
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    return _sanitised(_plain(value))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from decimal import Context
 from typing import Any, Final
 
 from fillpath.instrumentation.errors import SpoolError
@@ -23,6 +24,17 @@ from fillpath.instrumentation.spool import (
 _BEGIN: Final = int(Flag.BEGIN)
 _FINISH: Final = int(Flag.FINISH)
 _SIDE: Final = int(Flag.SIDE)
+_ABSENT: Final = int(Flag.ABSENT)
+_NAMES: Final = (
+    "operation",
+    "event_type",
+    "portfolio",
+    "strategy",
+    "symbol",
+    "venue",
+    "handler",
+)
+_DIGITS: Final = Context(prec=38)  # the host's own may be short
 
 
 @dataclass(slots=True)
@@ -84,14 +96,18 @@ class SpoolEvents:
         run: Map of the RUN block; empty before it was read.
         end: Map of the END block; None before it was read.
         counts: Totals of the newest COUNTS block.
+        clock_offset: What makes wall clock of the ticks of the records' starts and ends.
         foreign_traces: Trace id of the chains that continue a trace of another system, by root.
+        names: The host's names of the chains that have one, by root.
     """
 
     def __init__(self) -> None:
         self.run: dict[str, Any] = {}
+        self.clock_offset = 0
         self.end: dict[str, Any] | None = None
         self.counts: list[Count] = []
         self.foreign_traces: dict[int, bytes] = {}
+        self.names: dict[int, Any] = {}
         self.sites: dict[int, Site] = {}
         self.open: dict[int, RecordedEvent] = {}
         self._sides: dict[int, deque[SideRecord]] = {}
@@ -101,6 +117,8 @@ class SpoolEvents:
         """Make another one that knows what this one has learnt, to read some blocks again."""
         other = SpoolEvents()
         other.run, other.sites, other._seen = self.run, self.sites, self._seen
+        other.names = self.names
+        other.clock_offset = self.clock_offset
         return other
 
     def feed(self, block: Block) -> Iterator[RecordedEvent]:
@@ -119,11 +137,13 @@ class SpoolEvents:
                 self._sides.setdefault(side.sequence, deque()).append(side)
         elif block.type is BlockType.SITES:
             for site in block.sites():
-                self.sites[site.number] = Site(site.number, *(_text(part) for part in site[1:]))
+                names = {name: _text(getattr(site, name)) for name in _NAMES}
+                self.sites[site.number] = site._replace(**names)
         elif block.type is BlockType.COUNTS:
             self.counts = block.counts()
         elif block.type is BlockType.RUN:
             self.run = self.run or dict(block.value())
+            self.clock_offset = int(self.run.get("clock_offset") or 0)
         elif block.type is BlockType.END:
             self.end = dict(block.value())
             yield from self.unfinished()
@@ -141,20 +161,23 @@ class SpoolEvents:
             event = self.open.pop(record.sequence, None)
             if event is None:  # its beginning was dropped, and counted as dropped
                 return None
-            event.end = _time(record.end)
+            event.end = self._wall_clock(record.end)
             self._take_side(event, record)
             return event
+        site = self._site(record)
         event = RecordedEvent(
             record.sequence,
             record.parent,
             record.root,
-            _time(record.start),
-            _time(record.end),
-            _time(record.event_time),
-            self._site(record),
+            self._wall_clock(record.start),
+            self._wall_clock(record.end),
+            None if record.event_time == NO_TIME else record.event_time,
+            site,
+            site.attributes(record.numbers, record.flags),
         )
         self._take_side(event, record)
         self._seen.add(event.sequence)
+        self._name_chain(event)
         event.parent_dropped = event.parent != 0 and event.parent not in self._seen
         if (foreign := event.extra.get("parent")) is not None:
             self.foreign_traces[event.sequence] = bytes(foreign[0])
@@ -169,6 +192,14 @@ class SpoolEvents:
             if not sides:
                 del self._sides[record.sequence]
 
+    def _name_chain(self, event: RecordedEvent) -> None:
+        """A chain's name stands at its root; all its events go by it."""
+        name = event.extra.get("correlation_id")
+        if name is not None:
+            self.names[event.root] = name
+        elif (name := self.names.get(event.root)) is not None:
+            event.extra["correlation_id"] = name
+
     def _site(self, record: EventRecord) -> Site:
         try:
             return self.sites[record.site]
@@ -178,11 +209,10 @@ class SpoolEvents:
                 f"which it does not describe."
             ) from None
 
+    def _wall_clock(self, ticks: int) -> int | None:
+        return None if ticks == NO_TIME else ticks + self.clock_offset
+
 
 def _text(value: Any) -> Any:
     """Give a name as text: a host may use numbers for names."""
     return value if value is None or isinstance(value, str) else str(value)
-
-
-def _time(value: int) -> int | None:
-    return None if value == NO_TIME else value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from fillpath.exporters.spool_events import RecordedEvent, SpoolEvents
 from fillpath.instrumentation.errors import SpoolError
@@ -17,8 +17,22 @@ class _Place(NamedTuple):
     offset: int
     block: int
     kind: BlockType
-    records: int
+    things: int
+    slots: int
     length: int
+
+    @classmethod
+    def of(cls, block: Block) -> Self:
+        """Say where a block is that was just read."""
+        return cls(
+            block.file,
+            block.offset,
+            block.number,
+            block.type,
+            block.count,
+            block.slots,
+            len(block.payload),
+        )
 
 
 class _Entry(NamedTuple):
@@ -41,27 +55,19 @@ class SpoolIndex:
     def __init__(self, folder: Path, events: SpoolEvents) -> None:
         self._folder = folder
         self._events = events
-        self._file = 0
-        self._offset = 0
         self._side: _Place | None = None
         self._entries: list[_Entry] = []
 
     def note(self, block: Block) -> None:
         """Take the next block of the run, in order."""
-        if block.type is BlockType.RUN:  # every file begins with one
-            self._file += 1
-            self._offset = 0
-        length = len(block.payload)
-        place = _Place(self._file, self._offset, block.number, block.type, block.count, length)
-        self._offset += HEADER.size + length
         if block.type is BlockType.SIDE:
-            self._side = place
+            self._side = _Place.of(block)
         elif block.type is BlockType.EVENTS:
             # An event stands in one block or, if something happened meanwhile, in two: both are
             # found, because the blocks between the two do not matter.
-            sequences = [record.sequence for record in block.events()]
-            if sequences:
-                entry = _Entry(min(sequences), max(sequences), place, self._side)
+            if block.count:
+                sequences = block.column(0)
+                entry = _Entry(min(sequences), max(sequences), _Place.of(block), self._side)
                 self._entries.append(entry)
             self._side = None
 
@@ -90,4 +96,12 @@ class SpoolIndex:
             data = file.read(HEADER.size + place.length)
         if data[:4] != MAGIC or len(data) != HEADER.size + place.length:
             raise SpoolError(f"The spool in {self._folder} has changed while it was read.")
-        return Block(place.block, place.kind, place.records, data[HEADER.size :])
+        return Block(
+            place.block,
+            place.kind,
+            place.things,
+            data[HEADER.size :],
+            place.slots,
+            place.file,
+            place.offset,
+        )

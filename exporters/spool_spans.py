@@ -73,6 +73,7 @@ class SpoolSpans:
             self.span_id(event.sequence),
             parent,
             event.sequence,
+            event.root,
             span_name(site.operation, site.event_type),
             _KINDS.get(site.operation, "INTERNAL"),
             EventType.DELIVERY if site.operation == PROCESS else site.event_type,

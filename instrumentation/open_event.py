@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any, Final, Union
 
+from fillpath.instrumentation import identity
+from fillpath.instrumentation.semconv import PROCESS
 from fillpath.instrumentation.spool import NO_TIME
+from fillpath.instrumentation.tally import Tally
 
 if TYPE_CHECKING:
     from fillpath.instrumentation.event_tracer import EventTracer
 
 AttributeSource = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
 """Attributes, or a function that gives them when they are needed."""
+
+
+Handle = tuple[int, int]
+"""Names an event of the fast door: its sequence, and that of its chain's root."""
+
+
+Cause = Union["OpenEvent", Handle]
+"""What can be named as the cause of an event."""
+Parts = tuple[str, str, str, str | None, str | None, str | None, str | None]
+"""Operation, event type, portfolio, strategy, symbol, venue and handler of an event."""
 
 
 class Current:
@@ -26,16 +40,44 @@ class Chain:
 
     Attributes:
         root: Sequence of the event that began it.
-        trace_id: Its id as a number.
+        key: The run's key.
         correlation_id: The host's name of it, if there is one.
+        named: Its trace id as a number, if that follows from its name.
     """
 
-    __slots__ = ("correlation_id", "root", "trace_id")
+    __slots__ = ("correlation_id", "key", "named", "root")
 
-    def __init__(self, root: int, trace_id: int, correlation_id: str | None) -> None:
+    def __init__(
+        self, root: int, key: int, correlation_id: str | None = None, named: int | None = None
+    ) -> None:
         self.root = root
-        self.trace_id = trace_id
+        self.key = key
         self.correlation_id = correlation_id
+        self.named = named
+
+    @property
+    def trace_id(self) -> int:
+        """Its trace id as a number."""
+        return identity.trace_id(self.key, self.root) if self.named is None else self.named
+
+
+class Place:
+    """What events of one kind, place and source have in common.
+
+    Attributes:
+        parts: Operation, event type, portfolio, strategy, symbol, venue, handler.
+        site: Number of their site, when they have no attributes.
+        tally: Where they are counted.
+        is_delivery: Whether they are runs of a handler.
+    """
+
+    __slots__ = ("is_delivery", "parts", "site", "tally")
+
+    def __init__(self, parts: Parts, site: int, tally: Tally) -> None:
+        self.parts = parts
+        self.site = site
+        self.tally = tally
+        self.is_delivery = parts[0] == PROCESS
 
 
 class OpenEvent:
@@ -43,41 +85,66 @@ class OpenEvent:
 
     Attributes:
         tracer: The tracer that opened it; no other one can have it as a parent.
+        place: What it has in common with others.
         sequence: Position in the run; 0 for a handler's run that has caused nothing yet.
         chain: The chain it belongs to, once it has a sequence.
         parent: Its cause; forgotten when it ends, so that ancestors do not pile up.
         written: Whether its record is on its way to the spool.
         claimed: Whether somebody is writing that record or has done so.
         closed: Whether it has ended.
-        start: Wall clock, nanoseconds since the epoch.
+        start: When it began, by `EventTracer.now`.
         end: The same of its end; `spool.NO_TIME` before. An adapter may set it to what is known so
             far.
         event_time: Simulated time, nanoseconds since the epoch, or `spool.NO_TIME`.
+        attributes: Those it began with, or a function that gives them; None once they are written.
+        links: Further causes.
+        correlation_id: The host's name of the chain, as this event knows it.
+        event_id: The host's own lasting id of it.
     """
 
     __slots__ = (
         "__weakref__", "attributes", "chain", "claimed", "closed", "correlation_id", "end",
-        "event_id", "event_time", "event_type", "links", "operation", "parent", "portfolio",
-        "sequence", "site", "start", "tracer", "written",
+        "event_id", "event_time", "links", "parent", "place", "sequence", "start", "tracer",
+        "written",
     )  # fmt: skip
 
     chain: Chain
-    event_type: str
-    operation: str
-    portfolio: str
-    parent: OpenEvent | None
-    event_time: int
-    site: int
-    start: int
 
-    def __init__(self, tracer: EventTracer) -> None:
+    def __init__(
+        self,
+        tracer: EventTracer,
+        place: Place,
+        parent: OpenEvent | None,
+        event_time: int,
+        attributes: AttributeSource | None,
+        links: tuple[Cause, ...],
+        correlation_id: str | None,
+        event_id: str | None,
+    ) -> None:
         self.tracer = tracer
+        self.place = place
+        self.parent = parent
+        self.event_time = event_time
+        self.attributes = attributes
+        self.links = links
+        self.correlation_id = correlation_id
+        self.event_id = event_id
         self.sequence = 0
-        self.written = False
-        self.claimed = False
-        self.closed = False
+        self.written = self.claimed = self.closed = False
         self.end = NO_TIME
-        self.correlation_id: str | None = None
-        self.event_id: str | None = None
-        self.attributes: AttributeSource | None = None
-        self.links: tuple[OpenEvent, ...] = ()
+        self.start = perf_counter_ns()
+
+    @property
+    def operation(self) -> str:
+        """``publish`` for an event, ``process`` for a handler's run."""
+        return self.place.parts[0]
+
+    @property
+    def event_type(self) -> str:
+        """Kind of event."""
+        return self.place.parts[1]
+
+    @property
+    def portfolio(self) -> str:
+        """Portfolio namespace."""
+        return self.place.parts[2]

@@ -34,6 +34,10 @@ _MAX_BITS: Final = 8_192
 _BUDGET: Final = 16_384
 """Items, and 32 characters each, that the structures of one event may hold together."""
 _CHARACTERS_PER_ITEM: Final = 32
+_SHORT: Final = _CHARACTERS_PER_ITEM
+"""Characters of a text that takes none of the budget."""
+_UNCHANGED: Final = frozenset({float, Decimal, bool})
+"""Types whose values are carried as they are."""
 _PRINTED_EXACTLY: Final = (dt.timedelta, uuid.UUID, PurePath)
 _DEFAULT_STR: Final[Any] = object.__str__
 _DEFAULT_REPR: Final[Any] = object.__repr__
@@ -91,10 +95,21 @@ def snapshot(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """
     plain: dict[str, Any] = {}
     replaced: list[str] = []
-    copier = _Copier()
+    copier: _Copier | None = None
     for key, value in attributes.items():
+        kind = type(value)
+        if (
+            (kind in _UNCHANGED or (kind is str and len(value) <= _SHORT and value.isascii()))
+            and type(key) is str
+            and len(key) <= MAX_NAME
+            and key.isascii()
+            and key not in plain
+        ):
+            plain[key] = value
+            continue
         if value is None:
             continue
+        copier = copier or _Copier()
         copier.replaced = False
         is_name = type(key) is str and key.isascii() and len(key) <= MAX_NAME and key not in plain
         name = key if is_name else copier.name(key, plain)

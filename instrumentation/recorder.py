@@ -8,24 +8,46 @@ into the host: what cannot be written is counted as dropped, with the reason.
 from __future__ import annotations
 
 import logging
+import os
 import threading
-from collections import defaultdict
-from typing import Any, Final
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal
 
+from fillpath.instrumentation.emitter import FLUSH_EVENTS
+from fillpath.instrumentation.event_columns import (
+    SIDE_PLACE,
+    Row,
+    StrangeRows,
+    mended,
+    pack_rows,
+)
+from fillpath.instrumentation.payload import pack
 from fillpath.instrumentation.semconv import PROCESS
-from fillpath.instrumentation.spool import COLUMNS, Count, EventRecord, Flag, Site
-from fillpath.instrumentation.spool_writer import SpoolWriter
+from fillpath.instrumentation.spool import COLUMNS, Count, EventRecord, Field, Flag, Site
+from fillpath.instrumentation.spool_limit import SpoolLimit
+from fillpath.instrumentation.spool_writer import PackedEvents, SpoolWriter
+from fillpath.instrumentation.tally import Tally
 
 _log = logging.getLogger(__name__)
 
-FLUSH_EVENTS: Final = 512
-"""Events after which the list is appended to the spool."""
+Delivery = Literal["lossless", "live"]
 FLUSH_SECONDS: Final = 0.01
 """Age after which the list is appended to the spool even when it is not full."""
+MAX_BLOCK_EVENTS: Final = 4096
+"""Most events in one block, when many have piled up."""
+MAX_PILE: Final = 1 << 16
+"""Events that may pile up in live delivery while another thread writes, before the host waits."""
+DEFAULT_LIMIT: Final = 2 << 30
+"""Bytes of a spool that may wait to be taken into the lake."""
+COUNTS_SECONDS: Final = 1.0
+"""How often the totals are written while events are being dropped."""
 DROPPED_ADAPTER_ERROR: Final = "adapter_error"
 """The engine's message could not be read."""
 DROPPED_SPOOL_ERROR: Final = "spool_error"
 """The spool could not be written, for example because the disk is full."""
+DROPPED_SPOOL_FULL: Final = "spool_full"
+"""The spool was too far ahead of the process that takes it into the lake."""
 
 
 class Recorder:
@@ -36,24 +58,46 @@ class Recorder:
 
     Args:
         spool: Where the records go. The recorder owns it from here on.
+        delivery: ``lossless`` waits when the spool is too far ahead of the process that takes it
+            into the lake; ``live`` never waits for that, and counts what it drops.
+        limit: Bytes that the spool may be ahead.
+        sync_seconds: How often the spool is made durable; never if None.
     """
 
-    def __init__(self, spool: SpoolWriter) -> None:
+    def __init__(
+        self,
+        spool: SpoolWriter,
+        *,
+        delivery: Delivery = "lossless",
+        limit: int = DEFAULT_LIMIT,
+        sync_seconds: float | None = None,
+    ) -> None:
         self._spool = spool
+        self._delivery = delivery
+        self._limit = SpoolLimit(spool, limit)
+        self._sync_seconds = sync_seconds
         self._lock = threading.RLock()
         self._flushing = False
-        self._events: list[tuple[Any, ...]] = []
-        self._side: list[bytes] = []
+        self._events: list[Row] = []  # always the same list: others append to it
+        self._writing: tuple[Row, int, tuple[int, int]] | None = None
+        self._mended: dict[int, Row] = {}
+        self._has_sides = False
         self._sites: list[Site] = []
-        self._site_numbers: dict[tuple[str | None, ...], int] = {}
-        self._published: dict[tuple[str, str], int] = defaultdict(int)
-        self._dropped: dict[tuple[str, str], dict[str, int]] = {}
-        self._counted_sites: dict[int, tuple[str, str]] = {}  # of events, not of handler runs
+        self._site_numbers: dict[tuple[Any, ...], int] = {}
+        self._all_sites: dict[int, Site] = {}
+        self._slots = 0
+        self._note: dict[str, Any] = {}
+        self._tallies: dict[tuple[str, str], Tally] = {}
+        self._counts_written_at = 0.0
         self._stopped = threading.Event()
-        self._failure: Exception | None = None
-        self._complained = False
+        self._failure: str | None = None
+        self._nobody_takes = False
+        self._complaints: set[str] = set()
+        self.append: Callable[[Row], None] = self._events.append
         self._thread = threading.Thread(target=self._flush_often, name="fillpath", daemon=True)
         self._thread.start()
+
+    # -- Taking -----------------------------------------------------------------------------------
 
     def site(
         self,
@@ -64,9 +108,14 @@ class Recorder:
         symbol: str | None,
         venue: str | None,
         handler: str | None,
+        *,
+        fields: Sequence[Field] = (),
+        texts: Sequence[tuple[str, Any]] = (),
+        counted: bool = True,
     ) -> int:
         """Number of the site with these parts; the same parts give the same number."""
-        key = (operation, event_type, portfolio, strategy, symbol, venue, handler)
+        parts = (operation, event_type, portfolio, strategy, symbol, venue, handler)
+        key = (*parts, tuple(fields), pack(texts) if texts else b"", counted)
         number = self._site_numbers.get(key)
         if number is not None:
             return number
@@ -74,63 +123,99 @@ class Recorder:
             number = self._site_numbers.get(key)
             if number is None:
                 number = len(self._site_numbers) + 1
+                site = Site(number, *parts, tuple(fields), tuple(texts), counted)
+                self._all_sites[number] = site
+                self._slots = max(self._slots, len(fields))
+                self._sites.append(site)
                 self._site_numbers[key] = number
-                if operation != PROCESS:
-                    self._counted_sites[number] = (portfolio, event_type)
-                self._sites.append(
-                    Site(number, operation, event_type, portfolio, strategy, symbol, venue, handler)
-                )
         return number
+
+    def tally(self, portfolio: str, event_type: str) -> Tally:
+        """Totals of a portfolio and event type."""
+        found = self._tallies.get((portfolio, event_type))
+        if found is None:
+            with self._lock:
+                found = self._tallies.setdefault((portfolio, event_type), Tally())
+        return found
 
     def published(self, portfolio: str, event_type: str) -> None:
         """Count one published event, before anything can happen to it."""
         with self._lock:
-            self._published[portfolio, event_type] += 1
+            self.tally(portfolio, event_type).published += 1
 
     def dropped(self, portfolio: str, event_type: str, reason: str) -> None:
         """Count one event that will not be in the spool."""
         with self._lock:
-            self._count_drop(portfolio, event_type, reason)
+            dropped = self.tally(portfolio, event_type).dropped
+            dropped[reason] = dropped.get(reason, 0) + 1
 
-    def _count_drop(self, portfolio: str, event_type: str, reason: str) -> None:
-        reasons = self._dropped.setdefault((portfolio, event_type), {})
-        reasons[reason] = reasons.get(reason, 0) + 1
-
-    def record(self, event: tuple[Any, ...], side: bytes | None = None) -> None:
-        """Take one event record, in the order of `spool.EventRecord`, and its side record."""
+    def note(self, facts: dict[str, Any]) -> None:
+        """Write down what has become known of the run, before anything can happen to it."""
         with self._lock:
-            if self._stopped.is_set():
-                return
-            if side is not None:
-                self._side.append(side)
-            self._events.append(event)
-            if len(self._events) >= FLUSH_EVENTS:
-                self._flush()
+            self._note.update(facts)
+
+    def record(self, event: Row, side: bytes | None = None) -> None:
+        """Take a flat event record, whose numbers are floats, and its side record.
+
+        It is written no earlier than with the next call of `flush` or `flush_if_full`.
+        """
+        if self._stopped.is_set():
+            return
+        if side is not None:
+            self._has_sides = True
+            event = (*event, side)
+        self._events.append(event)
+
+    # -- Writing ----------------------------------------------------------------------------------
+
+    def flush_if_full(self) -> None:
+        """Append what was taken to the spool if it is much."""
+        if len(self._events) >= FLUSH_EVENTS:
+            self.flush()
 
     def flush(self) -> None:
-        """Append everything taken so far to the spool."""
-        with self._lock:
-            self._flush()
+        """Append what was taken so far to the spool; if very much has piled up, a part of it."""
+        while self._acquire():
+            try:
+                strange = self._flush()
+            finally:
+                self._lock.release()
+            if not strange:
+                break
+            self._mend(strange)
         self._complain()
+
+    def _acquire(self) -> bool:
+        """Take the lock; a live host does not wait for another thread that is writing."""
+        may_wait = self._delivery == "lossless" or len(self._events) > MAX_PILE
+        return self._lock.acquire(blocking=may_wait)
 
     def stop(self, end: dict[str, Any]) -> None:
         """Flush, write the totals and the END block, and close the spool. Once only."""
-        with self._lock:
-            if self._stopped.is_set():
-                return
-            self._stopped.set()
-            self._flush()
-            try:
-                self._spool.append([], [], [], self._counts())
-            except Exception as error:  # noqa: BLE001 - the host must not fail of its observer
-                self._failure = error
-            try:
-                self._spool.finish(end)  # even if the totals found no room: END may
-            except Exception as error:  # noqa: BLE001
-                self._failure = error
+        strange: list[Row] = []
+        # Threads of the host that publish meanwhile must not keep it going for ever.
+        rounds = 10 + 2 * len(self._events) // MAX_BLOCK_EVENTS
+        while not self._stopped.is_set():
+            self._mend(strange)
+            with self._lock:
+                if self._stopped.is_set():
+                    break
+                strange = self._flush()
+                rounds -= 1
+                if rounds and (strange or self._events):
+                    continue
+                self._stopped.set()
+                self._finish(end)
         self._complain()
         if self._thread is not threading.current_thread():
             self._thread.join()
+
+    def _finish(self, end: dict[str, Any]) -> None:
+        self._write_counts()
+        try:
+            self._spool.finish(end)  # even if the totals found no room: END may
+        except Exception as error:  # noqa: BLE001
+            self._failure = str(error)
 
     def abandon(self) -> None:
         """Take nothing more and leave the spool alone: in a forked child, it is the parent's.
@@ -140,68 +225,170 @@ class Recorder:
         self._lock = threading.RLock()
         self._stopped = threading.Event()
         self._stopped.set()
-        self._events, self._side, self._sites = [], [], []
+        self._events.clear()
         self._spool.close()
 
     def _flush_often(self) -> None:
+        synced_at = time.monotonic()
         while not self._stopped.wait(FLUSH_SECONDS):
-            if self._events or self._sites:
+            if self._events or self._sites or self._note:
                 self.flush()
+            now = time.monotonic()
+            if self._sync_seconds is not None and now - synced_at >= self._sync_seconds:
+                synced_at = now
+                self._sync()
             self._complain()
 
-    def _flush(self) -> None:
-        """Append to the spool. The caller holds the lock."""
-        if self._flushing or not (self._events or self._side or self._sites):
-            return
-        events, self._events = self._events, []
-        side, self._side = self._side, []
-        sites, self._sites = self._sites, []
+    def _sync(self) -> None:
+        """Make the spool durable; without the lock, because a disk takes its time."""
+        with self._lock:
+            try:
+                descriptors = self._spool.unsynced()
+            except OSError as error:
+                self._failure, descriptors = str(error), []
+        for descriptor in descriptors:
+            try:
+                os.fdatasync(descriptor)
+            except OSError as error:
+                self._failure = str(error)
+            finally:
+                os.close(descriptor)
+
+    def _mend(self, rows: list[Row]) -> None:
+        """Prepare rows that hold no plain numbers. Holds no lock: code of the host may run."""
+        for row in rows:
+            site = self._all_sites[row[len(COLUMNS) - 1] & 0xFFFFFFFF]
+            self._mended[row[0]] = mended(row, site.fields)
+
+    def _flush(self) -> list[Row]:
+        """Append to the spool, or give the rows to `mend` first. The caller holds the lock."""
+        if self._stopped.is_set():
+            self._events.clear()
+            return []
+        if self._flushing:
+            return []
         self._flushing = True
-        before = self._spool.mark()
         try:
-            self._spool.append(events, side, sites, self._counts())
-        except BaseException as error:
-            # Later records name these sites: they go with the next block that can be written.
-            self._sites = sites + self._sites
-            if isinstance(error, Exception):  # the host must not fail of its observer
-                self._count_lost(events)
-                self._failure = error
-                return
-            # Control-C goes on to the host, and costs nothing.
-            if not self._spool.has_grown_since(before):
-                self._events, self._side = events + self._events, side + self._side
-            raise
+            self._forget_written()
+            return self._append()
         finally:
             self._flushing = False
 
-    def _count_lost(self, events: list[tuple[Any, ...]]) -> None:
-        for event in events:
-            record = EventRecord(*event[: len(COLUMNS)])
-            counted = self._counted_sites.get(record.site)
-            if counted is not None and not record.flags & Flag.FINISH:
-                self._count_drop(*counted, DROPPED_SPOOL_ERROR)
+    def _append(self) -> list[Row]:
+        # The rows first: a site is there before the first row that names it.
+        rows = self._events[:MAX_BLOCK_EVENTS]
+        original = rows[:1]
+        if self._mended:
+            rows = [self._mended.get(row[0], row) for row in rows]
+        try:
+            payload = pack_rows(rows, self._slots) if rows else b""
+        except StrangeRows as found:
+            return found.rows
+        if not self._has_room():
+            self._drop(rows, DROPPED_SPOOL_FULL)
+            if time.monotonic() - self._counts_written_at >= COUNTS_SECONDS:
+                self._write_counts()
+            return []
+        sites, self._sites = self._sites, []
+        note, self._note = self._note, {}
+        if not (rows or sites or note):
+            return []
+        mark = self._spool.mark()
+        if rows:
+            self._writing = original[0], len(rows), mark
+        try:
+            self._spool.append_packed(
+                PackedEvents(len(rows), self._slots, payload),
+                self._sides(rows),
+                sites,
+                self._counts(),
+                note,
+            )
+        except BaseException as error:
+            # Later records name these sites: they go with the next block that can be written.
+            self._sites = sites + self._sites
+            self._note = {**note, **self._note}
+            if not isinstance(error, Exception):
+                raise  # Control-C goes on to the host, and costs nothing: see `_forget_written`
+            self._failure = str(error)
+            self._drop(rows, DROPPED_SPOOL_ERROR)
+            return []
+        self._forget_written()
+        return []
+
+    def _sides(self, rows: list[Row]) -> list[bytes]:
+        if not (self._has_sides or self._mended):
+            return []
+        return [row[SIDE_PLACE] for row in rows if len(row) > SIDE_PLACE]
+
+    def _forget_written(self) -> None:
+        """Take from the list what the spool has; also after a Control-C at any point before."""
+        if self._writing is not None:
+            first, number, mark = self._writing
+            if self._events and self._events[0] is first and self._spool.has_grown_since(mark):
+                self._forget(number)
+            self._writing = None
+        if not self._events:
+            self._mended.clear()
+
+    def _forget(self, number: int) -> None:
+        if self._mended:
+            for row in self._events[:number]:
+                self._mended.pop(row[0], None)
+        del self._events[:number]
+
+    def _has_room(self) -> bool:
+        """Whether the rows may be written; waits for that if nothing may be lost."""
+        if not self._limit.is_exceeded():
+            return True
+        if self._delivery == "live":
+            return False
+        if not self._limit.wait():
+            self._nobody_takes = True
+        return True
+
+    def _drop(self, rows: list[Row], reason: str) -> None:
+        self._writing = None
+        self._forget(len(rows))
+        for row in rows:
+            record = EventRecord(*row[: len(COLUMNS)])
+            site = self._all_sites.get(record.site)
+            if site is None or site.operation == PROCESS or record.flags & Flag.FINISH:
+                continue
+            self.dropped(site.portfolio, site.event_type, reason)
+            if not site.counted:
+                self.published(site.portfolio, site.event_type)
+
+    def _write_counts(self) -> None:
+        self._counts_written_at = time.monotonic()
+        try:
+            self._spool.append_packed(PackedEvents(0, 0, b""), [], [], self._counts())
+        except Exception as error:  # noqa: BLE001 - the host must not fail of its observer
+            self._failure = str(error)
 
     def _counts(self) -> list[Count]:
-        keys = sorted(set(self._published) | set(self._dropped))
         return [
-            Count(
-                portfolio,
-                kind,
-                self._published.get((portfolio, kind), 0),
-                dict(self._dropped.get((portfolio, kind), {})),
-            )
-            for portfolio, kind in keys
+            Count(portfolio, kind, tally.published + tally.opened, dict(tally.dropped))
+            for (portfolio, kind), tally in sorted(self._tallies.items())
+            if tally.published or tally.opened or tally.dropped
         ]
 
     def _complain(self) -> None:
         """Say once what went wrong. A host's log may take locks, so none is held here."""
-        if self._failure is not None and not self._complained:
-            self._complained = True
+        if self._failure is not None and "failure" not in self._complaints:
+            self._complaints.add("failure")
             _log.warning(
                 "fillpath cannot write its spool in %s (%s); the host goes on, "
                 "events that are not recorded are counted as dropped",
                 self._spool.folder,
                 self._failure,
+            )
+        if self._nobody_takes and "limit" not in self._complaints:
+            self._complaints.add("limit")
+            _log.warning(
+                "nothing takes the spool in %s into the lake, so it grows beyond its limit; "
+                "see: fillpath doctor",
+                self._spool.folder,
             )
 
 
@@ -210,10 +397,15 @@ class NoRecorder(Recorder):
 
     def __init__(self) -> None:
         """There is no spool to write to."""
+        self.append = lambda _: None
 
-    def site(self, *_: str | None) -> int:
+    def site(self, *_: str | None, **__: Any) -> int:
         """Give every site the same number."""
         return 0
+
+    def tally(self, portfolio: str, event_type: str) -> Tally:
+        """Give totals that nobody reads."""
+        return Tally()
 
     def published(self, portfolio: str, event_type: str) -> None:
         """Count nothing."""
@@ -221,8 +413,14 @@ class NoRecorder(Recorder):
     def dropped(self, portfolio: str, event_type: str, reason: str) -> None:
         """Count nothing."""
 
-    def record(self, event: tuple[Any, ...], side: bytes | None = None) -> None:
+    def note(self, facts: dict[str, Any]) -> None:
+        """There is nowhere to write it."""
+
+    def record(self, event: Row, side: bytes | None = None) -> None:
         """Take nothing."""
+
+    def flush_if_full(self) -> None:
+        """There is nothing to append."""
 
     def flush(self) -> None:
         """There is nothing to append."""

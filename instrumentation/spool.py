@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import IntEnum, IntFlag, StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
@@ -52,6 +53,8 @@ class BlockType(IntEnum):
     """Totals so far, per portfolio and event type: published, and dropped by reason."""
     END = 6
     """The run is over; nothing follows."""
+    NOTE = 7
+    """Map of facts that became known while the run went on, such as its engine."""
 
 
 _KNOWN_TYPES: Final = frozenset(BlockType)
@@ -145,6 +148,37 @@ class Site(NamedTuple):
     texts: tuple[tuple[str, Any], ...] = ()
     counted: bool = True
 
+    def attributes(self, numbers: tuple[float, ...], flags: int) -> dict[str, Any]:
+        """Attributes of an event of this site, without those of its side record.
+
+        Args:
+            numbers: The numbers of its record.
+            flags: The flags of its record.
+        """
+        found: dict[str, Any] = dict(self.texts)
+        for (key, kind, scale), number in zip(self.fields, numbers, strict=False):
+            if flags >> _ABSENT_SHIFT & 1 == 0:
+                found[key] = _FROM_NUMBER[kind](number, scale)
+            flags >>= 1
+        return found
+
+
+_ABSENT_SHIFT: Final = 8
+
+
+def _decimal(mantissa: float, scale: int) -> Decimal:
+    # By its digits: arithmetic would follow the precision of whatever context is set.
+    digits = int(mantissa)
+    return Decimal((int(digits < 0), tuple(map(int, str(abs(digits)))), -scale))
+
+
+_FROM_NUMBER: Final[dict[str, Callable[[float, int], Any]]] = {
+    FieldKind.DOUBLE: lambda number, _: number,
+    FieldKind.INTEGER: lambda number, _: int(number),
+    FieldKind.BOOLEAN: lambda number, _: bool(number),
+    FieldKind.DECIMAL: _decimal,
+}
+
 
 class SideRecord(NamedTuple):
     """What an event has beside its record.
@@ -191,7 +225,7 @@ class Block:
     offset: int = 0
 
     def value(self) -> Any:
-        """Payload of a RUN or END block: a map."""
+        """Payload of a RUN, NOTE or END block: a map."""
         return unpack(self.payload)
 
     def sites(self) -> list[Site]:

@@ -8,7 +8,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from fillpath.instrumentation.errors import SpoolError
 from fillpath.instrumentation.payload import pack
@@ -27,6 +27,14 @@ from fillpath.instrumentation.spool import (
 
 MAX_FILE_BYTES: Final = 64 << 20
 """Size from which a spool goes on in a new file."""
+
+
+class PackedEvents(NamedTuple):
+    """Events as the payload of an EVENTS block: how many, with how many numbers, and the bytes."""
+
+    count: int
+    slots: int
+    payload: bytes
 
 
 def pack_side_record(record: SideRecord) -> bytes:
@@ -56,13 +64,24 @@ def _block(kind: BlockType, count: int, payload: bytes, slots: int = 0) -> bytes
 class SpoolWriter:
     """Appends blocks to the spool of one run. Not thread-safe: its caller holds a lock.
 
+    Args:
+        folder: The run's spool; must not exist yet.
+        run: What the RUN block holds.
+        max_file_bytes: Size from which the spool goes on in a new file.
+        is_synced: Whether somebody calls `unsynced` from time to time.
+
     Raises:
         SpoolError: When the run has a spool already.
         OSError: When the folder or a file cannot be written.
     """
 
     def __init__(
-        self, folder: Path, run: dict[str, Any], *, max_file_bytes: int = MAX_FILE_BYTES
+        self,
+        folder: Path,
+        run: dict[str, Any],
+        *,
+        max_file_bytes: int = MAX_FILE_BYTES,
+        is_synced: bool = False,
     ) -> None:
         try:
             folder.mkdir(parents=True)
@@ -74,8 +93,13 @@ class SpoolWriter:
         self.folder = folder
         self._run = run
         self._max_file_bytes = max_file_bytes
+        self._is_synced = is_synced
         self._sites: list[Site] = []
+        self._notes: dict[str, Any] = {}
         self._file_number = 0
+        self._sizes: list[int] = []
+        self._full: list[int] = []
+        self._synced = (0, 0)
         self._descriptor = -1
         self._size = 0
         self._head = 0
@@ -93,6 +117,8 @@ class SpoolWriter:
         head = _block(BlockType.RUN, 1, pack(self._run))
         if self._sites:
             head += _block(BlockType.SITES, len(self._sites), pack(self._sites))
+        if self._notes:
+            head += _block(BlockType.NOTE, 1, pack(self._notes))
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
         try:
             _write_whole(descriptor, 0, head)
@@ -101,8 +127,13 @@ class SpoolWriter:
             with contextlib.suppress(OSError):
                 path.unlink()
             raise
-        self.close()
-        self._descriptor, self._file_number = descriptor, number
+        full, self._descriptor, self._file_number = self._descriptor, descriptor, number
+        if number > 1:
+            self._sizes.append(self._size)
+            if self._is_synced:
+                self._full.append(full)
+            else:
+                os.close(full)
         self._size = self._head = len(head)
 
     def _write(self, data: bytes) -> None:
@@ -123,41 +154,73 @@ class SpoolWriter:
         number, size = mark
         return self._size > (size if self._file_number == number else self._head)
 
+    def written_behind(self, file: int, offset: int) -> int:
+        """How many bytes of the spool stand behind a place in it."""
+        behind = sum(self._sizes[file - 1 :]) + self._size - offset
+        return behind if file <= self._file_number else 0
+
+    def unsynced(self) -> list[int]:
+        """Descriptors of the files that have grown since the last call, to be synced and closed."""
+        if self._descriptor < 0 or self._synced == self.mark():
+            return []
+        descriptors, self._full = self._full, []
+        if self._synced[0] != self._file_number:  # the file's name has to be durable too
+            descriptors.append(os.open(self.folder, os.O_RDONLY))
+        self._synced = self.mark()
+        return [*descriptors, os.dup(self._descriptor)]
+
     def append(
         self,
-        events: list[tuple[Any, ...]],
-        side: list[bytes],
-        sites: list[Site],
-        counts: list[Count],
+        events: Sequence[tuple[Any, ...]],
+        side: Sequence[bytes],
+        sites: Sequence[Site],
+        counts: Sequence[Count],
+    ) -> None:
+        """Append flat event records and what belongs to them: all of it, or nothing."""
+        packed = PackedEvents(len(events), SLOTS, pack_events(events, SLOTS) if events else b"")
+        self.append_packed(packed, side, sites, counts)
+
+    def append_packed(
+        self,
+        events: PackedEvents,
+        side: Sequence[bytes],
+        sites: Sequence[Site],
+        counts: Sequence[Count],
+        note: dict[str, Any] | None = None,
     ) -> None:
         """Append what happened since the last call: all of it, or nothing."""
         if self._size >= self._max_file_bytes:
             self._open_next_file()
-        data = bytearray()
+        data: list[bytes] = []
+        if note:
+            data.append(_block(BlockType.NOTE, 1, pack(note)))
         if sites:
-            data += _block(BlockType.SITES, len(sites), pack(sites))
+            data.append(_block(BlockType.SITES, len(sites), pack(list(sites))))
         if side:
-            data += _block(BlockType.SIDE, len(side), b"".join(side))
-        if events:
-            data += _block(BlockType.EVENTS, len(events), pack_events(events, SLOTS), SLOTS)
+            data.append(_block(BlockType.SIDE, len(side), b"".join(side)))
+        if events.count:
+            data.append(_block(BlockType.EVENTS, events.count, events.payload, events.slots))
         if counts:
-            data += _block(BlockType.COUNTS, len(counts), pack(counts))
-        self._write(bytes(data))
+            data.append(_block(BlockType.COUNTS, len(counts), pack(list(counts))))
+        self._write(b"".join(data))
         self._sites += sites
+        self._notes.update(note or {})
 
     def finish(self, end: dict[str, Any]) -> None:
         """Write the END block, make everything durable and close the file."""
         try:
             self._write(_block(BlockType.END, 1, pack(end)))
-            os.fsync(self._descriptor)
+            for descriptor in (*self._full, self._descriptor):
+                os.fsync(descriptor)
         finally:
             self.close()
 
     def close(self) -> None:
         """Close the file as it is: a spool without an END block is that of a crashed run."""
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+        descriptors, self._full, self._descriptor = (*self._full, self._descriptor), [], -1
+        for descriptor in descriptors:
+            if descriptor >= 0:
+                os.close(descriptor)
 
 
 def _write_whole(descriptor: int, start: int, data: bytes) -> None:

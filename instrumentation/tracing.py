@@ -227,6 +227,7 @@ class Tracing:
             "host_name": platform.node(),
             "pid": os.getpid(),
             "started_at": time.time_ns(),
+            "clock_offset": time.time_ns() - time.perf_counter_ns(),
             "python": platform.python_version(),
             "parameters": self.parameters,
             "lake_sampling": self.lake_sampling,

@@ -433,7 +433,7 @@ def test_all_parts_of_an_event(session: Session) -> None:
         "trading.fill.price": Decimal("1.50"),
         "trading.fill.quantity": 3,
     }
-    assert found.site[2:] == ("FILL", "fund/desk", "S-1", "EUR/USD", "XNAS", "Strategy.on_bar")
+    assert found.site[2:8] == ("FILL", "fund/desk", "S-1", "EUR/USD", "XNAS", "Strategy.on_bar")
     assert found.event_time == 1_700_000_000_000_000_001
     assert found.extra == {"event_id": "fill-1"}
     assert found.start is not None

@@ -285,10 +285,10 @@ def twice(tmp_path_factory: pytest.TempPathFactory) -> list[DataFolder]:
     return folders
 
 
-_WITHOUT_CLOCK = "* exclude (run_id, start_time, end_time)"
+_WITHOUT_CLOCK = "* exclude (run_id, start_time, end_time, duration)"
 _WITHOUT_IDS = (
-    "* exclude (run_id, start_time, end_time, trace_id, span_id, parent_span_id, correlation_id,"
-    " links)"
+    "* exclude (run_id, start_time, end_time, duration, trace_id, span_id, parent_span_id,"
+    " correlation_id, links)"
 )
 
 

@@ -70,7 +70,7 @@ def _rows(data: DataFolder, view: str = "spans") -> list[dict[str, Any]]:
     table = EventStore(data).query(f"SELECT * FROM {view} ORDER BY sequence")
     rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
     for row in rows:
-        row["attributes"] = json.loads(row["attributes"])
+        row["attributes"] = json.loads(row["attributes"] or "{}")
     return rows
 
 

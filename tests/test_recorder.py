@@ -18,10 +18,20 @@ import pytest
 
 from fillpath.instrumentation.recorder import FLUSH_EVENTS, Recorder
 from fillpath.instrumentation.semconv import PROCESS, PUBLISH
-from fillpath.instrumentation.spool import NO_TIME, Block, BlockType, Count, Flag, SpoolReader
+from fillpath.instrumentation.spool import (
+    FLAGS_SHIFT,
+    NO_TIME,
+    SLOTS,
+    Block,
+    BlockType,
+    Count,
+    Flag,
+    SpoolReader,
+)
 from fillpath.instrumentation.spool_writer import SpoolWriter
 
 END = {"status": "Ended"}
+NONE = (0.0,) * SLOTS
 
 
 @pytest.fixture
@@ -43,7 +53,8 @@ def order_site(recorder: Recorder, strategy: str = "S-1") -> int:
 def publish(recorder: Recorder, sequence: int, *, site: int | None = None) -> None:
     recorder.published("demo/fx", "ORDER")
     number = order_site(recorder) if site is None else site
-    recorder.record((sequence, 0, sequence, 1, 2, NO_TIME, number, 0, 0))
+    recorder.record((sequence, 0, sequence, 1, 2, NO_TIME, number, *NONE))
+    recorder.flush_if_full()
 
 
 def blocks_of(folder: Path) -> list[Block]:
@@ -147,7 +158,7 @@ def test_threads_that_record_and_stop_at_once_lose_and_repeat_nothing(
     def work(number: int) -> None:
         for n in range(1, 1500):
             sequence = number * 10_000 + n
-            recorder.record((sequence, 0, sequence, 1, 2, NO_TIME, site, 0, 0))
+            recorder.record((sequence, 0, sequence, 1, 2, NO_TIME, site, *NONE))
             taken[number].append(sequence)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
@@ -195,8 +206,9 @@ def test_handler_runs_and_ends_of_events_do_not_count_as_lost_events(
     publish(recorder, 1)
     recorder.flush()
     with full_disk(folder), caplog.at_level(logging.CRITICAL):
-        recorder.record((2, 1, 1, 1, 2, NO_TIME, handler, 0, 0))
-        recorder.record((1, 0, 1, 1, 2, NO_TIME, order_site(recorder), Flag.FINISH, 0))
+        recorder.record((2, 1, 1, 1, 2, NO_TIME, handler, *NONE))
+        place = order_site(recorder) | Flag.FINISH << FLAGS_SHIFT
+        recorder.record((1, 0, 1, 1, 2, NO_TIME, place, *NONE))
         recorder.flush()
     recorder.stop(END)
     assert totals_of(folder) == [Count("demo/fx", "ORDER", 1, {})]
@@ -289,7 +301,7 @@ def publish(*_):
     taken += 1
     site = recorder.site("publish", "ORDER", "p", f"S-{taken}", None, None, None)
     recorder.published("p", "ORDER")
-    recorder.record((taken, 0, taken, 1, 2, 3, site, 0, 0))
+    recorder.record((taken, 0, taken, 1, 2, 3, site, 0.0, 0.0, 0.0, 0.0, 0.0))
 signal.signal(signal.SIGALRM, publish)
 signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
 while taken < 20_000:

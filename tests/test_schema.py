@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import tempfile
 from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fillpath.exporters import schema
+from fillpath.exporters.event_store import EventStore
+from fillpath.exporters.exact_json import to_json
+from fillpath.exporters.number_columns import fit_number
 from fillpath.exporters.parquet_file import write_parquet
-from fillpath.exporters.span_rows import Span, SpanRows, fit_number, to_json
+from fillpath.exporters.span_rows import Span, SpanRows
 from fillpath.instrumentation import semconv
 from fillpath.instrumentation.semconv import (
     Bar,
@@ -51,12 +56,26 @@ def _keys() -> set[str]:
     }
 
 
-def _row(event_type: str, attributes: dict[str, Any], **parts: Any) -> dict[str, Any]:
+def _shown(*spans: Span) -> list[dict[str, Any]]:
+    """Write spans to a lake of their own; gives the rows of its view."""
     rows = SpanRows()
-    rows.add(_span(1, event_type, attributes, **parts))
-    row = rows.take().to_pylist()[0]
-    row["attributes"] = json.loads(row["attributes"])
-    return dict(row)
+    for span in spans:
+        rows.add(span)
+    with tempfile.TemporaryDirectory() as folder:
+        store = EventStore(folder)
+        store.append_spans(rows.take(), "run", "app", 1)
+        shown = store.query(
+            "SELECT spans.*, raw.decimal_scale FROM spans JOIN raw_spans AS raw USING (sequence) "
+            "ORDER BY sequence"
+        )
+        found = [dict(zip(shown.columns, row, strict=True)) for row in shown.rows]
+    for row in found:
+        row["attributes"] = json.loads(row["attributes"])
+    return found
+
+
+def _row(event_type: str, attributes: dict[str, Any], **parts: Any) -> dict[str, Any]:
+    return _shown(_span(1, event_type, attributes, **parts))[0]
 
 
 def _span(sequence: int, event_type: str, attributes: dict[str, Any], **parts: Any) -> Span:
@@ -66,6 +85,7 @@ def _span(sequence: int, event_type: str, attributes: dict[str, Any], **parts: A
         sequence.to_bytes(8, "big"),
         None,
         sequence,
+        1,
         f"publish {event_type}",
         "PRODUCER",
         event_type,
@@ -78,11 +98,16 @@ def _span(sequence: int, event_type: str, attributes: dict[str, Any], **parts: A
 def test_every_column_says_what_it_means_and_is_in_the_document() -> None:
     document = (ROOT / "docs" / "lake-format.md").read_text()
     for table in (schema.SPAN_SCHEMA, schema.RUN_SCHEMA):
-        assert table.metadata[schema.SCHEMA_VERSION_KEY.encode()] == b"1"
+        assert table.metadata[schema.SCHEMA_VERSION_KEY.encode()] == b"2"
         for column in table:
             meaning = column.metadata[b"comment"].decode()
             assert meaning.endswith((".", "…")), column.name
             assert f"| `{column.name}` | {column.type} | {meaning} |" in document
+
+
+def test_the_view_repeats_the_attributes_that_it_says_it_does() -> None:
+    macros = (ROOT / "exporters" / "sql" / "macros.sql").read_text()
+    assert set(re.findall(r"'(trading\.[a-z_.]+)'", macros)) == schema.REPEATED_ATTRIBUTES
 
 
 def test_the_mapping_names_columns_and_keys_that_exist() -> None:
@@ -124,7 +149,7 @@ def test_a_number_fits_exactly_or_not_at_all(value: Any) -> None:
     with localcontext(prec=99):
         assert number == round(number, scale)
         assert scale == 0 or number != round(number, scale - 1)
-    stored = pa.array([number], schema.NUMBER)[0].as_py()
+    stored = pa.array([number], pa.decimal128(38, 18))[0].as_py()
     assert stored == number
 
 
@@ -276,6 +301,48 @@ def test_the_correlation_id_is_the_trace_id_when_the_host_gave_none() -> None:
     assert _row("X", {})["correlation_id"] == (b"t" * 16).hex()
 
 
+NUMBERS = (
+    st.booleans()
+    | st.integers(-(10**40), 10**40)
+    | st.floats()
+    | st.decimals()
+    | st.decimals(places=4, allow_nan=False, allow_infinity=False)
+    | st.sampled_from(
+        ["1.50", "7", "1e3", "x", Decimal("-0.00"), Decimal("1E+3"), Decimal("0E-80")]
+    )
+)
+KEYS = st.sampled_from([*sorted(_keys() - set(schema.TEXT_COLUMNS) - {Fill.CURRENCY}), "own", 'ä"'])
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([*schema.NUMBER_COLUMNS, EventType.SIGNAL]),
+            st.dictionaries(KEYS, NUMBERS, max_size=9),
+        ),
+        min_size=1,
+        max_size=20,
+    )
+)
+def test_the_view_shows_every_number_as_it_was(spans: list[tuple[str, dict[str, Any]]]) -> None:
+    rows = _shown(*(_span(number, *span) for number, span in enumerate(spans, start=1)))
+    for row, (event_type, attributes) in zip(rows, spans, strict=True):
+        expected = dict(attributes)
+        for column in ("quantity", "price", "commission"):
+            keys = schema.NUMBER_COLUMNS.get(event_type, {}).get(column, ())
+            key = next((key for key in keys if key in attributes), None)
+            fitted = None if key is None else fit_number(attributes[key])
+            if key is None or fitted is None:
+                assert row[column] is None
+                continue
+            assert row[column] == fitted[0]
+            assert row["decimal_scale"] >= fitted[1]
+            if key not in schema.REPEATED_ATTRIBUTES:
+                del expected[key]
+        assert _same(row["attributes"], _expected(expected))
+
+
 def test_rows_are_ordered_by_sequence_and_can_be_put_back() -> None:
     rows = SpanRows()
     for sequence in (3, 1, 2):
@@ -308,7 +375,7 @@ def test_other_readers_see_what_was_written(tmp_path: Path) -> None:
 
     frame = pl.read_parquet(path)
     assert frame["strategy"].to_list() == HOSTILE
-    assert frame["price"].to_list() == [Decimal("1e-18")] * len(HOSTILE)
+    assert frame["price"].to_list() == [1e-18] * len(HOSTILE)
     assert frame["links"].to_list()[0] == [{"trace_id": b"l" * 16, "span_id": b"s" * 8}]
     assert frame["event_timestamp"].dt.epoch("us").to_list()[0] == 1_700_000_000_123_456
     assert [json.loads(text)["note"] for text in frame["attributes"]] == HOSTILE
@@ -317,4 +384,4 @@ def test_other_readers_see_what_was_written(tmp_path: Path) -> None:
         "SELECT strategy, price, attributes->>'note' FROM read_parquet($1) ORDER BY sequence",
         [str(path)],
     ).fetchall()
-    assert found == [(text, Decimal("1e-18"), text) for text in HOSTILE]
+    assert found == [(text, 1e-18, text) for text in HOSTILE]

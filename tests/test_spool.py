@@ -18,12 +18,17 @@ from hypothesis import strategies as st
 
 from fillpath.instrumentation.errors import SpoolError
 from fillpath.instrumentation.spool import (
+    COLUMNS,
+    FLAGS_SHIFT,
     HEADER,
     NO_TIME,
+    SLOTS,
     Block,
     BlockType,
     Count,
     EventRecord,
+    Field,
+    FieldKind,
     Flag,
     SideRecord,
     Site,
@@ -36,8 +41,13 @@ RUN = {"run_id": "r", "started_at": 1}
 END = {"status": "Ended"}
 
 
-def event(sequence: int, parent: int = 0, flags: int = 0) -> EventRecord:
-    return EventRecord(sequence, parent, parent or sequence, 1, 2, NO_TIME, 1, flags)
+def event(sequence: int, parent: int = 0, flags: int = 0) -> tuple[Any, ...]:
+    place = 1 | flags << FLAGS_SHIFT
+    return (sequence, parent, parent or sequence, 1, 2, NO_TIME, place, *(0.5,) * SLOTS)
+
+
+def flat(record: EventRecord) -> tuple[Any, ...]:
+    return (*record[: len(COLUMNS)], *record.numbers)
 
 
 def site(number: int, word: str = "ORDER") -> Site:
@@ -105,11 +115,22 @@ records = st.builds(
     times,
     times,
     times,
-    st.integers(0, (1 << 32) - 1),
-    st.integers(0, 15),
-    st.just(0),
+    numbers,
+    st.tuples(*[st.floats(allow_nan=False)] * SLOTS),
 )
-sites = st.builds(Site, numbers, names, names, names, *[names | st.none()] * 4)
+fields = st.builds(Field, names, st.sampled_from(list(FieldKind)), st.integers(0, 18))
+texts = st.tuples(names, names | st.integers(0, 9))
+sites = st.builds(
+    Site,
+    numbers,
+    names,
+    names,
+    names,
+    *[names | st.none()] * 4,
+    st.lists(fields, max_size=2).map(tuple),
+    st.lists(texts, max_size=2).map(tuple),
+    st.booleans(),
+)
 sides = st.builds(
     SideRecord,
     numbers,
@@ -136,7 +157,8 @@ def test_what_is_written_is_read(
         folder = Path(name) / "run"
         spool = SpoolWriter(folder, RUN, max_file_bytes=max_file_bytes)
         for events, side, new_sites, totals in given_batches:
-            spool.append(events, [pack_side_record(each) for each in side], new_sites, totals)
+            rows = [flat(each) for each in events]
+            spool.append(rows, [pack_side_record(each) for each in side], new_sites, totals)
         spool.finish(END)
         blocks = read(folder)
         files = len(files_of(folder))

@@ -38,7 +38,9 @@ from fillpath.instrumentation.event_sampler import CriticalWhen, EventSampler
 from fillpath.instrumentation.semconv import Event, EventType, Fill, Order, Sampling
 from fillpath.instrumentation.settings import DataFolder
 from fillpath.instrumentation.spool import (
+    FLAGS_SHIFT,
     NO_TIME,
+    SLOTS,
     Count,
     Flag,
     SideRecord,
@@ -51,6 +53,11 @@ from fillpath.instrumentation.tracing import Tracing
 RUN = "run-1"
 KINDS = (EventType.BAR, EventType.FEATURES, EventType.SIGNAL, EventType.FILL, "MY_KIND")
 CRITICAL = frozenset({EventType.SIGNAL, EventType.FILL})
+NO_NUMBERS = (0.0,) * SLOTS
+
+
+def _place(site: int, flags: int = 0) -> int:
+    return site | int(flags) << FLAGS_SHIFT
 
 
 @pytest.fixture
@@ -144,7 +151,7 @@ class Spooled:
 
     def write(self, number: int) -> bool:
         """Append the next records, all in one go; tells whether there are more."""
-        records: list[tuple[int, ...]] = []
+        records: list[tuple[Any, ...]] = []
         side: list[bytes] = []
         sites: list[Site] = []
         for event, flags, root in self._records:
@@ -170,9 +177,8 @@ class Spooled:
                     1_000 + event.sequence,
                     NO_TIME if begin else 2_000 + event.sequence,
                     event.sequence,
-                    self._sites[parts].number,
-                    flags | Flag.SIDE,
-                    0,
+                    _place(self._sites[parts].number, flags | Flag.SIDE),
+                    *NO_NUMBERS,
                 )
             )
             if len(records) == number:
@@ -380,8 +386,8 @@ def _one_event(data: DataFolder, extra: dict[str, Any], **parts: Any) -> dict[st
     site = Site(1, "publish", EventType.FILL, "demo/x", "S", "AAPL", "XNAS", None)
     attributes = {Fill.PRICE: Decimal("1.5"), Order.SIDE: "BUY"}
     side = SideRecord(parts.get("sequence", 1), attributes, parts.get("links", []), extra)
-    record = (1, parts.get("parent", 0), 1, 5, 6, NO_TIME, 1, int(Flag.SIDE), 0)
-    child = (2, 1, 1, 5, 6, NO_TIME, 1, 0, 0)
+    record = (1, parts.get("parent", 0), 1, 5, 6, NO_TIME, _place(1, Flag.SIDE), *NO_NUMBERS)
+    child = (2, 1, 1, 5, 6, NO_TIME, _place(1), *NO_NUMBERS)
     spool.append([record, child], [pack_side_record(side)], [site], [])
     spool.finish({"status": "Ended"})
     drain(data, RUN)
@@ -403,7 +409,7 @@ def test_names_may_be_numbers(data: DataFolder) -> None:
     spool = SpoolWriter(data.spool / RUN, {"run_id": RUN, "pid": os.getpid()})
     site: Any = (1, "publish", EventType.FILL, "demo/x", 7, 8, None, None)
     side = SideRecord(1, {Order.CLIENT_ID: 9}, [], {"correlation_id": 10, "event_id": 11})
-    record = (1, 0, 1, 5, 6, NO_TIME, 1, int(Flag.SIDE), 0)
+    record = (1, 0, 1, 5, 6, NO_TIME, _place(1, Flag.SIDE), *NO_NUMBERS)
     spool.append([record], [pack_side_record(side)], [Site(*site)], [])
     spool.finish({"status": "Ended"})
     drain(data, RUN)
@@ -435,8 +441,10 @@ def test_a_child_of_a_dropped_parent_is_no_orphan(data: DataFolder) -> None:
     spool = SpoolWriter(data.spool / RUN, {"run_id": RUN, "pid": os.getpid()})
     site = Site(1, "publish", EventType.BAR, "a", None, None, None, None)
     counts = [Count("a", EventType.BAR, 3, {"spool_error": 1})]
-    spool.append([(2, 1, 1, 5, 6, 7, 1, 0, 0), (3, 2, 1, 5, 6, 7, 1, 0, 0)], [], [site], counts)
-    spool.append([(1, 0, 1, NO_TIME, 9, NO_TIME, 1, int(Flag.FINISH), 0)], [], [], counts)
+    records = [(n, n - 1, 1, 5, 6, 7, _place(1), *NO_NUMBERS) for n in (2, 3)]
+    spool.append(records, [], [site], counts)
+    lone = (1, 0, 1, NO_TIME, 9, NO_TIME, _place(1, Flag.FINISH), *NO_NUMBERS)
+    spool.append([lone], [], [], counts)
     spool.finish({"status": "Ended"})
     assert drain(data, RUN) == "Ended"
     rows = _rows(data)
@@ -508,7 +516,7 @@ def test_what_never_reached_the_spool_of_a_crashed_run_is_counted(data: DataFold
     spool = SpoolWriter(data.spool / RUN, {"run_id": RUN, "pid": _dead_pid()})
     site = Site(1, "publish", EventType.BAR, "a", None, None, None, None)
     counts = [Count("a", EventType.BAR, 5, {"queue_full": 1}), Count("a", EventType.TICK, 2, {})]
-    spool.append([(1, 0, 1, 5, 6, 7, 1, 0, 0)], [], [site], counts)
+    spool.append([(1, 0, 1, 5, 6, 7, _place(1), *NO_NUMBERS)], [], [site], counts)
     spool.close()
     assert drain(data, RUN) == "Crashed"
     assert _run(data).completeness == [

@@ -1,0 +1,130 @@
+"""The fast door: events with numbers, recorded at the cost of an append.
+
+An emitter is made once for a kind of event and what its events have in common. It then takes the
+event's time, cause and numbers, and gives a handle that names the event as the cause of others.
+
+Why no lock is needed: `next` of a counter, `append`, a slice and `del` of a slice are each one step
+that no other thread can see half of, and only the end of the list is appended to. A cause is given
+by the caller, so nothing else is shared. An event is appended before its handle is known to anyone,
+so a parent stands before its children in the list, and thereby in the spool.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+from fillpath.instrumentation.event_columns import Row, converter
+from fillpath.instrumentation.open_event import Cause, Handle
+from fillpath.instrumentation.spool import NO_TIME, SLOTS, Field, FieldKind
+
+FLUSH_EVENTS: Final = 512
+"""Events after which the list is appended to the spool. A power of two."""
+
+
+class Emitter(Protocol):
+    """Records one event of a certain kind; see `EventTracer.emitter`."""
+
+    def __call__(
+        self,
+        event_time: int = NO_TIME,
+        cause: Cause | None = None,
+        *numbers: Any,
+        start: int | None = None,
+    ) -> Handle | None:
+        """Record an event that has just ended.
+
+        Args:
+            event_time: Simulated time, nanoseconds since the epoch.
+            cause: The event that caused it; it begins a chain if there is none.
+            numbers: One for each of the emitter's fields; one that is left out, or None, is absent.
+            start: When the event began, by `EventTracer.now`; this moment when left out.
+
+        Returns:
+            A handle to name the event as a cause; None when nothing is recorded.
+        """
+
+
+# One function for each number of fields, as `namedtuple` does it: a surplus number is an error of
+# the caller then, and no time goes into packing and unpacking *numbers.
+_TEMPLATE: Final = """
+def make(append, flush, take, clock, resolve, place, unknown):
+    def emit(event_time=unknown, cause=None{parameters}, *, start=None):
+        if cause is None:
+            parent = 0
+            sequence = root = take()
+        else:
+            try:
+                parent, root = cause
+                sequence = take()
+            except Exception:
+                parent, root = resolve(cause)
+                sequence = take()
+                root = root or sequence
+        end = clock()
+        append(
+            (sequence, parent, root, end if start is None else start, end, event_time, place{row})
+        )
+        if not sequence & {last}:
+            flush()
+        return sequence, root
+    return emit
+"""
+
+
+def _maker(number: int) -> Callable[..., Emitter]:
+    names = "abcde"[:number]
+    source = _TEMPLATE.format(
+        parameters="".join(f", {name}=None" for name in names),
+        row="".join(f", {name}" for name in names) + ", 0.0" * (SLOTS - number),
+        last=FLUSH_EVENTS - 1,
+    )
+    made: dict[str, Any] = {}
+    exec(compile(source, __file__, "exec"), made)  # noqa: S102 - of the text above and nothing else
+    make: Callable[..., Emitter] = made["make"]
+    return make
+
+
+_MAKERS: Final = tuple(_maker(number) for number in range(SLOTS + 1))
+
+
+def make_emitter(
+    *,
+    append: Callable[[Row], None],
+    flush: Callable[[], None],
+    take: Callable[[], int],
+    resolve: Callable[[Any], tuple[int, int]],
+    site: int,
+    fields: Sequence[Field],
+) -> Emitter:
+    """Make an emitter.
+
+    Args:
+        append: Takes a row.
+        flush: Is called after every 512th event.
+        take: Gives the next sequence.
+        resolve: Gives sequence and root of a cause that is no handle; zeros if it is no cause.
+        site: Number of the site of the emitter's events.
+        fields: What their numbers are, at most `spool.SLOTS`.
+    """
+    emit = _MAKERS[len(fields)](append, flush, take, time.perf_counter_ns, resolve, site, NO_TIME)
+    if all(field.kind == FieldKind.DOUBLE for field in fields):
+        return emit
+    converters = [converter(field) for field in fields]
+
+    def emit_converted(
+        event_time: int = NO_TIME,
+        cause: Cause | None = None,
+        *numbers: Any,
+        start: int | None = None,
+    ) -> Handle | None:
+        converted = [convert(number) for convert, number in zip(converters, numbers, strict=False)]
+        # A surplus number is passed on, to be the error that it is without conversion.
+        return emit(event_time, cause, *converted, *numbers[len(converters) :], start=start)
+
+    return emit_converted
+
+
+def emit_nothing(*_: Any, **__: Any) -> None:
+    """Stand in for an emitter while nothing is recorded."""

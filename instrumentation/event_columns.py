@@ -1,0 +1,256 @@
+"""Packs event records by column, and mends those whose numbers are none.
+
+The fast door takes whatever the host hands over, unseen: to look at every value would cost more
+than all the rest. Whether a column holds nothing but floats is told at once when it is packed; only
+a column that does not is looked through.
+"""
+
+from __future__ import annotations
+
+import marshal
+import math
+import operator
+import struct
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, Final
+
+from fillpath.instrumentation.payload import snapshot
+from fillpath.instrumentation.semconv import Event
+from fillpath.instrumentation.spool import (
+    COLUMNS,
+    FLAGS_SHIFT,
+    MAX_EXACT,
+    MAX_MANTISSA,
+    NO_TIME,
+    SLOTS,
+    Field,
+    FieldKind,
+    Flag,
+    SideRecord,
+)
+from fillpath.instrumentation.spool_writer import pack_side_record
+
+Row = tuple[Any, ...]
+"""The integers of `spool.COLUMNS`, `spool.SLOTS` numbers and, if there is one, a side record."""
+SIDE_PLACE: Final = len(COLUMNS) + SLOTS
+"""Where a row has its side record."""
+MAX_DIGITS: Final = 15
+"""Digits of a decimal that a number column holds: those of numbers below `spool.MAX_MANTISSA`."""
+MAX_SCALE: Final = 18
+"""Digits behind the point of a decimal that a number column holds."""
+_SIGNED: Final = (False, False, False, True, True, True, False)
+_MAX_WORD: Final = 1 << 64
+_MARSHAL_VERSION: Final = 2
+"""The newest in which a float is always the letter g and its 8 bytes."""
+
+
+class StrangeRows(Exception):
+    """Some rows hold values that their columns cannot hold.
+
+    Args:
+        rows: They.
+    """
+
+    def __init__(self, rows: list[Row]) -> None:
+        super().__init__(f"{len(rows)} rows")
+        self.rows = rows
+
+
+def pack_rows(rows: Sequence[Row], slots: int) -> bytes:
+    """Pack rows as the payload of an EVENTS block.
+
+    Args:
+        rows: The rows, at least one.
+        slots: How many of their numbers are packed.
+
+    Raises:
+        StrangeRows: When some have to be mended first. No code of the host was run.
+    """
+    size = len(rows)
+    columns = list(zip(*rows, strict=False))  # those with a side record are longer
+    unsigned, signed = struct.Struct(f"<{size}Q").pack, struct.Struct(f"<{size}q").pack
+    doubles = struct.Struct(f"<{size}d").pack
+    packed: list[bytes] = []
+    strange: set[int] = set()
+    for column, is_signed in zip(columns, _SIGNED, strict=False):
+        try:
+            packed.append(signed(*column) if is_signed else unsigned(*column))
+        except Exception:  # noqa: BLE001 - struct.error, or whatever an object's __index__ raises
+            strange.update(i for i, value in enumerate(column) if not _is_word(value, is_signed))
+    all_floats = b"g" * size
+    for column in columns[len(COLUMNS) : len(COLUMNS) + slots]:
+        if not (_are_floats(column, all_floats) or _are_small_integers(column)):
+            strange.update(i for i, value in enumerate(column) if not _is_exact(value))
+            if strange:
+                continue
+        packed.append(doubles(*column))
+    if strange:
+        raise StrangeRows([rows[i] for i in sorted(strange)])
+    return b"".join(packed)
+
+
+def _are_floats(column: tuple[Any, ...], all_floats: bytes) -> bool:
+    """Tell whether all values are of the type float itself.
+
+    Marshalled, a float takes 9 bytes that begin with g. If the first value begins with g it is a
+    float, so the second begins 9 bytes later; and so on. Nothing else can look like that.
+    """
+    try:
+        marshalled = marshal.dumps(column, _MARSHAL_VERSION)
+    except ValueError:  # something that cannot be marshalled
+        return False
+    return len(marshalled) == 5 + 9 * len(column) and marshalled[5::9] == all_floats
+
+
+def _are_small_integers(column: tuple[Any, ...]) -> bool:
+    return (
+        set(map(type, column)) == {int} and min(column) >= -MAX_EXACT and max(column) <= MAX_EXACT
+    )
+
+
+def _is_word(value: Any, is_signed: bool) -> bool:
+    if type(value) is not int:
+        return False
+    return NO_TIME <= value < -NO_TIME if is_signed else 0 <= value < _MAX_WORD
+
+
+def _is_exact(value: Any) -> bool:
+    kind = type(value)
+    return kind is float or (kind is int and -MAX_EXACT <= value <= MAX_EXACT)
+
+
+def mended(row: Row, fields: Sequence[Field]) -> Row:
+    """Move what a row's columns cannot hold to a side record. Runs code of the host; never raises.
+
+    A time that is none becomes an unknown one. A cause that is none leaves the event without one.
+
+    Args:
+        row: A row of the fast door.
+        fields: What its numbers are.
+    """
+    sequence, parent, root, start, end, event_time, place = row[: len(COLUMNS)]
+    if not (_is_word(parent, False) and _is_word(root, False)):
+        parent, root = 0, sequence
+    start = time_of(start)
+    numbers: list[float] = []
+    attributes: dict[str, Any] = {}
+    replaced: list[str] = []
+    flags = 0
+    for slot, value in enumerate(row[len(COLUMNS) : SIDE_PLACE]):
+        if _is_exact(value):
+            numbers.append(float(value))
+            continue
+        numbers.append(0.0)
+        flags |= Flag.ABSENT << slot
+        copied = value.copied if type(value) is Unfit else snapshot({fields[slot].key: value})
+        replaced += copied.pop(Event.REPLACED, ())
+        attributes.update(copied)
+    if replaced:
+        attributes[Event.REPLACED] = replaced
+    side = row[SIDE_PLACE:]
+    if attributes:
+        flags |= Flag.SIDE
+        side = (pack_side_record(SideRecord(sequence, attributes, [], {})),)
+    return (
+        sequence,
+        parent,
+        root,
+        end if start == NO_TIME else start,
+        end,
+        time_of(event_time),
+        place | flags << FLAGS_SHIFT,
+        *numbers,
+        *side,
+    )
+
+
+def time_of(value: Any) -> int:
+    """A time as the spool can hold it; `NO_TIME` for what is none."""
+    try:
+        nanoseconds = operator.index(value)
+    except Exception:  # noqa: BLE001 - a host's __index__ may raise anything
+        return NO_TIME
+    return nanoseconds if NO_TIME <= nanoseconds < -NO_TIME else NO_TIME
+
+
+class Unfit:
+    """A value that its field cannot hold. It looks like no number, so it ends in a side record."""
+
+    __slots__ = ("copied",)
+
+    def __init__(self, key: str, value: Any) -> None:
+        self.copied = snapshot({key: value})  # the host may change it before its row is packed
+
+
+@lru_cache(8192)  # prices come again
+def decimal_parts(text: str) -> tuple[float, int] | None:
+    """Mantissa and scale of a decimal that a number column can hold with its digits; else None.
+
+    Args:
+        text: The decimal, printed: that leaves the flags of the host's decimal context alone.
+    """
+    point = text.find(".")
+    scale = 0 if point < 0 else len(text) - point - 1
+    digits = text.replace(".", "", 1)
+    bare = digits.removeprefix("-")
+    # Not: an exponent, an infinity, no number, 10**15 and more, minus zero.
+    if not bare.isdecimal() or len(bare) > MAX_DIGITS or scale > MAX_SCALE:
+        return None
+    mantissa = float(digits)
+    return (mantissa, scale) if mantissa or bare == digits else None
+
+
+def converter(field: Field) -> Callable[[Any], Any]:
+    """Function that turns a host's value into what the field's column holds, or into `Unfit`."""
+    fit = _as_decimal(field.scale) if field.kind == FieldKind.DECIMAL else _FITTING[field.kind]
+
+    def convert(value: Any) -> Any:
+        fitting = fit(value)
+        return Unfit(field.key, value) if fitting is None and value is not None else fitting
+
+    return convert
+
+
+def _as_decimal(scale: int) -> Callable[[Any], float | None]:
+    factor = 10**scale
+
+    def as_decimal(value: Any) -> float | None:
+        kind = type(value)
+        if kind is float:
+            scaled = value * factor
+            if not -MAX_MANTISSA < scaled < MAX_MANTISSA:
+                return None
+            mantissa = float(round(scaled))
+            # Only if the digits give this very float again do they say what it was.
+            is_exact = mantissa / factor == value and (mantissa or math.copysign(1, value) > 0)
+            return mantissa if is_exact else None
+        if kind is int:
+            scaled = value * factor
+        elif kind is Decimal and (parts := decimal_parts(str(value))) and parts[1] <= scale:
+            scaled = int(parts[0]) * 10 ** (scale - parts[1])
+        else:
+            return None
+        return float(scaled) if -MAX_MANTISSA < scaled < MAX_MANTISSA else None
+
+    return as_decimal
+
+
+def _as_integer(value: Any) -> float | None:
+    return float(value) if type(value) is int and -MAX_EXACT <= value <= MAX_EXACT else None
+
+
+def _as_boolean(value: Any) -> float | None:
+    return float(value) if type(value) is bool else None
+
+
+def _as_double(value: Any) -> Any:
+    return float(value) if _is_exact(value) else None
+
+
+_FITTING: Final[dict[str, Callable[[Any], float | None]]] = {
+    FieldKind.DOUBLE: _as_double,
+    FieldKind.INTEGER: _as_integer,
+    FieldKind.BOOLEAN: _as_boolean,
+}
