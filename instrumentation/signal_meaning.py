@@ -35,6 +35,8 @@ def meaning_of(value: Any) -> int:
     """Meaning of a signal's value."""
     if value is None or value is False:
         return FLAT
+    if isinstance(value, float):
+        return meaning_of_number(value)
     number = number_of(int(value) if value is True else value)
     if number is not None:
         return meaning_of_number(float(number))

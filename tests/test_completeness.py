@@ -1,4 +1,4 @@
-"""`fillpath completeness`: published = kept + sampled out + dropped, or an exit code that says so."""
+"""`fillpath completeness`: published = kept + sampled out + dropped, or an exit code of 3."""
 
 from __future__ import annotations
 
