@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fillpath.exporters.batch_activity import grown
 from fillpath.exporters.batch_judge import NEVER, BatchJudge, Judgement
 from fillpath.exporters.completeness import Completeness
 from fillpath.exporters.event_batch import (
@@ -24,6 +25,7 @@ from fillpath.exporters.event_batch import (
     Booleans,
     Codes,
     Doubles,
+    EndDecision,
     EventBatch,
     Integers,
 )
@@ -98,6 +100,8 @@ class BatchSampling:
         """Events that ended and are kept, or are not in the spool: nothing to do about them."""
         self._recent = RecentEvents()
         self._open = _nothing()
+        self._last_priced = np.zeros(0, np.int64)
+        """Sequence of the newest price of each instrument: what its positions are worth."""
 
     def admit(self, batch: EventBatch) -> BatchDecision:
         """Take the next records of the run; decides on the events that ended in them.
@@ -127,30 +131,51 @@ class BatchSampling:
         rows[ended] = end
         over = rows >= 0
         kept = over & (events.reason != 0)
-        decision = _no_decision(len(batch))
+        decision = BatchDecision(
+            np.zeros(len(batch), np.bool_),
+            np.zeros(len(batch), np.uint8),
+            np.zeros(len(batch)),
+            *self._bring_back(old),
+        )
         decision.kept[rows[kept]] = True
         decision.reason[rows[kept]] = events.reason[kept]
         decision.probability[rows[over]] = events.probability[over]
 
+        self._note_prices(batch)
         self._settled.add(events.sequence[kept])
         self._recent.note(events.sequence, events.parent, events.site)
         self._count(events.site[kept], events.site[over & ~kept])
         self._open = events.only(~over)
-        return self._with_old(decision, old)
+        return decision
 
-    def admit_unfinished(self) -> tuple[Integers, Codes, Doubles]:
+    def finish(self) -> EndDecision:
         """Decide on the events that never ended, when nothing follows.
 
-        Returns:
-            Sequences, ascending, codes of reasons (0: not kept) and probabilities.
+        The newest price of each instrument is kept, as its end's neighbour: without it nobody
+        could say what the positions that are left are worth.
         """
         events = self._open
+        prices = [(sequence, 0) for sequence in self._last_priced.tolist() if sequence]
+        none = np.empty(0, np.int64)
+        judged = Judgement(np.empty(0, np.uint8), np.empty(0), none, prices)
+        old = self._close(events, Lookup(events.sequence), none, judged, none, none)
         self._open = _nothing()
         kept = events.reason != 0
         self._settled.add(events.sequence[kept])
         self._count(events.site[kept], events.site[~kept])
         order = np.argsort(events.sequence)
-        return events.sequence[order], events.reason[order], events.probability[order]
+        return EndDecision(
+            events.sequence[order],
+            events.reason[order],
+            events.probability[order],
+            *self._bring_back(old),
+        )
+
+    def _note_prices(self, batch: EventBatch) -> None:
+        rows = np.flatnonzero(np.isfinite(batch.value))
+        self._last_priced = grown(self._last_priced, len(self.table.instruments), 0)
+        instruments = self.table.instrument[batch.site[rows]]
+        np.maximum.at(self._last_priced, instruments, batch.sequence[rows])
 
     def _close(
         self,
@@ -242,9 +267,8 @@ class BatchSampling:
         old[sequence] = _Old(*found)
         return old[sequence]
 
-    def _with_old(self, decision: BatchDecision, old: dict[int, _Old]) -> BatchDecision:
-        if not old:
-            return decision
+    def _bring_back(self, old: dict[int, _Old]) -> tuple[Integers, Codes]:
+        """Settle what is brought back; gives the sequences and the codes of the reasons."""
         sequences = sorted(old)
         reasons = [
             CODE_OF[ANCESTOR if one.ancestor <= one.context else CONTEXT]
@@ -256,13 +280,7 @@ class BatchSampling:
                 self._completeness.brought_back(site.portfolio, site.event_type)
         back = np.array(sequences, np.int64)
         self._settled.add(back)
-        return BatchDecision(
-            decision.kept,
-            decision.reason,
-            decision.probability,
-            back,
-            np.array(reasons, np.uint8),
-        )
+        return back, np.array(reasons, np.uint8)
 
     def _count(self, kept: Integers, left_out: Integers) -> None:
         for sites, count in (
@@ -278,13 +296,3 @@ class BatchSampling:
 def _nothing() -> _Events:
     none = np.empty(0, np.int64)
     return _Events(none, none, none, np.empty(0, np.uint8), np.empty(0))
-
-
-def _no_decision(rows: int) -> BatchDecision:
-    return BatchDecision(
-        np.zeros(rows, np.bool_),
-        np.zeros(rows, np.uint8),
-        np.zeros(rows),
-        np.empty(0, np.int64),
-        np.empty(0, np.uint8),
-    )

@@ -6,7 +6,8 @@ It is read again from the spool and brought back, at any distance.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from fillpath.exporters.batch_sampling import BatchSampling
@@ -23,7 +24,12 @@ from fillpath.instrumentation.event_sampler import (
     Decision,
     EventSampler,
 )
-from fillpath.instrumentation.sampling_stream import Place, SamplingStream
+from fillpath.instrumentation.sampling_stream import (
+    PRICE_KEYS,
+    Place,
+    SamplingStream,
+    price_of,
+)
 from fillpath.instrumentation.semconv import PUBLISH, Event, Resource, Trading
 
 
@@ -32,6 +38,10 @@ class Sampling(Protocol):
 
     def admit(self, event: RecordedEvent) -> Iterator[tuple[RecordedEvent, Decision]]:
         """Take an event that has ended; gives the events to keep that were not given before."""
+        ...
+
+    def finish(self) -> Iterator[tuple[RecordedEvent, Decision]]:
+        """Give what the end of the run brings back, when every event was taken."""
         ...
 
 
@@ -50,6 +60,10 @@ class KeepEverything:
         if event.site.operation == PUBLISH:
             self._completeness.kept(event.site.portfolio, event.site.event_type)
         yield event, KEEP_ALL
+
+    def finish(self) -> Iterator[tuple[RecordedEvent, Decision]]:
+        """Give nothing: everything was given."""
+        yield from ()
 
 
 class CausalSampling:
@@ -85,11 +99,12 @@ class CausalSampling:
         self._kept = Bits()
         self._wanted: set[int] = set()
         """Open events that are kept when they end, because a descendant is kept."""
+        self._last_priced: dict[tuple[str, str | None, str | None], int] = {}
 
     def admit_batch(self, batch: EventBatch) -> BatchDecision:
         """Take the next records of the run; decides on the events that ended in them.
 
-        When nothing follows, `batches.admit_unfinished` decides on those that never ended.
+        When nothing follows, `batches.finish` decides on those that never ended.
 
         Raises:
             SpoolError: When the spool cannot be read again.
@@ -99,6 +114,7 @@ class CausalSampling:
     def admit(self, event: RecordedEvent) -> Iterator[tuple[RecordedEvent, Decision]]:
         """Decide on the event; gives it if it is kept, then what it brings back."""
         decision = self._decide(event)
+        self._note_price(event)
         if event.sequence in self._wanted:
             self._wanted.remove(event.sequence)
             if not decision.kept:
@@ -111,10 +127,27 @@ class CausalSampling:
             yield event, decision
             yield from self._ancestors(event)
         if decision is KEEP_CRITICAL:
-            for sequence in self._stream.neighbours(_place(event)):
-                if sequence not in self._kept and (neighbour := self._read_again(sequence)):
-                    yield self._bring_back(neighbour), KEEP_CONTEXT
-                    yield from self._ancestors(neighbour)
+            yield from self._neighbours(self._stream.neighbours(_place(event)))
+
+    def finish(self) -> Iterator[tuple[RecordedEvent, Decision]]:
+        """Give the newest price of each instrument, which tells what open positions are worth."""
+        return self._neighbours(self._last_priced.values())
+
+    def _neighbours(self, sequences: Iterable[int]) -> Iterator[tuple[RecordedEvent, Decision]]:
+        for sequence in sequences:
+            if sequence not in self._kept and (neighbour := self._read_again(sequence)):
+                yield self._bring_back(neighbour), KEEP_CONTEXT
+                yield from self._ancestors(neighbour)
+
+    def _note_price(self, event: RecordedEvent) -> None:
+        site = event.site
+        if site.event_type in PRICE_KEYS and site.operation == PUBLISH:
+            key = (site.portfolio, site.symbol, site.venue)
+            newest = self._last_priced.get(key, 0)
+            if event.sequence > newest and math.isfinite(
+                price_of(site.event_type, event.attributes)
+            ):
+                self._last_priced[key] = event.sequence
 
     def _decide(self, event: RecordedEvent) -> Decision:
         site, failed = event.site, "error" in event.extra

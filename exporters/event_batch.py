@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from fillpath.instrumentation.event_sampler import ALL, ANCESTOR, CONTEXT, CRITICAL, RANDOM
-from fillpath.instrumentation.spool import FieldKind, Flag, Site
+from fillpath.instrumentation.spool import Site
 
 Integers = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
@@ -86,22 +85,27 @@ class BatchDecision:
     bring_back_reason: Codes
 
 
+@dataclass(frozen=True, slots=True)
+class EndDecision:
+    """What becomes of the events that never ended, and what the end of a run brings back.
+
+    Attributes:
+        sequence: Sequences of the events that never ended, ascending.
+        reason: Codes of their reasons, 0 where not kept.
+        probability: Probabilities with which events like these are kept.
+        bring_back: As in `BatchDecision`.
+        bring_back_reason: As in `BatchDecision`.
+    """
+
+    sequence: Integers
+    reason: Codes
+    probability: Doubles
+    bring_back: Integers
+    bring_back_reason: Codes
+
+
 def row_attributes(
     site: Site, flags: int, numbers: Sequence[float], side: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Put the attributes of a record together: its site's texts, its numbers, its side record's."""
-    attributes: dict[str, Any] = dict(site.texts)
-    for place, (field, number) in enumerate(zip(site.fields, numbers, strict=False)):
-        if not flags & Flag.ABSENT << place:
-            attributes[field.key] = _plain(field.kind, field.scale, number)
-    if side:
-        attributes.update(side)
-    return attributes
-
-
-def _plain(kind: str, scale: int, number: float) -> Any:
-    if kind == FieldKind.DECIMAL:
-        return Decimal(int(number)).scaleb(-scale)
-    if kind == FieldKind.INTEGER:
-        return int(number)
-    return bool(number) if kind == FieldKind.BOOLEAN else number
+    return {**site.attributes(tuple(numbers), flags), **(side or {})}

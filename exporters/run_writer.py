@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final, Self
 
@@ -21,7 +22,7 @@ from fillpath.exporters.spool_events import RecordedEvent, SpoolEvents
 from fillpath.exporters.spool_index import SpoolIndex
 from fillpath.exporters.spool_spans import SpoolSpans
 from fillpath.instrumentation.errors import FillpathError
-from fillpath.instrumentation.event_sampler import EventSampler
+from fillpath.instrumentation.event_sampler import Decision, EventSampler
 from fillpath.instrumentation.semconv import PUBLISH
 from fillpath.instrumentation.spool import SUFFIX, Block, BlockType, SpoolReader
 
@@ -127,6 +128,8 @@ class RunWriter:
             self._index.note(block)
         for event in self._events.feed(block):
             self._admit(event, block.number)
+        if block.type is BlockType.END:
+            self._keep(self._sampling.finish(), block.number)
         self._block = block.number
         if block.type is BlockType.RUN and block.number == 1:
             self._begin(block)
@@ -143,11 +146,14 @@ class RunWriter:
             )
 
     def _admit(self, event: RecordedEvent, block_number: int) -> None:
-        new = block_number > self._committed
         site = event.site
         if not site.counted and site.operation == PUBLISH:
             self._completeness.seen_uncounted(site.portfolio, site.event_type)
-        for kept, decision in self._sampling.admit(event):
+        self._keep(self._sampling.admit(event), block_number)
+
+    def _keep(self, events: Iterator[tuple[RecordedEvent, Decision]], block_number: int) -> None:
+        new = block_number > self._committed
+        for kept, decision in events:
             if new:
                 if not len(self._rows):
                     self._oldest_row = time.monotonic()
@@ -192,6 +198,7 @@ class RunWriter:
             version += 1  # stands for the END block that never came
             for event in self._events.unfinished():
                 self._admit(event, version)
+            self._keep(self._sampling.finish(), version)
         if version > self._committed:
             self._commit(version)
         crashed = end is None or crash is not None or end.get("status") == "Crashed"

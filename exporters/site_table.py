@@ -45,6 +45,7 @@ class SiteTable:
         self._policy = policy
         self._sites = sites
         self.markets = _Numbers()
+        self.instruments = _Numbers()
         self.series = _Numbers()
         self.signals = _Numbers()
         self._known = np.zeros(1, np.bool_)
@@ -55,6 +56,7 @@ class SiteTable:
         """Whether it is a signal whose change is critical."""
         self.market = np.zeros(1, np.int64)
         self.has_symbol = np.zeros(1, np.bool_)
+        self.instrument = np.zeros(1, np.int64)
         self.series_of = np.zeros(1, np.int64)
         self.signal_of = np.zeros(1, np.int64)
         self.weight = np.zeros(1, np.float64)
@@ -105,6 +107,7 @@ class SiteTable:
         self.critical[place] = critical and kind != EventType.SIGNAL
         self.market[place] = self.markets[site.portfolio, site.symbol]
         self.has_symbol[place] = site.symbol is not None
+        self.instrument[place] = self.instruments[site.portfolio, site.symbol, site.venue]
         self.series_of[place] = self.series[kind, site.portfolio, site.symbol, site.strategy]
         self.weight[place] = kind_weight(kind)
         texts = dict(site.texts)

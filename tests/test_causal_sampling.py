@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -25,7 +26,7 @@ from fillpath.exporters.spool_events import RecordedEvent, SpoolEvents
 from fillpath.instrumentation import identity
 from fillpath.instrumentation.event_sampler import CriticalWhen, EventSampler
 from fillpath.instrumentation.id_share import place_of
-from fillpath.instrumentation.sampling_stream import Place, SamplingStream
+from fillpath.instrumentation.sampling_stream import Place, SamplingStream, price_of
 from fillpath.instrumentation.semconv import (
     CRITICAL_EVENT_TYPES,
     PROCESS,
@@ -204,8 +205,14 @@ class Reference:
         self.reasons: dict[int, str] = {}
         self.probabilities: dict[int, float] = {}
         self._begun: dict[int, Record] = {}
+        priced: dict[tuple[Any, ...], int] = {}
         for record in run.records:
             self._take(record)
+            if not record.ends and record.site.operation == PUBLISH:
+                price = price_of(record.site.event_type, record.attributes)
+                if math.isfinite(price):
+                    priced[record.site.portfolio, record.site.symbol] = record.sequence
+        self._follow([], list(priced.values()))
 
     def _take(self, record: Record) -> None:
         failed = bool(record.flags & Flag.ERROR)
@@ -312,19 +319,26 @@ def sample(policy: EventSampler, run: Made, sizes: Sequence[int] = (64,)) -> Sam
         back = zip(answer.bring_back.tolist(), answer.bring_back_reason.tolist(), strict=True)
         for sequence, code in back:
             take(sequence, code, 1.0)
-    for sequence, code, probability in zip(
-        *(column.tolist() for column in sampling.admit_unfinished()), strict=True
-    ):
+    end = sampling.finish()
+    columns = (end.sequence.tolist(), end.reason.tolist(), end.probability.tolist())
+    for sequence, code, probability in zip(*columns, strict=True):
         take(sequence, code, probability)
-    counted: dict[tuple[str, str], int] = {}
-    for record in begun.values():
-        if record.site.operation == PUBLISH:
-            key = (record.site.portfolio, record.site.event_type)
-            counted[key] = counted.get(key, 0) + 1
+    for sequence, code in zip(end.bring_back.tolist(), end.bring_back_reason.tolist(), strict=True):
+        take(sequence, code, 1.0)
+    return Sampled(reasons, probabilities, _counted(run, completeness))
+
+
+def _counted(run: Made, completeness: Completeness) -> list[dict[str, Any]]:
+    """Give the rows of what was counted, with what was published in truth."""
+    published = Counter(
+        (record.site.portfolio, record.site.event_type)
+        for record in run.begun.values()
+        if record.site.operation == PUBLISH
+    )
     rows = completeness.rows("Ended")
-    for each in rows:
-        each["published"] = counted[each["portfolio"], each["event_type"]]
-    return Sampled(reasons, probabilities, rows)
+    for row in rows:
+        row["published"] = published[row["portfolio"], row["event_type"]]
+    return rows
 
 
 CONDITION = CriticalWhen("x", ">", 1, EventType.TICK)
@@ -419,6 +433,9 @@ def test_events_that_are_whole_get_the_same_answers_one_by_one(seed: int) -> Non
         for kept, decision in sampling.admit(event):
             assert kept.sequence not in reasons
             reasons[kept.sequence] = decision.reason
+    for kept, decision in sampling.finish():
+        assert kept.sequence not in reasons
+        reasons[kept.sequence] = decision.reason
     found = sample(policy, run)
     assert set(reasons) == set(found.reasons)
     assert {s for s, r in reasons.items() if r == "random"} == {
@@ -448,7 +465,7 @@ def test_an_ancestor_older_than_the_memory_is_read_again(monkeypatch: pytest.Mon
     run = _bars(200)
     order = _publish(run, EventType.ORDER, 5)
     found = sample(EventSampler(rate=0.0, context=0), run, [7])
-    assert found.reasons == {5: "ancestor", order: "critical"}
+    assert found.reasons == {5: "ancestor", 200: "context", order: "critical"}
     assert found.probabilities[5] == 1.0
 
 
@@ -479,7 +496,8 @@ def test_neighbours_are_those_of_the_same_portfolio_and_symbol() -> None:
     order = _publish(run, EventType.ORDER)
     for place in range(6):
         same = run.records[0].site if place % 2 else other
-        run.records.append(Record(len(run.records) + 1, 0, 0, same))
+        absent = int(Flag.ABSENT)  # without a price
+        run.records.append(Record(len(run.records) + 1, 0, 0, same, flags=absent))
     for size in (1, 4, 100):
         found = sample(EventSampler(rate=0.0, context=2), run, [size])
         context = {9, 10, order + 2, order + 4}
@@ -489,7 +507,18 @@ def test_neighbours_are_those_of_the_same_portfolio_and_symbol() -> None:
 def test_events_without_a_symbol_have_no_neighbours() -> None:
     run = _bars(5, symbol=None)
     order = _publish(run, EventType.ORDER, symbol=None)
-    assert sample(EventSampler(rate=0.0), run).reasons == {order: "critical"}
+    assert sample(EventSampler(rate=0.0), run).reasons == {5: "context", order: "critical"}
+
+
+def test_the_newest_price_of_each_instrument_is_kept() -> None:
+    run = _bars(20)
+    other = run.site(PUBLISH, EventType.BAR, "a", None, "Y", fields=(PRICE,))
+    numbers = (5.0,)
+    run.records.append(Record(21, 3, 3, other, numbers=numbers, flags=int(Flag.BEGIN)))
+    run.records.append(Record(22, 4, 4, other, numbers=numbers, flags=int(Flag.ABSENT)))
+    for size in (1, 7, 50):
+        found = sample(EventSampler(rate=0.0), run, [size])
+        assert found.reasons == {3: "ancestor", 20: "context", 21: "context"}
 
 
 def test_only_a_signal_that_changes_something_is_critical() -> None:
@@ -515,12 +544,14 @@ def test_an_error_makes_an_event_critical_and_its_neighbours_interesting() -> No
     run.records.insert(5, Record(100, 3, 3, handler, flags=Flag.FINISH | Flag.ERROR))
     for size in (1, 2, 50):
         found = sample(EventSampler(rate=0.0, context=1), run, [size])
-        assert found.reasons == {100: "critical", 3: "ancestor", 4: "context", 5: "context"}
+        near = {4: "context", 5: "context", 6: "context"}  # the last one is the newest price
+        assert found.reasons == {100: "critical", 3: "ancestor", **near}
 
 
 def test_a_lively_market_is_kept_more_often() -> None:
     quiet = sample(EventSampler(rate=0.01), _bars(400))
-    assert set(quiet.probabilities.values()) == {0.01}
+    assert set(quiet.probabilities.values()) == {0.01, 1.0}
+    assert quiet.reasons[400] == "context"
     wild = _bars(400)
     wild.records[300] = _with(wild.records[300], numbers=(12_000.0,))
     wild.records[350] = _with(wild.records[350], event_time=wild.records[350].event_time + 10**15)
@@ -533,7 +564,7 @@ def test_a_lively_market_is_kept_more_often() -> None:
 def _share_kept(number: int, rate: float) -> float:
     run = _bars(number)
     found = sample(EventSampler(rate=rate), run, [8192])
-    return len(found.reasons) / number
+    return sum(reason == "random" for reason in found.reasons.values()) / number
 
 
 @pytest.mark.parametrize("number", [20_000, pytest.param(1_000_000, marks=pytest.mark.full)])
