@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fillpath.exporters.batch_activity import BatchActivity, Groups, grown, probabilities
+from fillpath.exporters.earlier_events import NEVER
 from fillpath.exporters.event_batch import (
     CODE_OF,
     Booleans,
@@ -25,9 +26,6 @@ from fillpath.instrumentation.event_sampler import CONTEXT, CRITICAL, RANDOM, Ev
 from fillpath.instrumentation.id_share import FACTORS, KEPT_BITS, SALT, SHIFTS, STEP
 from fillpath.instrumentation.semconv import Event
 from fillpath.instrumentation.signal_meaning import FLAT, UNTOLD
-
-NEVER = np.iinfo(np.int64).max
-"""Stands for a record that will not come."""
 
 
 @dataclass(frozen=True, slots=True)

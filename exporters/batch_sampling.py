@@ -11,14 +11,15 @@ same wherever batches end. A handler's error makes an event critical whatever ke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from fillpath.exporters.batch_activity import grown
-from fillpath.exporters.batch_judge import NEVER, BatchJudge, Judgement
+from fillpath.exporters.batch_judge import BatchJudge, Judgement
 from fillpath.exporters.completeness import Completeness
+from fillpath.exporters.earlier_events import NEVER, EarlierEvents
 from fillpath.exporters.event_batch import (
     CODE_OF,
     BatchDecision,
@@ -29,7 +30,7 @@ from fillpath.exporters.event_batch import (
     EventBatch,
     Integers,
 )
-from fillpath.exporters.sequence_memory import Lookup, RecentEvents, SequenceSet
+from fillpath.exporters.sequence_memory import Lookup
 from fillpath.exporters.site_table import SiteTable
 from fillpath.exporters.spool_events import RecordedEvent
 from fillpath.instrumentation.event_sampler import ANCESTOR, CONTEXT, CRITICAL, EventSampler
@@ -58,21 +59,6 @@ class _Events(NamedTuple):
         )
 
 
-class _Old:
-    """An event of an earlier batch that is brought back."""
-
-    __slots__ = ("ancestor", "context", "parent", "site")
-
-    def __init__(self, parent: int, site: int) -> None:
-        self.parent = parent
-        self.site = site
-        self.ancestor = self.context = int(NEVER)
-
-    @property
-    def trigger(self) -> int:
-        return min(self.ancestor, self.context)
-
-
 class BatchSampling:
     """Samples one run.
 
@@ -94,11 +80,8 @@ class BatchSampling:
     ) -> None:
         self.table = SiteTable(policy, sites)
         self._judge = BatchJudge(policy, run_id, self.table)
-        self._read_again = read_again
+        self._earlier = EarlierEvents(read_again)
         self._completeness = completeness
-        self._settled = SequenceSet()
-        """Events that ended and are kept, or are not in the spool: nothing to do about them."""
-        self._recent = RecentEvents()
         self._open = _nothing()
         self._last_priced = np.zeros(0, np.int64)
         """Sequence of the newest price of each instrument: what its positions are worth."""
@@ -123,7 +106,7 @@ class BatchSampling:
             np.concatenate([self._open.reason, judged.reason[begin]]),
             np.concatenate([self._open.probability, judged.probability[begin]]),
         )
-        old = self._close(events, known, begin, judged, ended[failed], end[failed])
+        self._close(events, known, begin, judged, ended[failed], end[failed])
 
         rows = np.full(len(sites), -1)
         whole = ~batch.begins[begin]
@@ -135,15 +118,15 @@ class BatchSampling:
             np.zeros(len(batch), np.bool_),
             np.zeros(len(batch), np.uint8),
             np.zeros(len(batch)),
-            *self._bring_back(old),
+            *self._bring_back(),
         )
         decision.kept[rows[kept]] = True
         decision.reason[rows[kept]] = events.reason[kept]
         decision.probability[rows[over]] = events.probability[over]
 
         self._note_prices(batch)
-        self._settled.add(events.sequence[kept])
-        self._recent.note(events.sequence, events.parent, events.site)
+        self._earlier.settle(events.sequence[kept])
+        self._earlier.note(events.sequence, events.parent, events.site)
         self._count(events.site[kept], events.site[over & ~kept])
         self._open = events.only(~over)
         return decision
@@ -158,17 +141,17 @@ class BatchSampling:
         prices = [(sequence, 0) for sequence in self._last_priced.tolist() if sequence]
         none = np.empty(0, np.int64)
         judged = Judgement(np.empty(0, np.uint8), np.empty(0), none, prices)
-        old = self._close(events, Lookup(events.sequence), none, judged, none, none)
+        self._close(events, Lookup(events.sequence), none, judged, none, none)
         self._open = _nothing()
         kept = events.reason != 0
-        self._settled.add(events.sequence[kept])
+        self._earlier.settle(events.sequence[kept])
         self._count(events.site[kept], events.site[~kept])
         order = np.argsort(events.sequence)
         return EndDecision(
             events.sequence[order],
             events.reason[order],
             events.probability[order],
-            *self._bring_back(old),
+            *self._bring_back(),
         )
 
     def _note_prices(self, batch: EventBatch) -> None:
@@ -185,8 +168,8 @@ class BatchSampling:
         judged: Judgement,
         failed: Integers,
         failed_rows: Integers,
-    ) -> dict[int, _Old]:
-        """Find what is kept because of other events; completes `events`, gives what to bring back.
+    ) -> None:
+        """Find what is kept because of other events; completes `events`, brings earlier ones back.
 
         What is kept is followed by the row that gave rise to it, its trigger, because the first
         one gives the reason.
@@ -199,26 +182,24 @@ class BatchSampling:
         trigger[:number][events.reason[:number] != 0] = _BEFORE
         trigger[failed] = np.minimum(trigger[failed], failed_rows)
         ancestor = np.full(len(events.sequence), NEVER)
-        old: dict[int, _Old] = {}
         pending: list[tuple[int, int]] = []  # parents beyond the batch, and their triggers
         for sequence, row in judged.earlier:
             (place,) = known.places(np.array([sequence])).tolist()
             if place >= 0:
                 context[place] = min(int(context[place]), row)
-            elif sequence not in self._settled and (one := self._old(old, sequence)) is not None:
-                one.context = min(one.context, row)
-                pending.append((one.parent, row))
+            elif parent := self._earlier.want_as_neighbour(sequence, row):
+                pending.append((parent, row))
         np.minimum(trigger, context, out=trigger)
         parents = known.places(events.parent)
         new = np.flatnonzero((trigger != NEVER) & (trigger != _BEFORE))
         while len(new) or pending:
             beyond = new[(parents[new] < 0) & (events.parent[new] > 0)]
-            beyond = beyond[~self._settled.holds(events.parent[beyond])]
+            beyond = beyond[self._earlier.unsettled(events.parent[beyond])]
             pending += zip(events.parent[beyond].tolist(), trigger[beyond].tolist(), strict=True)
             child = new[parents[new] >= 0]
             into, by = parents[child], trigger[child]
             if pending:
-                reached = list(self._climb(pending, known, old))
+                reached = list(self._earlier.climb(pending, known))
                 pending = []
                 into = np.append(into, [place for place, _ in reached]).astype(np.int64)
                 by = np.append(by, [row for _, row in reached]).astype(np.int64)
@@ -232,65 +213,24 @@ class BatchSampling:
         events.probability[by_others] = 1.0
         events.reason[failed] = CODE_OF[CRITICAL]
         events.probability[failed] = 1.0
-        return old
 
-    def _climb(
-        self, starts: list[tuple[int, int]], known: Lookup, old: dict[int, _Old]
-    ) -> Iterator[tuple[int, int]]:
-        """Follow ancestors that ended in earlier batches; gives those reached that are open."""
-        for start, row in starts:
-            sequence = start
-            while sequence:
-                (place,) = known.places(np.array([sequence])).tolist()
-                if place >= 0:
-                    yield place, row
-                    break
-                if sequence in self._settled or (one := self._old(old, sequence)) is None:
-                    break
-                first = one.trigger
-                one.ancestor = min(one.ancestor, row)
-                if row >= first:
-                    break
-                sequence = one.parent
-
-    def _old(self, old: dict[int, _Old], sequence: int) -> _Old | None:
-        """Give an event of an earlier batch; None when the spool does not hold it."""
-        if sequence in old:
-            return old[sequence]
-        found = self._recent.find(sequence)
-        if found is None:
-            event = self._read_again(sequence)
-            if event is None:
-                self._settled.add(np.array([sequence]))
-                return None
-            found = event.parent, event.site.number
-        old[sequence] = _Old(*found)
-        return old[sequence]
-
-    def _bring_back(self, old: dict[int, _Old]) -> tuple[Integers, Codes]:
-        """Settle what is brought back; gives the sequences and the codes of the reasons."""
-        sequences = sorted(old)
-        reasons = [
-            CODE_OF[ANCESTOR if one.ancestor <= one.context else CONTEXT]
-            for one in (old[sequence] for sequence in sequences)
-        ]
-        for one in old.values():
-            site = self.table.site(one.site)
-            if self.table.is_publish(one.site):
-                self._completeness.brought_back(site.portfolio, site.event_type)
-        back = np.array(sequences, np.int64)
-        self._settled.add(back)
-        return back, np.array(reasons, np.uint8)
+    def _bring_back(self) -> tuple[Integers, Codes]:
+        """Give the sequences of what is brought back, and the codes of the reasons."""
+        sequences, codes, sites = self._earlier.bring_back()
+        self._count_sites(sites, self._completeness.brought_back)
+        return sequences, codes
 
     def _count(self, kept: Integers, left_out: Integers) -> None:
-        for sites, count in (
-            (kept, self._completeness.kept),
-            (left_out, self._completeness.sampled_out),
-        ):
-            numbers = np.bincount(sites[self.table.publish[sites]])
-            for place in np.flatnonzero(numbers).tolist():
-                site = self.table.site(place)
-                count(site.portfolio, site.event_type, int(numbers[place]))
+        self._count_sites(kept, self._completeness.kept)
+        self._count_sites(left_out, self._completeness.sampled_out)
+
+    def _count_sites(self, sites: Integers, count: Callable[[str, str, int], None]) -> None:
+        """Count events, and no runs of handlers, by their sites."""
+        self.table.learn(sites)
+        numbers = np.bincount(sites[self.table.publish[sites]])
+        for place in np.flatnonzero(numbers).tolist():
+            site = self.table.site(place)
+            count(site.portfolio, site.event_type, int(numbers[place]))
 
 
 def _nothing() -> _Events:

@@ -127,10 +127,6 @@ class SiteTable:
                 self._signal_slot[place, column + 1 :] = _NO_SLOT
                 break
 
-    def is_publish(self, number: int) -> bool:
-        """Tell whether a site is one of events, and none of handlers' runs."""
-        return self.site(number).operation == PUBLISH
-
     def signal_key(self, site: Site, name: object) -> int:
         """Number of the signals of a place and a name."""
         return self.signals[site.portfolio, site.symbol, site.strategy, signal_name(name)]
