@@ -153,17 +153,21 @@ class CriticalEventProcessor(SpanProcessor):
             return
         key = key_of(context)
         opened = self._open.pop(key, None)
-        decision, neighbours = self._decide(span, key, sampled=context.trace_flags.sampled)
+        # The SDK's own mapping takes a lock for every look into it.
+        attributes = dict(span.attributes or {})
+        decision, neighbours = self._decide(
+            span, attributes, key, sampled=context.trace_flags.sampled
+        )
         if not decision.kept and opened is not None and opened.wanted is not None:
             decision = opened.wanted
         if not decision.kept:
-            if self._held.put(key, HeldSpan.of(span, context)):
+            if self._held.put(key, HeldSpan.of(span, context, attributes)):
                 self._let_go[LET_GO_RING_FULL] += 1
             return
         self._give_ancestors(key_of_parent(span.parent), ready)
-        told = (span.attributes or {}).get(Sampling.REASON)
+        told = attributes.get(Sampling.REASON)
         if not (context.trace_flags.sampled and told == decision.reason):
-            span = HeldSpan.of(span, context).released(decision)
+            span = HeldSpan.of(span, context, attributes).released(decision)
         self._give(key, span, decision, ready)
         for neighbour in neighbours:
             held = self._held.pop(neighbour, None)
@@ -172,10 +176,9 @@ class CriticalEventProcessor(SpanProcessor):
                 self._give(neighbour, held.released(KEEP_CONTEXT), KEEP_CONTEXT, ready)
 
     def _decide(
-        self, span: ReadableSpan, key: SpanKey, *, sampled: bool
+        self, span: ReadableSpan, attributes: dict[str, Any], key: SpanKey, *, sampled: bool
     ) -> tuple[Decision, list[SpanKey]]:
         """Judge a span; gives the neighbours that it wants, too."""
-        attributes = span.attributes or {}
         failed = span.status.status_code is StatusCode.ERROR
         event_type = event_type_of(span.name, attributes)
         decision = KEEP_CRITICAL if failed else SAMPLED_OUT

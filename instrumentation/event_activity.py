@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterable
 from typing import Final
 
 from fillpath.instrumentation.semconv import EventType
 
 SHORT: Final = 8
-"""Events, and moves of a price, that "just now" means; a power of 2."""
+"""Events, and moves of a price, that "just now" means."""
 LONG: Final = 64
 """Events that "usually" means."""
 FARTHEST: Final = 1 << 61
@@ -57,12 +58,13 @@ def kind_weight(event_type: str) -> float:
 class SeriesActivity:
     """Follows one series of events."""
 
-    __slots__ = ("_prices", "_times")
+    __slots__ = ("_price", "_steps", "_times")
 
     def __init__(self) -> None:
         self._times: deque[int | None] = deque(maxlen=LONG)
-        self._prices: deque[float] = deque(maxlen=SHORT + 1)
-        """The newest prices, which the moves lie between."""
+        self._steps: deque[float] = deque(maxlen=SHORT)
+        """How far the newest prices are apart."""
+        self._price = math.nan
 
     def tempo(self, event_time: int | None) -> float:
         """What burst and gap add to the score of the event that is next in the series.
@@ -83,20 +85,19 @@ class SeriesActivity:
 
     def move(self, price: float) -> float:
         """How far, from 0 to 1, the next price of the series is from the one before."""
-        prices = self._prices
-        moved = 0.0
-        if len(prices) == SHORT + 1:
-            steps = [abs(prices[place + 1] - prices[place]) for place in range(SHORT)]
-            moved = move_of(abs(price - prices[SHORT]), mean_of(steps))
-        prices.append(price)
+        step, self._price = abs(price - self._price), price
+        if step != step:  # noqa: PLR0124 - NaN: there was no price before
+            return 0.0
+        steps = self._steps
+        moved = move_of(step, mean_of(list(steps))) if len(steps) == SHORT else 0.0
+        steps.append(step)
         return moved
 
 
-def mean_of(steps: list[float]) -> float:
+def mean_of(steps: Iterable[float]) -> float:
     """Mean of `SHORT` numbers, added in pairs of pairs, as exporters add them in arrays."""
-    while len(steps) > 1:
-        steps = [steps[place] + steps[place + 1] for place in range(0, len(steps), 2)]
-    return steps[0] / SHORT
+    a, b, c, d, e, f, g, h = steps
+    return (((a + b) + (c + d)) + ((e + f) + (g + h))) / SHORT
 
 
 def tempo_of(long: int, short: int, last: int) -> float:
@@ -113,15 +114,14 @@ def tempo_of(long: int, short: int, last: int) -> float:
 
 def move_of(step: float, usual: float) -> float:
     """How large a step is beside the usual one, from 0 to 1."""
-    if math.isnan(step) or math.isnan(usual) or (math.isinf(step) and math.isinf(usual)):
-        return 0.0
     if usual == 0.0:
         return 1.0 if step > 0.0 else 0.0
-    return _ramp((step / usual - 1.0) / TIMES_MORE)
+    above = (step / usual - 1.0) / TIMES_MORE
+    return _ramp(above) if above == above else 0.0  # noqa: PLR0124 - NaN: both are infinite
 
 
 def _ramp(value: float) -> float:
-    return min(max(value, 0.0), 1.0)
+    return 0.0 if value <= 0.0 else min(value, 1.0)
 
 
 def score_of(weight: float, move: float, tempo: float) -> float:

@@ -38,14 +38,14 @@ class HeldSpan(NamedTuple):
     """Attributes, events and links that the SDK's limits have cost the span."""
 
     @classmethod
-    def of(cls, span: ReadableSpan, context: SpanContext) -> HeldSpan:
-        """Take a span that has ended."""
+    def of(cls, span: ReadableSpan, context: SpanContext, attributes: dict[str, Any]) -> HeldSpan:
+        """Take a span that has ended, and its context and attributes."""
         return cls(
             span.name,
             context,
             span.parent,
             span.resource,
-            dict(span.attributes or {}),
+            attributes,
             span.events,
             span.links,
             span.kind,

@@ -180,7 +180,10 @@ def price_of(event_type: str, attributes: Mapping[str, Any]) -> float:
     """Price of a bar or a tick; NaN when there is none."""
     for key in PRICE_KEYS.get(event_type, ()):
         if key in attributes:
-            number = number_of(attributes[key])
+            value = attributes[key]
+            if type(value) is float:
+                return value
+            number = number_of(value)
             return math.nan if number is None else float(number)
     return math.nan
 
