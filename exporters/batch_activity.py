@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fillpath.exporters.event_batch import Booleans, Doubles, EventBatch, Integers
+from fillpath.exporters.event_batch import EventBatch
+from fillpath.exporters.record_columns import Booleans, Doubles, Integers
 from fillpath.exporters.site_table import SiteTable
 from fillpath.instrumentation.event_activity import (
     BURST_SHARE,

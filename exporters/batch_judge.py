@@ -12,14 +12,8 @@ import numpy.typing as npt
 
 from fillpath.exporters.batch_activity import BatchActivity, Groups, grown, probabilities
 from fillpath.exporters.earlier_events import NEVER
-from fillpath.exporters.event_batch import (
-    CODE_OF,
-    Booleans,
-    Codes,
-    Doubles,
-    EventBatch,
-    Integers,
-)
+from fillpath.exporters.event_batch import CODE_OF, Codes, EventBatch
+from fillpath.exporters.record_columns import Booleans, Doubles, Integers
 from fillpath.exporters.site_table import SiteTable
 from fillpath.instrumentation import identity
 from fillpath.instrumentation.event_sampler import CONTEXT, CRITICAL, RANDOM, EventSampler

@@ -20,16 +20,8 @@ from fillpath.exporters.batch_activity import grown
 from fillpath.exporters.batch_judge import BatchJudge, Judgement
 from fillpath.exporters.completeness import Completeness
 from fillpath.exporters.earlier_events import NEVER, EarlierEvents
-from fillpath.exporters.event_batch import (
-    CODE_OF,
-    BatchDecision,
-    Booleans,
-    Codes,
-    Doubles,
-    EndDecision,
-    EventBatch,
-    Integers,
-)
+from fillpath.exporters.event_batch import CODE_OF, BatchDecision, Codes, EndDecision, EventBatch
+from fillpath.exporters.record_columns import Booleans, Doubles, Integers
 from fillpath.exporters.sequence_memory import Lookup
 from fillpath.exporters.site_table import SiteTable
 from fillpath.exporters.spool_events import RecordedEvent

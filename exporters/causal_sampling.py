@@ -6,78 +6,28 @@ It is read again from the spool and brought back, at any distance.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol
 
 from fillpath.exporters.batch_sampling import BatchSampling
 from fillpath.exporters.completeness import Completeness
-from fillpath.exporters.event_batch import BatchDecision, EventBatch
-from fillpath.exporters.spool_events import Bits, RecordedEvent, SpoolEvents
-from fillpath.instrumentation import identity
-from fillpath.instrumentation.event_sampler import (
-    KEEP_ALL,
-    KEEP_ANCESTOR,
-    KEEP_CONTEXT,
-    KEEP_CRITICAL,
-    SAMPLED_OUT,
-    Decision,
-    EventSampler,
-)
-from fillpath.instrumentation.sampling_stream import (
-    PRICE_KEYS,
-    Place,
-    SamplingStream,
-    price_of,
-)
-from fillpath.instrumentation.semconv import PUBLISH, Event, Resource, Trading
+from fillpath.exporters.event_batch import REASONS, BatchDecision, EndDecision, EventBatch
+from fillpath.exporters.other_events import OtherEvents
+from fillpath.exporters.record_columns import RecordColumns
+from fillpath.exporters.spool_events import RecordedEvent, SpoolEvents
+from fillpath.instrumentation.event_sampler import Decision, EventSampler
 
-
-class Sampling(Protocol):
-    """Decides which events of a run go to the lake, and counts what it decides."""
-
-    def admit(self, event: RecordedEvent) -> Iterator[tuple[RecordedEvent, Decision]]:
-        """Take an event that has ended; gives the events to keep that were not given before."""
-        ...
-
-    def finish(self) -> Iterator[tuple[RecordedEvent, Decision]]:
-        """Give what the end of the run brings back, when every event was taken."""
-        ...
-
-
-class KeepEverything:
-    """Keeps every event.
-
-    Args:
-        completeness: Where events are counted.
-    """
-
-    def __init__(self, completeness: Completeness) -> None:
-        self._completeness = completeness
-
-    def admit(self, event: RecordedEvent) -> Iterator[tuple[RecordedEvent, Decision]]:
-        """Keep the event."""
-        if event.site.operation == PUBLISH:
-            self._completeness.kept(event.site.portfolio, event.site.event_type)
-        yield event, KEEP_ALL
-
-    def finish(self) -> Iterator[tuple[RecordedEvent, Decision]]:
-        """Give nothing: everything was given."""
-        yield from ()
+Kept = tuple[RecordedEvent, Decision]
 
 
 class CausalSampling:
     """Keeps what the policy keeps, and the ancestors of all that.
 
-    A handler run is kept only as an ancestor, or when it raised. Give a run's events one by one as
-    they end, to `admit`, or its records batch by batch as they stand in the spool, to
-    `admit_batch`, but not to both. They differ in one thing: `admit` judges an event at its end,
-    `admit_batch` where it was recorded, so that neighbours and activity are those of that moment.
+    A handler run is kept only as an ancestor, or when it raised.
 
     Args:
         policy: The policy.
         run_id: The run; its span ids decide about the share that is kept.
-        events: Knows the sites, and the events that have begun and not ended.
+        events: Knows the sites.
         read_again: Gives an event that has ended, by its sequence; None when it was dropped.
         completeness: Where events are counted.
     """
@@ -90,108 +40,64 @@ class CausalSampling:
         read_again: Callable[[int], RecordedEvent | None],
         completeness: Completeness,
     ) -> None:
-        self.batches = BatchSampling(policy, run_id, events.sites, read_again, completeness)
-        self._stream = SamplingStream[int](policy)
-        self._key = identity.run_key(run_id)
-        self._events = events
+        self._batches = BatchSampling(policy, run_id, events.sites, read_again, completeness)
         self._read_again = read_again
-        self._completeness = completeness
-        self._kept = Bits()
-        self._wanted: set[int] = set()
-        """Open events that are kept when they end, because a descendant is kept."""
-        self._last_priced: dict[tuple[str, str | None, str | None], int] = {}
 
-    def admit_batch(self, batch: EventBatch) -> BatchDecision:
+    def admit(
+        self, columns: RecordColumns, others: OtherEvents
+    ) -> tuple[BatchDecision, list[Kept]]:
         """Take the next records of the run; decides on the events that ended in them.
 
-        When nothing follows, `batches.finish` decides on those that never ended.
+        Args:
+            columns: The records, in the order of the spool.
+            others: What is known of those that are more than their records.
+
+        Returns:
+            The decisions by row, and what is kept of `others` and of earlier batches.
 
         Raises:
-            SpoolError: When the spool cannot be read again.
+            SpoolError: When a record refers to a site that was not described, or the spool cannot
+                be read again.
         """
-        return self.batches.admit(batch)
-
-    def admit(self, event: RecordedEvent) -> Iterator[tuple[RecordedEvent, Decision]]:
-        """Decide on the event; gives it if it is kept, then what it brings back."""
-        decision = self._decide(event)
-        self._note_price(event)
-        if event.sequence in self._wanted:
-            self._wanted.remove(event.sequence)
-            if not decision.kept:
-                decision = KEEP_ANCESTOR
-        if event.site.operation == PUBLISH:
-            count = self._completeness.kept if decision.kept else self._completeness.sampled_out
-            count(event.site.portfolio, event.site.event_type)
-        if decision.kept:
-            self._kept.add(event.sequence)
-            yield event, decision
-            yield from self._ancestors(event)
-        if decision is KEEP_CRITICAL:
-            yield from self._neighbours(self._stream.neighbours(_place(event)))
-
-    def finish(self) -> Iterator[tuple[RecordedEvent, Decision]]:
-        """Give the newest price of each instrument, which tells what open positions are worth."""
-        return self._neighbours(self._last_priced.values())
-
-    def _neighbours(self, sequences: Iterable[int]) -> Iterator[tuple[RecordedEvent, Decision]]:
-        for sequence in sequences:
-            if sequence not in self._kept and (neighbour := self._read_again(sequence)):
-                yield self._bring_back(neighbour), KEEP_CONTEXT
-                yield from self._ancestors(neighbour)
-
-    def _note_price(self, event: RecordedEvent) -> None:
-        site = event.site
-        if site.event_type in PRICE_KEYS and site.operation == PUBLISH:
-            key = (site.portfolio, site.symbol, site.venue)
-            newest = self._last_priced.get(key, 0)
-            if event.sequence > newest and math.isfinite(
-                price_of(site.event_type, event.attributes)
-            ):
-                self._last_priced[key] = event.sequence
-
-    def _decide(self, event: RecordedEvent) -> Decision:
-        site, failed = event.site, "error" in event.extra
-        place = _place(event)
-        if site.operation != PUBLISH:
-            if failed:
-                self._stream.expect_neighbours(place)
-            return KEEP_CRITICAL if failed else SAMPLED_OUT
-        known = {
-            Event.TYPE: site.event_type,
-            Resource.PORTFOLIO: site.portfolio,
-            Trading.STRATEGY: site.strategy,
-            Trading.SYMBOL: site.symbol,
-            Trading.VENUE: site.venue,
-        }
-        return self._stream.judge(
-            event.sequence,
-            identity.span_id(self._key, event.sequence),
-            site.event_type,
-            place,
-            {**known, **event.attributes},
-            event.event_time,
-            failed=failed,
+        decision = self.admit_batch(
+            self._batches.table.batch(
+                columns.sequence,
+                columns.parent,
+                columns.root,
+                columns.event_time,
+                columns.place,
+                list(columns.numbers),
+                others.attributes,
+                others.failed,
+            )
         )
+        kept = [
+            (event, Decision(REASONS[decision.reason[row]], float(decision.probability[row])))
+            for row, event in others.ended.items()
+            if decision.kept[row]
+        ]
+        return decision, [*kept, *self._brought_back(decision)]
 
-    def _ancestors(self, event: RecordedEvent) -> Iterator[tuple[RecordedEvent, Decision]]:
-        sequence = event.parent
-        while sequence and sequence not in self._kept and sequence not in self._wanted:
-            ancestor = self._events.open.get(sequence)
-            if ancestor is not None:
-                self._wanted.add(sequence)
-            else:
-                ancestor = self._read_again(sequence)
-                if ancestor is None:
-                    return
-                yield self._bring_back(ancestor), KEEP_ANCESTOR
-            sequence = ancestor.parent
+    def admit_batch(self, batch: EventBatch) -> BatchDecision:
+        """Decide on the events that ended in a batch."""
+        return self._batches.admit(batch)
 
-    def _bring_back(self, event: RecordedEvent) -> RecordedEvent:
-        self._kept.add(event.sequence)
-        if event.site.operation == PUBLISH:
-            self._completeness.brought_back(event.site.portfolio, event.site.event_type)
-        return event
+    def finish(self, unfinished: Iterable[RecordedEvent]) -> list[Kept]:
+        """Decide on the events that never ended, when nothing follows; gives what is kept."""
+        decision = self._batches.finish()
+        answers = zip(decision.reason.tolist(), decision.probability.tolist(), strict=True)
+        by_sequence = dict(zip(decision.sequence.tolist(), answers, strict=True))
+        kept = []
+        for event in unfinished:
+            code, probability = by_sequence.get(event.sequence, (0, 0.0))
+            if code:
+                kept.append((event, Decision(REASONS[code], probability)))
+        return [*kept, *self._brought_back(decision)]
 
-
-def _place(event: RecordedEvent) -> Place:
-    return Place(event.site.portfolio, event.site.symbol, event.site.strategy)
+    def _brought_back(self, decision: BatchDecision | EndDecision) -> Iterator[Kept]:
+        for sequence, code in zip(
+            decision.bring_back.tolist(), decision.bring_back_reason.tolist(), strict=True
+        ):
+            event = self._read_again(sequence)
+            if event is not None:  # it was there, or it would not be brought back
+                yield event, Decision(REASONS[code], 1.0)

@@ -7,8 +7,10 @@ from typing import Final
 
 import numpy as np
 
-from fillpath.exporters.event_batch import CODE_OF, Codes, Integers
-from fillpath.exporters.sequence_memory import Lookup, RecentEvents, SequenceSet
+from fillpath.exporters.event_batch import CODE_OF, Codes
+from fillpath.exporters.record_columns import Integers
+from fillpath.exporters.sequence_bits import Bits
+from fillpath.exporters.sequence_memory import Lookup, RecentEvents
 from fillpath.exporters.spool_events import RecordedEvent
 from fillpath.instrumentation.event_sampler import ANCESTOR, CONTEXT
 
@@ -37,7 +39,7 @@ class EarlierEvents:
     def __init__(self, read_again: Callable[[int], RecordedEvent | None]) -> None:
         self._read_again = read_again
         self._recent = RecentEvents()
-        self._settled = SequenceSet()
+        self._settled = Bits()
         """Events that are kept, or are not in the spool: nothing to do about them."""
         self._wanted: dict[int, _Wanted] = {}
 
@@ -47,7 +49,7 @@ class EarlierEvents:
 
     def settle(self, sequence: Integers) -> None:
         """Take those that ended and are kept."""
-        self._settled.add(sequence)
+        self._settled.add_all(sequence)
 
     def unsettled(self, sequences: Integers) -> Integers:
         """Tell which places of the array hold events that are not settled."""
@@ -95,7 +97,7 @@ class EarlierEvents:
             if found is None and (event := self._read_again(sequence)) is not None:
                 found = event.parent, event.site.number
             if found is None:
-                self._settled.add(np.array([sequence]))
+                self._settled.add(sequence)
             else:
                 one = self._wanted[sequence] = _Wanted(*found)
         return one
@@ -106,6 +108,7 @@ class EarlierEvents:
         self._wanted = {}
         codes = [CODE_OF[ANCESTOR if w.ancestor <= w.context else CONTEXT] for _, w in wanted]
         sequences = np.array([sequence for sequence, _ in wanted], np.int64)
-        self._settled.add(sequences)
+        for sequence, _ in wanted:  # they may lie far apart
+            self._settled.add(sequence)
         sites = np.array([w.site for _, w in wanted], np.int64)
         return sequences, np.array(codes, np.uint8), sites

@@ -9,12 +9,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from fillpath.exporters.record_columns import Booleans, Doubles, Integers
 from fillpath.instrumentation.event_sampler import ALL, ANCESTOR, CONTEXT, CRITICAL, RANDOM
 from fillpath.instrumentation.spool import Site
 
-Integers = npt.NDArray[np.int64]
-Booleans = npt.NDArray[np.bool_]
-Doubles = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.uint8]
 
 REASONS: Final = (None, CRITICAL, CONTEXT, ANCESTOR, RANDOM, ALL)

@@ -340,7 +340,10 @@ def _add_action(path: Path, rows: pa.Table) -> AddAction:
     largest: dict[str, Any] = {}
     for name in _STATISTICS:
         if name in rows.schema.names:
-            ends = pc.min_max(rows[name]).as_py()
+            column = rows[name]
+            if pa.types.is_dictionary(column.type):
+                column = pc.unique(column).dictionary_decode()
+            ends = pc.min_max(column).as_py()
             if ends["min"] is not None:
                 smallest[name], largest[name] = ends["min"], ends["max"]
     stats = {

@@ -36,6 +36,7 @@ LARGEST_SHOWN: Final = 1e20
 """Below this, a double fits a decimal with 18 digits after the point."""
 _EXACT: Final = Context(prec=2 * DECIMAL_DIGITS)
 _NUMERAL: Final = re.compile(r"[+-]?[0-9]{1,99}(\.[0-9]{0,99})?([eE][+-]?[0-9]{1,6})?")
+_MOST: Final = Decimal(10) ** (DECIMAL_DIGITS - DECIMAL_SCALE)
 _MOST_BITS: Final = 126
 _SCALES: Final = range(61)
 
@@ -151,6 +152,10 @@ def _scale_needed(value: Any) -> int | None:
     """Digits after the point that a decimal column needs; None when the value does not fit one."""
     if type(value) is float:
         return scale_of_double(value)
+    if type(value) is Decimal:
+        exponent = value.as_tuple().exponent
+        if isinstance(exponent, int) and -DECIMAL_SCALE <= exponent <= 0 and abs(value) < _MOST:
+            return -exponent
     fitted = fit_number(value)
     return None if fitted is None else fitted[1]
 

@@ -71,6 +71,7 @@ def write_parquet(
             use_dictionary=[name for name in rows.schema.names if name not in encodings],
             column_encoding=encodings,
             write_statistics=[name for name in rows.schema.names if name not in _LONG_TEXT],
+            store_schema=False,  # names come in dictionaries, and are texts to who reads them
             **options,
         )
         file.flush()

@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import fcntl
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final, Self
 
 from fillpath.exporters import host_process
-from fillpath.exporters.causal_sampling import CausalSampling, KeepEverything, Sampling
+from fillpath.exporters.causal_sampling import CausalSampling
 from fillpath.exporters.completeness import Completeness, totals
 from fillpath.exporters.event_store import EventStore, RunRecord, Status
-from fillpath.exporters.span_rows import SpanRows
-from fillpath.exporters.spool_events import RecordedEvent, SpoolEvents
+from fillpath.exporters.run_rows import RunRows
+from fillpath.exporters.spool_events import SpoolEvents
 from fillpath.exporters.spool_index import SpoolIndex
-from fillpath.exporters.spool_spans import SpoolSpans
 from fillpath.instrumentation.errors import FillpathError
-from fillpath.instrumentation.event_sampler import Decision, EventSampler
-from fillpath.instrumentation.semconv import PUBLISH
+from fillpath.instrumentation.event_sampler import EventSampler
 from fillpath.instrumentation.spool import SUFFIX, Block, BlockType, SpoolReader
 
 COMMIT_ROWS: Final = 100_000
@@ -72,11 +69,9 @@ class RunWriter:
             self._lock.close()
             raise
         self._events = SpoolEvents()
-        self._spans = SpoolSpans(run_id, self._events)
         self._completeness = Completeness()
-        self._sampling: Sampling = KeepEverything(self._completeness)
+        self._rows = RunRows(run_id, self._events, self._completeness)
         self._index: SpoolIndex | None = None
-        self._rows = SpanRows()
         self._block = 0
         self._oldest_row = 0.0
         self._run_row_at = float("-inf")
@@ -126,10 +121,15 @@ class RunWriter:
     def _feed(self, block: Block) -> None:
         if self._index is not None:
             self._index.note(block)
-        for event in self._events.feed(block):
-            self._admit(event, block.number)
-        if block.type is BlockType.END:
-            self._keep(self._sampling.finish(), block.number)
+        new = block.number > self._committed
+        if block.type is BlockType.EVENTS:
+            if new and not len(self._rows):
+                self._oldest_row = time.monotonic()
+            self._rows.add(block, new=new)
+        else:
+            self._events.feed_fact(block)
+            if block.type is BlockType.END:
+                self._rows.add_unfinished(new=new)
         self._block = block.number
         if block.type is BlockType.RUN and block.number == 1:
             self._begin(block)
@@ -141,23 +141,9 @@ class RunWriter:
             index = SpoolIndex(self.spool, self._events)
             index.note(block)
             self._index = index
-            self._sampling = CausalSampling(
+            self._rows.sampling = CausalSampling(
                 policy, self.run_id, self._events, index.event, self._completeness
             )
-
-    def _admit(self, event: RecordedEvent, block_number: int) -> None:
-        site = event.site
-        if not site.counted and site.operation == PUBLISH:
-            self._completeness.seen_uncounted(site.portfolio, site.event_type)
-        self._keep(self._sampling.admit(event), block_number)
-
-    def _keep(self, events: Iterator[tuple[RecordedEvent, Decision]], block_number: int) -> None:
-        new = block_number > self._committed
-        for kept, decision in events:
-            if new:
-                if not len(self._rows):
-                    self._oldest_row = time.monotonic()
-                self._rows.add(self._spans.span(kept, decision))
 
     def _commit_if_due(self) -> None:
         if self._events.end is not None:
@@ -196,9 +182,7 @@ class RunWriter:
         version = self._block
         if end is None:
             version += 1  # stands for the END block that never came
-            for event in self._events.unfinished():
-                self._admit(event, version)
-            self._keep(self._sampling.finish(), version)
+            self._rows.add_unfinished(new=version > self._committed)
         if version > self._committed:
             self._commit(version)
         crashed = end is None or crash is not None or end.get("status") == "Crashed"
@@ -207,6 +191,7 @@ class RunWriter:
 
     def record_run(self, status: Status, error: str | None = None) -> None:
         """Write the run's row in the table of runs."""
+        self._rows.settle()
         self._completeness.host_counted(self._events.counts)
         run, end = self._events.run, self._events.end or {}
         rows = self._completeness.rows(status)

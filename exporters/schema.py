@@ -250,6 +250,15 @@ OWN_NUMBER_COLUMNS: Final[dict[str, str]] = {
 }
 """Attributes that are a number column, on any event."""
 
+NUMBER_NAMES: Final = (
+    "quantity",
+    "price",
+    "commission",
+    *OWN_NUMBER_COLUMNS.values(),
+    *VALUE_COLUMNS,
+)
+"""All number columns, in the order of the schema."""
+
 REPEATED_ATTRIBUTES: Final = frozenset(
     {Bar.CLOSE, Bar.VOLUME, Tick.PRICE, Tick.SIZE, Order.TRIGGER_PRICE}
 )

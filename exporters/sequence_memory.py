@@ -1,4 +1,4 @@
-"""Sets and tables of sequence numbers, in a few bits or words each."""
+"""Finds events by their sequence numbers, in little room."""
 
 from __future__ import annotations
 
@@ -6,39 +6,9 @@ from typing import Final
 
 import numpy as np
 
-from fillpath.exporters.event_batch import Booleans, Integers
+from fillpath.exporters.record_columns import Integers
 
 _ROWS: Final = 1 << 17
-
-
-class SequenceSet:
-    """A set of sequence numbers, one bit each."""
-
-    def __init__(self) -> None:
-        self._bits = np.zeros(1024, np.uint8)
-
-    def add(self, numbers: Integers) -> None:
-        """Put numbers into the set."""
-        if not len(numbers):
-            return
-        size = (int(numbers.max()) >> 3) + 1
-        if size > len(self._bits):
-            more = max(size, 2 * len(self._bits)) - len(self._bits)
-            self._bits = np.concatenate([self._bits, np.zeros(more, np.uint8)])
-        bits = (1 << (numbers & 7)).astype(np.uint8)
-        np.bitwise_or.at(self._bits, numbers >> 3, bits)
-
-    def holds(self, numbers: Integers) -> Booleans:
-        """Tell which of the numbers are in the set."""
-        places = numbers >> 3
-        inside = places < len(self._bits)
-        bits = self._bits[np.where(inside, places, 0)] >> (numbers & 7).astype(np.uint8)
-        held: Booleans = inside & ((bits & 1) == 1)
-        return held
-
-    def __contains__(self, number: int) -> bool:
-        place = number >> 3
-        return place < len(self._bits) and bool(int(self._bits[place]) >> (number & 7) & 1)
 
 
 class RecentEvents:

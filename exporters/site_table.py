@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from fillpath.exporters.event_batch import Booleans, Doubles, EventBatch, Integers, row_attributes
+from fillpath.exporters.event_batch import EventBatch, row_attributes
+from fillpath.exporters.record_columns import Booleans, Doubles, Integers
 from fillpath.instrumentation.errors import SpoolError
 from fillpath.instrumentation.event_activity import kind_weight
 from fillpath.instrumentation.event_sampler import EventSampler

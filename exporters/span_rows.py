@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fillpath.exporters.exact_json import clean, to_json
-from fillpath.exporters.number_columns import layout_json, place_numbers
+from fillpath.exporters.number_columns import Placed, layout_json, place_numbers
 from fillpath.exporters.schema import (
     EXCEPTION_MESSAGE,
     EXCEPTION_TYPE,
@@ -79,7 +79,7 @@ class SpanRows:
 
     def add(self, span: Span) -> None:
         """Take one span; its attributes are not changed."""
-        self._rows.append(_row(span))
+        self._rows.append(row_of(span)[0])
         if len(self._rows) >= _ROWS_AS_TUPLES:
             self._pack()
 
@@ -100,14 +100,20 @@ class SpanRows:
 
     def take(self) -> pa.Table:
         """Give the rows collected since the last call."""
+        table = self.take_as_added()
+        return table.take(pc.sort_indices(table["sequence"]))
+
+    def take_as_added(self) -> pa.Table:
+        """Give the rows collected since the last call in the order in which they came."""
         if self._rows:
             self._pack()
         table = pa.concat_tables([*self._packed, SPAN_SCHEMA.empty_table()])
         self._packed, self._packed_rows = [], 0
-        return table.take(pc.sort_indices(table["sequence"]))
+        return table
 
 
-def _row(span: Span) -> tuple[Any, ...]:
+def row_of(span: Span) -> tuple[tuple[Any, ...], tuple[Placed, ...]]:
+    """Give the row of a span, and where its numbers are."""
     attributes = dict(span.attributes)
     texts: dict[str, str | None] = {
         "event_type": span.event_type,
@@ -133,7 +139,7 @@ def _row(span: Span) -> tuple[Any, ...]:
     event_time = span.event_time
     correlation_id = texts["correlation_id"]
     get, number = texts.get, numbers.columns.get
-    return (
+    row = (
         span.run_id,
         get("portfolio"),
         span.trace_id,
@@ -178,6 +184,7 @@ def _row(span: Span) -> tuple[Any, ...]:
         span.trace_state,
         span.resource_attributes,
     )
+    return row, numbers.layout
 
 
 def _move_text(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from decimal import Context
 from typing import Any, Final
 
+from fillpath.exporters.record_columns import RecordColumns
+from fillpath.exporters.sequence_bits import Bits
 from fillpath.instrumentation.errors import SpoolError
 from fillpath.instrumentation.semconv import Event
 from fillpath.instrumentation.spool import (
@@ -24,7 +25,6 @@ from fillpath.instrumentation.spool import (
 _BEGIN: Final = int(Flag.BEGIN)
 _FINISH: Final = int(Flag.FINISH)
 _SIDE: Final = int(Flag.SIDE)
-_ABSENT: Final = int(Flag.ABSENT)
 _NAMES: Final = (
     "operation",
     "event_type",
@@ -34,7 +34,6 @@ _NAMES: Final = (
     "venue",
     "handler",
 )
-_DIGITS: Final = Context(prec=38)  # the host's own may be short
 
 
 @dataclass(slots=True)
@@ -69,24 +68,6 @@ class RecordedEvent:
         self.extra.update(side.extra)
 
 
-class Bits:
-    """A set of positive integers that lie close together, one bit each."""
-
-    def __init__(self) -> None:
-        self._bits = bytearray()
-
-    def add(self, number: int) -> None:
-        """Put a number into the set."""
-        place = number >> 3
-        if place >= len(self._bits):
-            self._bits.extend(bytes(max(place + 1 - len(self._bits), len(self._bits), 64)))
-        self._bits[place] |= 1 << (number & 7)
-
-    def __contains__(self, number: int) -> bool:
-        place = number >> 3
-        return place < len(self._bits) and bool(self._bits[place] >> (number & 7) & 1)
-
-
 class SpoolEvents:
     """Takes the blocks of one run in order and gives its events as they end.
 
@@ -99,6 +80,7 @@ class SpoolEvents:
         clock_offset: What makes wall clock of the ticks of the records' starts and ends.
         foreign_traces: Trace id of the chains that continue a trace of another system, by root.
         names: The host's names of the chains that have one, by root.
+        seen: Events that have begun.
     """
 
     def __init__(self) -> None:
@@ -111,12 +93,12 @@ class SpoolEvents:
         self.sites: dict[int, Site] = {}
         self.open: dict[int, RecordedEvent] = {}
         self._sides: dict[int, deque[SideRecord]] = {}
-        self._seen = Bits()
+        self.seen = Bits()
 
     def beside(self) -> SpoolEvents:
         """Make another one that knows what this one has learnt, to read some blocks again."""
         other = SpoolEvents()
-        other.run, other.sites, other._seen = self.run, self.sites, self._seen
+        other.run, other.sites, other.seen = self.run, self.sites, self.seen
         other.names = self.names
         other.clock_offset = self.clock_offset
         return other
@@ -129,10 +111,17 @@ class SpoolEvents:
         """
         if block.type is BlockType.EVENTS:
             for record in block.events():
-                event = self._event(record)
+                event = self.take(record)
                 if event is not None:
                     yield event
-        elif block.type is BlockType.SIDE:
+        else:
+            self.feed_fact(block)
+            if block.type is BlockType.END:
+                yield from self.unfinished()
+
+    def feed_fact(self, block: Block) -> None:
+        """Take the next block, which holds no events."""
+        if block.type is BlockType.SIDE:
             for side in block.side_records():
                 self._sides.setdefault(side.sequence, deque()).append(side)
         elif block.type is BlockType.SITES:
@@ -144,9 +133,10 @@ class SpoolEvents:
         elif block.type is BlockType.RUN:
             self.run = self.run or dict(block.value())
             self.clock_offset = int(self.run.get("clock_offset") or 0)
+        elif block.type is BlockType.NOTE:
+            self.run.update(block.value())
         elif block.type is BlockType.END:
             self.end = dict(block.value())
-            yield from self.unfinished()
 
     def unfinished(self) -> Iterator[RecordedEvent]:
         """Give the events that began and did not end, the newest first: children before parents."""
@@ -155,32 +145,43 @@ class SpoolEvents:
             event.finished = False
             yield event
 
-    def _event(self, record: EventRecord) -> RecordedEvent | None:
-        """Take one record; gives the event if it is whole now."""
+    def see(self, columns: RecordColumns) -> None:
+        """Note which events a batch has begun; events of later batches may descend from them."""
+        begun = columns.flags & _FINISH == 0
+        self.seen.add_all(columns.sequence if begun.all() else columns.sequence[begun])
+
+    def take(
+        self, record: EventRecord, *, parent_known: bool | None = None
+    ) -> RecordedEvent | None:
+        """Take one record; gives the event if it is whole now.
+
+        Args:
+            record: The record.
+            parent_known: Whether the record of its parent stands before it; None: look it up.
+
+        Raises:
+            SpoolError: When it does not fit what was read before.
+        """
         if record.flags & _FINISH:
             event = self.open.pop(record.sequence, None)
             if event is None:  # its beginning was dropped, and counted as dropped
                 return None
-            event.end = self._wall_clock(record.end)
+            event.end = self.wall_clock(record.end)
             self._take_side(event, record)
             return event
-        site = self._site(record)
-        event = RecordedEvent(
-            record.sequence,
-            record.parent,
-            record.root,
-            self._wall_clock(record.start),
-            self._wall_clock(record.end),
-            None if record.event_time == NO_TIME else record.event_time,
-            site,
-            site.attributes(record.numbers, record.flags),
-        )
+        event = self.event(record)
         self._take_side(event, record)
-        self._seen.add(event.sequence)
-        self._name_chain(event)
-        event.parent_dropped = event.parent != 0 and event.parent not in self._seen
+        name = event.extra.get("correlation_id")
+        if name is None:
+            self.inherit_name(event)
+        elif event.sequence == event.root:
+            self.names[event.root] = name
         if (foreign := event.extra.get("parent")) is not None:
             self.foreign_traces[event.sequence] = bytes(foreign[0])
+        if parent_known is None:
+            self.seen.add(event.sequence)
+            parent_known = event.parent == 0 or event.parent in self.seen
+        event.parent_dropped = not parent_known
         if record.flags & _BEGIN:
             self.open[event.sequence] = event
             return None
@@ -192,24 +193,41 @@ class SpoolEvents:
             if not sides:
                 del self._sides[record.sequence]
 
-    def _name_chain(self, event: RecordedEvent) -> None:
-        """A chain's name stands at its root; all its events go by it."""
-        name = event.extra.get("correlation_id")
-        if name is not None:
-            self.names[event.root] = name
-        elif (name := self.names.get(event.root)) is not None:
+    def event(self, record: EventRecord) -> RecordedEvent:
+        """Make an event of what its first record says."""
+        site = self.site(record.site, record.sequence)
+        return RecordedEvent(
+            record.sequence,
+            record.parent,
+            record.root,
+            self.wall_clock(record.start),
+            self.wall_clock(record.end),
+            None if record.event_time == NO_TIME else record.event_time,
+            site,
+            site.attributes(record.numbers, record.flags),
+        )
+
+    def inherit_name(self, event: RecordedEvent) -> None:
+        """Name an event as its chain: the host's name of a chain stands at its root."""
+        if self.names and (name := self.names.get(event.root)) is not None:
             event.extra["correlation_id"] = name
 
-    def _site(self, record: EventRecord) -> Site:
+    def site(self, number: int, sequence: int) -> Site:
+        """Give a site.
+
+        Raises:
+            SpoolError: When the spool does not describe the site, which this event refers to.
+        """
         try:
-            return self.sites[record.site]
+            return self.sites[number]
         except KeyError:
             raise SpoolError(
-                f"The spool is damaged: event {record.sequence} refers to site {record.site}, "
+                f"The spool is damaged: event {sequence} refers to site {number}, "
                 f"which it does not describe."
             ) from None
 
-    def _wall_clock(self, ticks: int) -> int | None:
+    def wall_clock(self, ticks: int) -> int | None:
+        """Turn ticks of a record into nanoseconds since the epoch."""
         return None if ticks == NO_TIME else ticks + self.clock_offset
 
 

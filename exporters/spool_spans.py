@@ -47,9 +47,17 @@ class SpoolSpans:
         if name is not None:
             return self._trace_id_of_correlation(str(name))
         foreign = self._events.foreign_traces.get(event.root)
-        if foreign is not None:
-            return foreign
-        return identity.trace_id(self._key, event.root).to_bytes(16, "big")
+        return self._own_trace_id(event.root) if foreign is None else foreign
+
+    def _own_trace_id(self, root: int) -> bytes:
+        return identity.trace_id(self._key, root).to_bytes(16, "big")
+
+    def chain(self, root: int) -> tuple[bytes, str | None]:
+        """Trace id of the chain that began with this sequence, and the host's name of it."""
+        name = self._events.names.get(root)
+        if name is not None:
+            return self._trace_id_of_correlation(str(name)), str(name)
+        return self._events.foreign_traces.get(root) or self._own_trace_id(root), None
 
     def span(self, event: RecordedEvent, decision: Decision) -> Span:
         """Make the span of an event that is kept."""

@@ -18,11 +18,10 @@ from hypothesis import strategies as st
 from fillpath.exporters import sequence_memory
 from fillpath.exporters.batch_judge import BatchJudge, places_of
 from fillpath.exporters.batch_sampling import BatchSampling
-from fillpath.exporters.causal_sampling import CausalSampling
 from fillpath.exporters.completeness import Completeness, totals
 from fillpath.exporters.event_batch import CODE_OF, REASONS, EventBatch, row_attributes
 from fillpath.exporters.site_table import SiteTable, meanings_of_numbers
-from fillpath.exporters.spool_events import RecordedEvent, SpoolEvents
+from fillpath.exporters.spool_events import RecordedEvent
 from fillpath.instrumentation import identity
 from fillpath.instrumentation.event_sampler import CriticalWhen, EventSampler
 from fillpath.instrumentation.id_share import place_of
@@ -404,44 +403,6 @@ def test_what_a_rate_keeps_a_higher_rate_keeps_and_a_rerun_keeps_the_same(
     everything = sample(EventSampler(rate=1.0), run)
     published = {s for s, r in run.begun.items() if r.site.operation == PUBLISH}
     assert published <= set(everything.reasons)
-
-
-@settings(deadline=None, max_examples=20)
-@given(SEEDS)
-def test_events_that_are_whole_get_the_same_answers_one_by_one(seed: int) -> None:
-    run = random_run(seed, 200)
-    run.records = [_with(r, flags=r.flags & ~Flag.BEGIN) for r in run.records if not r.ends]
-    completeness = Completeness()
-    whole = {
-        r.sequence: RecordedEvent(
-            r.sequence,
-            r.parent,
-            r.root,
-            None,
-            None,
-            None if r.event_time == NO_TIME else r.event_time,
-            r.site,
-            r.attributes,
-            extra={"error": {}} if r.flags & Flag.ERROR else {},
-        )
-        for r in run.records
-    }
-    policy = EventSampler(rate=0.1)
-    sampling = CausalSampling(policy, RUN, SpoolEvents(), whole.get, completeness)
-    reasons: dict[int, str | None] = {}
-    for event in whole.values():
-        for kept, decision in sampling.admit(event):
-            assert kept.sequence not in reasons
-            reasons[kept.sequence] = decision.reason
-    for kept, decision in sampling.finish():
-        assert kept.sequence not in reasons
-        reasons[kept.sequence] = decision.reason
-    found = sample(policy, run)
-    assert set(reasons) == set(found.reasons)
-    assert {s for s, r in reasons.items() if r == "random"} == {
-        s for s, r in found.reasons.items() if r == "random"
-    }
-    assert totals(completeness.rows("Running")) == totals(found.completeness)
 
 
 def _bars(number: int, symbol: str | None = "X") -> Made:

@@ -1,0 +1,285 @@
+"""Makes spans of whole batches of records: by column what stands for itself, the rest one by one.
+
+Both ways give the same rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from fillpath.exporters.number_columns import MONEY
+from fillpath.exporters.record_columns import Booleans, Integers, RecordColumns
+from fillpath.exporters.row_templates import (
+    RowTemplate,
+    RowTemplates,
+    Source,
+    fine_numbers,
+    numbers_of,
+    odd_numbers,
+)
+from fillpath.exporters.schema import NUMBER_NAMES, SPAN_SCHEMA
+from fillpath.exporters.sequence_bits import Bits
+from fillpath.exporters.span_rows import SpanRows
+from fillpath.exporters.span_table import SpanTable
+from fillpath.exporters.spool_events import RecordedEvent, SpoolEvents
+from fillpath.exporters.spool_spans import SpoolSpans
+from fillpath.instrumentation import identity
+from fillpath.instrumentation.event_sampler import KEEP_ALL, Decision
+from fillpath.instrumentation.spool import NO_TIME, FieldKind
+
+_BY_ROW: Final = frozenset({"correlation_id", "sampling_reason"})
+_SAME_FOR_SITE: Final = tuple(
+    name
+    for name in SPAN_SCHEMA.names
+    if pa.types.is_string(SPAN_SCHEMA.field(name).type) and name not in _BY_ROW
+)
+
+Kept = tuple[RecordedEvent, Decision]
+Group = tuple[tuple[Source, ...], Integers | None]
+"""Sources of numbers, and the places of the spans that have them; None: of all."""
+
+
+class BatchSpans:
+    """Makes tables of spans of one run.
+
+    Args:
+        run_id: The run.
+        events: Knows the sites and the names of chains.
+        spans: Makes the spans that are made one by one.
+    """
+
+    def __init__(self, run_id: str, events: SpoolEvents, spans: SpoolSpans) -> None:
+        self._events = events
+        self._spans = spans
+        self._templates = RowTemplates(events, spans)
+        key = identity.run_key(run_id)
+        self._trace_prefix = key >> identity.TAG_BITS
+        self._tag = identity.tag_of(key) << identity.SEQUENCE_BITS
+        self._named = Bits()
+        """Roots of chains that have a name or continue a foreign trace."""
+        self._named_number = 0
+
+    def table(
+        self,
+        columns: RecordColumns,
+        begins: Integers,
+        ends: Integers,
+        others: Iterable[Kept],
+        *,
+        sampled: tuple[Sequence[str | None], npt.NDArray[Any], npt.NDArray[np.float64]]
+        | None = None,
+    ) -> pa.Table:
+        """Make the spans of whole events and of others, in order.
+
+        Args:
+            columns: The records of the batch.
+            begins: Records of the whole events that are kept.
+            ends: The records that they end in.
+            others: Other events that are kept.
+            sampled: Reasons, the place among them of each whole event's, and its probability; None
+                where everything is kept.
+
+        Raises:
+            SpoolError: When an event refers to a site that was not described.
+        """
+        templates, which = self._templates.of(columns, begins)
+        odd = _odd(columns, begins, templates, which)
+        rows = SpanRows()
+        for event, decision in others:
+            rows.add(self._spans.span(event, decision))
+        if odd is not None:
+            places = np.flatnonzero(odd)
+            singles = self._singles(columns, begins[places], ends[places])
+            for place, event in zip(places.tolist(), singles, strict=True):
+                decision = KEEP_ALL
+                if sampled is not None:
+                    reason = sampled[0][int(sampled[1][place])]
+                    decision = Decision(reason, float(sampled[2][place]))
+                rows.add(self._spans.span(event, decision))
+            regular = ~odd
+            begins, ends, which = begins[regular], ends[regular], which[regular]
+            if sampled is not None:
+                sampled = (sampled[0], sampled[1][regular], sampled[2][regular])
+        every = len(begins) == len(columns)  # then nothing has to be picked out
+
+        def picked(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            return column if every else column[begins]
+
+        table = SpanTable(picked(columns.sequence), rows.take_as_added())
+        roots = self._roots(table, picked(columns.root))
+        self._ids(table, picked(columns.sequence), picked(columns.parent), roots)
+        end = columns.end if every else columns.end[ends]
+        self._times(table, picked(columns.start), end, picked(columns.event_time))
+        for name in _SAME_FOR_SITE:
+            table.texts(name, [template.texts[name] for template in templates], which)
+        _fill_numbers(
+            table, columns.numbers if every else columns.numbers[:, begins], templates, which
+        )
+        if sampled is None:
+            table.texts("sampling_reason", [KEEP_ALL.reason], None)
+            table.numbers("sampling_probability", np.ones(len(begins)))
+        else:
+            table.texts("sampling_reason", sampled[0], sampled[1])
+            table.numbers("sampling_probability", sampled[2])
+        table.links()
+        return table.table()
+
+    def _singles(
+        self, columns: RecordColumns, begins: Integers, ends: Integers
+    ) -> Iterator[RecordedEvent]:
+        """Make whole events one by one."""
+        for record, end in zip(columns.records(begins), columns.end[ends].tolist(), strict=True):
+            event = self._events.event(record)
+            event.end = self._events.wall_clock(end)
+            self._events.inherit_name(event)
+            yield event
+
+    def _roots(self, table: SpanTable, roots: Integers) -> npt.NDArray[Any]:
+        """Fill what follows from the roots; gives the trace ids."""
+        table.numbers("root_sequence", roots)
+        trace: Any = np.empty((len(roots), 2), np.uint64)
+        trace[:, 0] = np.uint64(self._trace_prefix)
+        trace[:, 1] = roots.astype(np.uint64) | np.uint64(self._tag)
+        names: list[str | None] = [None]
+        which = np.zeros(len(roots), np.int64)
+        places = self._places_of_named(roots)
+        if places is not None and len(places):
+            distinct, inverse = np.unique(roots[places], return_inverse=True)
+            ids = []
+            for root in distinct.tolist():
+                trace_id, name = self._spans.chain(root)
+                ids.append(trace_id)
+                names.append(None if name in (None, "", trace_id.hex()) else name)
+            found = np.frombuffer(b"".join(ids), ">u8").astype(np.uint64).reshape(-1, 2)
+            trace[places] = found[inverse]
+            which[places] = inverse + 1
+        table.texts("correlation_id", names, which if len(names) > 1 else None)
+        return trace  # type: ignore[no-any-return]
+
+    def _places_of_named(self, roots: Integers) -> Integers | None:
+        events = self._events
+        number = len(events.names) + len(events.foreign_traces)
+        if not number:
+            return None
+        if number != self._named_number:
+            for known in (events.names, events.foreign_traces):
+                self._named.add_all(np.fromiter(known, np.int64, len(known)))
+            self._named_number = number
+        return np.flatnonzero(self._named.holds(roots))
+
+    def _ids(
+        self, table: SpanTable, sequence: Integers, parent: Integers, trace: npt.NDArray[Any]
+    ) -> None:
+        tag = np.uint64(self._tag)
+        table.ids("trace_id", trace)
+        table.ids("span_id", sequence.astype(np.uint64) | tag)
+        caused = parent != 0
+        table.ids(
+            "parent_span_id",
+            parent.astype(np.uint64) | tag,
+            None if caused.all() else caused,
+        )
+
+    def _times(
+        self, table: SpanTable, start: Integers, end: Integers, event_time: Integers
+    ) -> None:
+        offset = self._events.clock_offset
+        begun, ended = _known(start), _known(end)
+        begin = start + offset
+        duration = end - start
+        if begun is not None:
+            duration = np.where(begun, duration, end + offset)
+        table.numbers("start_time", begin, begun)
+        table.numbers("duration", duration, ended)
+        dated = _known(event_time)
+        table.numbers("event_time", event_time, dated)
+        table.numbers("event_timestamp", event_time // 1000, dated)
+
+
+def _known(times: Integers) -> Booleans | None:
+    known = times != NO_TIME
+    return None if known.all() else known
+
+
+def _groups(templates: list[RowTemplate], which: Integers) -> list[Group]:
+    """Group spans by where their numbers come from; there are few different ways."""
+    number_of: dict[tuple[Source, ...], int] = {}
+    numbers = [number_of.setdefault(template.sources, len(number_of)) for template in templates]
+    if len(number_of) == 1:
+        return [(templates[0].sources, None)]
+    group = np.array(numbers, np.int8 if len(number_of) < 128 else np.int64)[which]
+    return [(sources, np.flatnonzero(group == number)) for sources, number in number_of.items()]
+
+
+def _odd(
+    columns: RecordColumns, begins: Integers, templates: list[RowTemplate], which: Integers
+) -> Booleans | None:
+    """Tell which spans have a number that must be put into its column with care."""
+    odd: Any = None
+    regular = np.array([template.regular for template in templates], np.bool_)
+    if not regular.all():
+        odd = ~regular[which]
+    for sources, places in _groups(templates, which):
+        rows = begins if places is None else begins[places]
+        for source in sources:
+            if source.slot is None:
+                continue
+            found = odd_numbers(source, columns.numbers[source.slot][rows])
+            if found is not None:
+                if odd is None:
+                    odd = np.zeros(len(begins), np.bool_)
+                odd[np.flatnonzero(found) if places is None else places[found]] = True
+    return odd  # type: ignore[no-any-return]
+
+
+def _fill_numbers(
+    table: SpanTable,
+    numbers: npt.NDArray[np.float64],
+    templates: list[RowTemplate],
+    which: Integers,
+) -> None:
+    length = len(which)
+    groups = _groups(templates, which) if templates else []
+    scales: Any = np.array([template.decimal_scale or 0 for template in templates], np.int8)[which]
+    filled: dict[str, list[tuple[Integers | None, Any]]] = {}
+    for sources, places in groups:
+        for source in sources:
+            if source.slot is None:
+                values: Any = source.constant
+            else:
+                given = numbers[source.slot]
+                values = numbers_of(source, given if places is None else given[places])
+                if source.column in MONEY and source.kind == FieldKind.DOUBLE:
+                    fine = fine_numbers(values)
+                    if fine.any():
+                        scales[np.flatnonzero(fine) if places is None else places[fine]] = 18
+            filled.setdefault(source.column, []).append((places, values))
+    for name in NUMBER_NAMES:
+        _fill_column(table, name, length, filled.get(name, ()))
+    scaled = np.array([template.decimal_scale is not None for template in templates], np.bool_)
+    if scaled.any():
+        table.numbers("decimal_scale", scales, None if scaled.all() else scaled[which])
+    else:
+        table.numbers("decimal_scale", None)
+
+
+def _fill_column(
+    table: SpanTable, name: str, length: int, parts: Sequence[tuple[Integers | None, Any]]
+) -> None:
+    if not parts:
+        table.numbers(name, None)
+        return
+    if parts[0][0] is None:
+        values = parts[0][1]
+        table.numbers(name, values if isinstance(values, np.ndarray) else np.full(length, values))
+        return
+    column, known = np.zeros(length), np.zeros(length, np.bool_)
+    for places, values in parts:
+        column[places] = values
+        known[places] = True
+    table.numbers(name, column, known)

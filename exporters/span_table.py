@@ -1,0 +1,192 @@
+"""Makes one Arrow table of spans from columns of numpy and from rows, in order of the sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from fillpath.exporters.record_columns import Booleans, Integers
+from fillpath.exporters.schema import SPAN_SCHEMA
+
+_TEXT: Final = pa.string()
+_FEW: Final = 4096
+"""Distinct texts up to which a column is written by a dictionary in any case."""
+_NAMES: Final = pa.dictionary(pa.int32(), pa.string())
+_NUMPY: Final[dict[pa.DataType, Any]] = {pa.float64(): np.float64, pa.int8(): np.int8}
+_PLACES: Final = {name: place for place, name in enumerate(SPAN_SCHEMA.names)}
+
+
+class SpanTable:
+    """Puts columns of many spans and rows of some into one table.
+
+    Args:
+        sequence: Of the spans that come as columns.
+        rows: Spans that come as a table of `SPAN_SCHEMA`.
+    """
+
+    def __init__(self, sequence: Integers, rows: pa.Table) -> None:
+        self._rows = {
+            name: column.combine_chunks()
+            for name, column in zip(SPAN_SCHEMA.names, rows.columns, strict=True)
+            if rows.num_rows
+        }
+        self._here = len(sequence)
+        self._others = rows.num_rows
+        self._arrays: dict[str, pa.Array] = {}
+        whole = sequence
+        if self._rows:
+            whole = np.concatenate([sequence, self._rows["sequence"].to_numpy()])
+        self._order: Integers | None = None
+        if len(whole) > 1 and not (whole[1:] > whole[:-1]).all():
+            self._order = np.argsort(whole, kind="stable")
+        self._length = len(whole)
+        self._zeros = np.zeros(self._length, np.int32)
+        self._arrays["sequence"] = self._built(pa.int64(), self._arranged(whole), None)
+
+    def _arranged(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return values if self._order is None else values[self._order]
+
+    def _joined(self, values: npt.NDArray[Any], others: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return self._arranged(np.concatenate([values, others]) if len(others) else values)
+
+    def _built(
+        self, kind: pa.DataType, values: npt.NDArray[Any], known: Booleans | None
+    ) -> pa.Array:
+        validity, missing = _bitmap(known)
+        buffer = pa.py_buffer(np.ascontiguousarray(values))
+        return pa.Array.from_buffers(kind, self._length, [validity, buffer], missing)
+
+    def numbers(
+        self, name: str, values: npt.NDArray[Any] | None, known: Booleans | None = None
+    ) -> None:
+        """Fill a column of numbers; None: those that come as columns have none."""
+        kind = SPAN_SCHEMA.field(name).type
+        given = self._given(name)
+        if values is None and given is None:
+            self._arrays[name] = pa.nulls(self._length, kind)
+            return
+        if values is None:
+            kind_here = _NUMPY.get(kind, np.int64)
+            values, known = np.zeros(self._here, kind_here), np.zeros(self._here, np.bool_)
+        others = np.zeros(self._others, values.dtype)
+        if given is not None:
+            stored = given.cast(pa.int64()) if pa.types.is_timestamp(kind) else given
+            stored = stored.fill_null(0) if stored.null_count else stored
+            others = stored.to_numpy(zero_copy_only=False).astype(values.dtype, copy=False)
+        known = self._all_known(known, given)
+        self._arrays[name] = self._built(kind, self._joined(values, others), known)
+
+    def ids(self, name: str, values: npt.NDArray[Any], known: Booleans | None = None) -> None:
+        """Fill a column of ids: numbers of 64 bits, one or two a row, which become bytes."""
+        width = values.itemsize * (values.shape[1] if values.ndim > 1 else 1)
+        others = np.zeros((self._others, *values.shape[1:]), values.dtype)
+        given = self._given(name)
+        if given is not None:
+            filled = given.fill_null(bytes(width)) if given.null_count else given
+            data = b"".join(filled.to_pylist())
+            others = np.frombuffer(data, ">u8").astype(np.uint64).reshape(-1, *values.shape[1:])
+        validity, missing = _bitmap(self._all_known(known, given))
+        joined = self._joined(values, others).byteswap()
+        offsets = np.arange(0, width * (self._length + 1), width, np.int32)
+        self._arrays[name] = pa.Array.from_buffers(
+            pa.binary(),
+            self._length,
+            [validity, pa.py_buffer(offsets), pa.py_buffer(joined)],
+            missing,
+        )
+
+    def _given(self, name: str) -> pa.Array | None:
+        """What the rows have in this column; None: nothing."""
+        array = self._rows.get(name)
+        return None if array is None or array.null_count == len(array) else array
+
+    def _all_known(self, known: Booleans | None, given: pa.Array | None) -> Booleans | None:
+        """Which spans have a value, in order; None: all."""
+        present = None
+        if self._others and given is None:
+            present = np.zeros(self._others, np.bool_)
+        elif given is not None and given.null_count:
+            present = given.is_valid().to_numpy(zero_copy_only=False)
+        if known is None and present is None:
+            return None
+        mine = np.ones(self._here, np.bool_) if known is None else known
+        others = np.ones(self._others, np.bool_) if present is None else present
+        return self._joined(mine, others)
+
+    def texts(self, name: str, texts: Sequence[str | None], which: Integers | None) -> None:
+        """Fill a column of texts: for each span that comes as a column, which of these it has.
+
+        Args:
+            name: The column.
+            texts: The texts; None stands for none.
+            which: Places in `texts`; None: all have the first.
+        """
+        number_of: dict[str | None, int] = {None: -1}
+        places = [number_of.setdefault(text, len(number_of) - 1) for text in texts]
+        given = self._given(name)
+        if given is None and len(number_of) == 1:
+            self._arrays[name] = pa.nulls(self._length, _NAMES)
+            return
+        if not self._others and len(set(places)) == 1:
+            self._arrays[name] = self._named(self._zeros, list(number_of)[1:], None)
+            return
+        if which is None:
+            codes = np.full(self._here, places[0] if places else -1, np.int32)
+        else:
+            codes = np.array(places, np.int32)[which]
+        others = np.full(self._others, -1, np.int32)
+        if given is not None:
+            found = given.dictionary_encode()
+            mapped = [
+                number_of.setdefault(text, len(number_of) - 1)
+                for text in found.dictionary.to_pylist()
+            ]
+            indices = found.indices.fill_null(len(mapped)).to_numpy(zero_copy_only=False)
+            others = np.array([*mapped, -1], np.int32)[indices]
+        codes = self._joined(codes, others)
+        known = codes >= 0
+        whole = bool(known.all())
+        self._arrays[name] = self._named(
+            codes if whole else np.where(known, codes, 0), list(number_of)[1:], known
+        )
+
+    def _named(
+        self, codes: npt.NDArray[np.int32], texts: list[Any], known: Booleans | None
+    ) -> pa.Array:
+        indices = self._built(pa.int32(), codes, known)
+        named = pa.DictionaryArray.from_arrays(indices, pa.array(texts, _TEXT), safe=False)
+        # A dictionary of nearly as many texts as rows would be written whole in each row group.
+        if len(texts) > _FEW and len(texts) > self._length // 8:
+            return named.dictionary_decode()
+        return named
+
+    def links(self) -> None:
+        """Fill the column of links: only spans that come as rows have any."""
+        kind = SPAN_SCHEMA.field("links").type
+        given = self._given("links")
+        if given is None:
+            self._arrays["links"] = pa.nulls(self._length, kind)
+            return
+        links = pa.concat_arrays([pa.nulls(self._here, kind), given])
+        self._arrays["links"] = links if self._order is None else links.take(pa.array(self._order))
+
+    def table(self) -> pa.Table:
+        """Give the table; names are in dictionaries."""
+        arrays = [self._arrays[name] for name in SPAN_SCHEMA.names]
+        fields = [
+            field.with_type(array.type) for field, array in zip(SPAN_SCHEMA, arrays, strict=True)
+        ]
+        return pa.Table.from_arrays(arrays, schema=pa.schema(fields, SPAN_SCHEMA.metadata))
+
+
+def _bitmap(known: Booleans | None) -> tuple[pa.Buffer | None, int]:
+    if known is None:
+        return None, 0
+    missing = len(known) - int(np.count_nonzero(known))
+    if not missing:
+        return None, 0
+    return pa.py_buffer(np.packbits(known, bitorder="little")), missing
