@@ -16,7 +16,6 @@ from fillpath.exporters.number_columns import MONEY
 from fillpath.exporters.record_columns import Booleans, Integers, RecordColumns
 from fillpath.exporters.row_templates import (
     RowTemplate,
-    RowTemplates,
     Source,
     fine_numbers,
     numbers_of,
@@ -56,7 +55,6 @@ class BatchSpans:
     def __init__(self, run_id: str, events: SpoolEvents, spans: SpoolSpans) -> None:
         self._events = events
         self._spans = spans
-        self._templates = RowTemplates(events, spans)
         key = identity.run_key(run_id)
         self._trace_prefix = key >> identity.TAG_BITS
         self._tag = identity.tag_of(key) << identity.SEQUENCE_BITS
@@ -70,6 +68,8 @@ class BatchSpans:
         begins: Integers,
         ends: Integers,
         others: Iterable[Kept],
+        templates: list[RowTemplate],
+        which: Integers,
         *,
         sampled: tuple[Sequence[str | None], npt.NDArray[Any], npt.NDArray[np.float64]]
         | None = None,
@@ -81,13 +81,14 @@ class BatchSpans:
             begins: Records of the whole events that are kept.
             ends: The records that they end in.
             others: Other events that are kept.
+            templates: Templates of the whole events' rows.
+            which: For each whole event, which of these is its own.
             sampled: Reasons, the place among them of each whole event's, and its probability; None
                 where everything is kept.
 
         Raises:
             SpoolError: When an event refers to a site that was not described.
         """
-        templates, which = self._templates.of(columns, begins)
         odd = _odd(columns, begins, templates, which)
         rows = SpanRows()
         for event, decision in others:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,10 +16,26 @@ ROW_GROUP_ROWS: Final = 32_768
 COMPRESSION_LEVEL: Final = 1
 """zstd's, for files that are written as a run goes on."""
 _FALSE_POSITIVES: Final = 0.01
-_LONG_TEXT: Final = frozenset(
-    {"attributes", "layout", "exact_numbers", "parameters", "metadata", "completeness"}
+_FEW_VALUES: Final = frozenset({"sampling_probability"})
+_SPREAD_IDS: Final = frozenset({"trace_id", "parent_span_id"})
+"""Ids that compress better as they are than by what they share with the one before."""
+_LOOKED_FOR: Final = frozenset(
+    {
+        "run_id",
+        "trace_id",
+        "span_id",
+        "sequence",
+        "root_sequence",
+        "correlation_id",
+        "event_time",
+        "order_id",
+        "client_order_id",
+        "fill_id",
+        "position_id",
+        "updated_at",
+    }
 )
-_FEW_VALUES: Final = frozenset({"decimal_scale", "sampling_probability"})
+"""Columns whose smallest and largest values in each row group let a reader skip it."""
 
 
 def encodings_of(schema: pa.Schema) -> dict[str, str]:
@@ -33,7 +49,8 @@ def encodings_of(schema: pa.Schema) -> dict[str, str]:
         elif pa.types.is_floating(column.type):
             encodings[column.name] = "BYTE_STREAM_SPLIT"
         elif pa.types.is_binary(column.type):
-            encodings[column.name] = "DELTA_BYTE_ARRAY"
+            spread = column.name in _SPREAD_IDS
+            encodings[column.name] = "PLAIN" if spread else "DELTA_BYTE_ARRAY"
     return encodings
 
 
@@ -62,22 +79,37 @@ def write_parquet(
         }
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("wb") as file:
-        pq.write_table(
-            rows,
+        with pq.ParquetWriter(
             file,
-            row_group_size=ROW_GROUP_ROWS,
+            rows.schema,
             compression="zstd",
             compression_level=compression_level,
             use_dictionary=[name for name in rows.schema.names if name not in encodings],
             column_encoding=encodings,
-            write_statistics=[name for name in rows.schema.names if name not in _LONG_TEXT],
+            write_statistics=[name for name in rows.schema.names if name in _LOOKED_FOR],
             store_schema=False,  # names come in dictionaries, and are texts to who reads them
             **options,
-        )
+        ) as writer:
+            for part in _parts(rows):
+                writer.write_table(part, ROW_GROUP_ROWS)
         file.flush()
         os.fsync(file.fileno())
     temporary.rename(path)
     fsync(path.parent)
+
+
+def _parts(rows: pa.Table) -> Iterator[pa.Table]:
+    """Give the rows in parts that have one dictionary a column each.
+
+    A row group that had two would be written without.
+    """
+    if not any(pa.types.is_dictionary(field.type) for field in rows.schema):
+        yield rows.combine_chunks()
+        return
+    begin = 0
+    for chunk in rows.column(0).chunks:
+        yield rows.slice(begin, len(chunk))
+        begin += len(chunk)
 
 
 def read_parquet(path: Path) -> pa.Table:

@@ -24,6 +24,7 @@ from fillpath.instrumentation.spool import (
     MAX_MANTISSA,
     FieldKind,
     Flag,
+    Site,
 )
 
 _ABSENT_SHIFT: Final = FLAGS_SHIFT + 8
@@ -47,14 +48,14 @@ class RowTemplate:
     """Rows of one site whose same numbers are absent.
 
     Attributes:
-        site: Number of the site.
+        site: The site.
         texts: Values of the columns that are the same in all of them.
         sources: Where their numbers come from.
         decimal_scale: Theirs, if no double needs more digits.
         regular: Whether each of their numbers has a column; otherwise texts differ, too.
     """
 
-    site: int
+    site: Site
     texts: dict[str, Any]
     sources: tuple[Source, ...]
     decimal_scale: int | None
@@ -80,7 +81,7 @@ class RowTemplates:
         Raises:
             SpoolError: When a record refers to a site that was not described.
         """
-        place = columns.place[rows]
+        place = columns.place if len(rows) == len(columns) else columns.place[rows]
         site = place & ((1 << FLAGS_SHIFT) - 1)
         codes = site * _MASKS + (place >> _ABSENT_SHIFT & _MASKS - 1)
         most = int(codes.max(initial=0)) + 1
@@ -120,7 +121,7 @@ class RowTemplates:
             del texts[name]
         placed_slots = {source.slot for source in sources}
         regular = placed_slots.issuperset(slots.values())
-        return RowTemplate(number, texts, tuple(sources), scale_needed, regular)
+        return RowTemplate(site, texts, tuple(sources), scale_needed, regular)
 
 
 def numbers_of(source: Source, numbers: Doubles) -> Doubles:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +16,7 @@ from fillpath.exporters.completeness import Completeness
 from fillpath.exporters.event_batch import REASONS
 from fillpath.exporters.other_events import OtherEvents
 from fillpath.exporters.record_columns import Integers, RecordColumns
+from fillpath.exporters.row_templates import RowTemplate, RowTemplates
 from fillpath.exporters.schema import SPAN_SCHEMA
 from fillpath.exporters.spool_events import RecordedEvent, SpoolEvents
 from fillpath.exporters.spool_spans import SpoolSpans
@@ -21,6 +24,9 @@ from fillpath.exporters.whole_events import WholeEvents
 from fillpath.instrumentation.event_sampler import KEEP_ALL
 from fillpath.instrumentation.semconv import PUBLISH
 from fillpath.instrumentation.spool import Block, EventRecord, Site
+
+BATCH_ROWS: Final = 65_536
+"""Records that become rows at once: many, but so few that their columns stay in the caches."""
 
 
 class RunRows:
@@ -42,7 +48,9 @@ class RunRows:
         self.sampling: CausalSampling | None = None
         self._events = events
         self._completeness = completeness
-        self._batches = BatchSpans(run_id, events, SpoolSpans(run_id, events))
+        spans = SpoolSpans(run_id, events)
+        self._batches = BatchSpans(run_id, events, spans)
+        self._templates = RowTemplates(events, spans)
         self._blocks: list[Block] = []
         self._waiting = 0
         self._new = True
@@ -60,7 +68,7 @@ class RunRows:
             block: The block.
             new: Whether its rows are wanted; otherwise it is taken only to know what it says.
         """
-        if new != self._new:
+        if new != self._new or self._waiting + block.count > BATCH_ROWS:
             self.settle()
         self._new = new
         self._blocks.append(block)
@@ -77,7 +85,8 @@ class RunRows:
             kept = self.sampling.finish(unfinished)
         if new and kept:
             nothing = RecordColumns.of([])
-            self._keep(self._batches.table(nothing, nothing.sequence, nothing.sequence, kept))
+            none = nothing.sequence
+            self._keep(self._batches.table(nothing, none, none, kept, [], none))
 
     def settle(self) -> None:
         """Make rows of the records that wait.
@@ -96,17 +105,20 @@ class RunRows:
         if whole.known is not None:
             self._events.see(columns)
         self._count_uncounted(event.site for event in others.ended.values())
-        self._count(columns, whole.begins)
         begins, ends, sampled = whole.begins, whole.ends, None
+        templates, which = self._templates.of(columns, begins)
+        self._count(templates, which)
         if self.sampling is None:
             kept = [self._keep_one(event) for event in others.ended.values()]
         else:
             decision, kept = self.sampling.admit(columns, others)
-            begins, ends = begins[decision.kept[ends]], ends[decision.kept[ends]]
+            rows = decision.kept[ends]
+            begins, ends, which = begins[rows], ends[rows], which[rows]
             sampled = (REASONS, decision.reason[ends], decision.probability[ends])
         if self._new:
-            table = self._batches.table(columns, begins, ends, kept, sampled=sampled)
-            self._keep(table)
+            self._keep(
+                self._batches.table(columns, begins, ends, kept, templates, which, sampled=sampled)
+            )
 
     def _others(
         self, columns: RecordColumns, whole: WholeEvents
@@ -128,15 +140,11 @@ class RunRows:
             if not site.counted and site.operation == PUBLISH:
                 self._completeness.seen_uncounted(site.portfolio, site.event_type)
 
-    def _count(self, columns: RecordColumns, begins: Integers) -> None:
+    def _count(self, templates: list[RowTemplate], which: Integers) -> None:
         """Count whole events; without a policy, all of them are kept."""
-        sites = columns.site[begins]
-        if not len(sites):
-            return
-        known = max(self._events.sites, default=0)
-        number_of = np.bincount(np.minimum(sites, known + 1))
-        for site_number in np.flatnonzero(number_of).tolist():
-            site, number = self._events.site(site_number, 0), int(number_of[site_number])
+        numbers = np.bincount(which, minlength=len(templates)).tolist()
+        for template, number in zip(templates, numbers, strict=True):
+            site = template.site
             if site.operation == PUBLISH:
                 if self.sampling is None:
                     self._completeness.kept(site.portfolio, site.event_type, number)
@@ -156,5 +164,27 @@ class RunRows:
             return SPAN_SCHEMA.empty_table()
         if len(tables) == 1:
             return tables[0]
+        if _in_order(tables):
+            return _joined(tables)
         table = pa.concat_tables([table.cast(SPAN_SCHEMA) for table in tables])
         return table.take(pc.sort_indices(table["sequence"]))
+
+
+def _in_order(tables: Sequence[pa.Table]) -> bool:
+    """Tell whether each of some ordered tables begins behind the one before."""
+    ends = [(table["sequence"][0].as_py(), table["sequence"][-1].as_py()) for table in tables]
+    return all(before[1] < after[0] for before, after in pairwise(ends))
+
+
+def _joined(tables: Sequence[pa.Table]) -> pa.Table:
+    """Put tables one behind the other without copying what has the same form in all of them."""
+    fields = []
+    for field in SPAN_SCHEMA:
+        mine = [table.schema.field(field.name) for table in tables]
+        kinds = {one.type for one in mine}
+        kind = kinds.pop() if len(kinds) == 1 else field.type
+        fields.append(field.with_type(kind).with_nullable(any(one.nullable for one in mine)))
+    schema = pa.schema(fields, SPAN_SCHEMA.metadata)
+    return pa.concat_tables(
+        [table if table.schema.equals(schema) else table.cast(schema) for table in tables]
+    )

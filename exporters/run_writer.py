@@ -23,7 +23,7 @@ from fillpath.instrumentation.errors import FillpathError
 from fillpath.instrumentation.event_sampler import EventSampler
 from fillpath.instrumentation.spool import SUFFIX, Block, BlockType, SpoolReader
 
-COMMIT_ROWS: Final = 100_000
+COMMIT_ROWS: Final = 262_144
 """Rows after which spans are committed."""
 COMMIT_SECONDS: Final = 1.0
 """Age of the oldest row after which spans are committed even when they are few."""

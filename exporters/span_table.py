@@ -44,6 +44,8 @@ class SpanTable:
         if len(whole) > 1 and not (whole[1:] > whole[:-1]).all():
             self._order = np.argsort(whole, kind="stable")
         self._length = len(whole)
+        self._codes: dict[tuple[int, ...], tuple[npt.NDArray[np.int32], Booleans | None]] = {}
+        """Columns that change together share their codes."""
         self._zeros = np.zeros(self._length, np.int32)
         self._arrays["sequence"] = self._built(pa.int64(), self._arranged(whole), None)
 
@@ -134,25 +136,32 @@ class SpanTable:
         if not self._others and len(set(places)) == 1:
             self._arrays[name] = self._named(self._zeros, list(number_of)[1:], None)
             return
-        if which is None:
-            codes = np.full(self._here, places[0] if places else -1, np.int32)
+        key = tuple(places)
+        if given is not None or key not in self._codes:
+            mine = self._codes_of(places, which)
+            others = np.full(self._others, -1, np.int32)
+            if given is not None:
+                found = given.dictionary_encode()
+                mapped = [
+                    number_of.setdefault(text, len(number_of) - 1)
+                    for text in found.dictionary.to_pylist()
+                ]
+                indices = found.indices.fill_null(len(mapped)).to_numpy(zero_copy_only=False)
+                others = np.array([*mapped, -1], np.int32)[indices]
+            codes = self._joined(mine, others)
+            known = codes >= 0
+            gaps = not known.all()
+            result = (np.where(known, codes, 0), known) if gaps else (codes, None)
+            if given is None:
+                self._codes[key] = result
         else:
-            codes = np.array(places, np.int32)[which]
-        others = np.full(self._others, -1, np.int32)
-        if given is not None:
-            found = given.dictionary_encode()
-            mapped = [
-                number_of.setdefault(text, len(number_of) - 1)
-                for text in found.dictionary.to_pylist()
-            ]
-            indices = found.indices.fill_null(len(mapped)).to_numpy(zero_copy_only=False)
-            others = np.array([*mapped, -1], np.int32)[indices]
-        codes = self._joined(codes, others)
-        known = codes >= 0
-        whole = bool(known.all())
-        self._arrays[name] = self._named(
-            codes if whole else np.where(known, codes, 0), list(number_of)[1:], known
-        )
+            result = self._codes[key]
+        self._arrays[name] = self._named(result[0], list(number_of)[1:], result[1])
+
+    def _codes_of(self, places: list[int], which: Integers | None) -> npt.NDArray[np.int32]:
+        if which is None:
+            return np.full(self._here, places[0] if places else -1, np.int32)
+        return np.array(places, np.int32)[which]
 
     def _named(
         self, codes: npt.NDArray[np.int32], texts: list[Any], known: Booleans | None
@@ -177,8 +186,10 @@ class SpanTable:
     def table(self) -> pa.Table:
         """Give the table; names are in dictionaries."""
         arrays = [self._arrays[name] for name in SPAN_SCHEMA.names]
+        # A column without gaps costs less in a file that knows that it has none.
         fields = [
-            field.with_type(array.type) for field, array in zip(SPAN_SCHEMA, arrays, strict=True)
+            field.with_type(array.type).with_nullable(array.null_count > 0)
+            for field, array in zip(SPAN_SCHEMA, arrays, strict=True)
         ]
         return pa.Table.from_arrays(arrays, schema=pa.schema(fields, SPAN_SCHEMA.metadata))
 

@@ -68,6 +68,10 @@ def _parents_known(columns: RecordColumns, flags: Integers, seen: Bits) -> Boole
     sequence, parent = columns.sequence, columns.parent
     low = int(sequence.min())
     room = int(sequence.max()) - low + 1
+    if room == len(columns) and not flags.any() and (sequence[1:] > sequence[:-1]).all():
+        known = (parent < sequence) & ((parent >= low) | (parent == 0))
+        _look_up(known, parent, seen)
+        return known
     if low < 0 or room > _MOST_ROOM * len(columns) + _LEAST_ROOM:
         return None
     beginning = np.flatnonzero(flags & _FINISH == 0)
@@ -79,10 +83,15 @@ def _parents_known(columns: RecordColumns, flags: Integers, seen: Bits) -> Boole
     inside = (place >= 0) & (place < room)
     known = inside & (where[np.where(inside, place, 0)] < np.arange(len(columns), dtype=np.int32))
     known |= parent == 0
+    _look_up(known, parent, seen)
+    return known
+
+
+def _look_up(known: Booleans, parent: Integers, seen: Bits) -> None:
+    """Ask for parents that began before the batch."""
     asked = np.flatnonzero(~known)
     if len(asked):
         known[asked] = seen.holds(parent[asked])
-    return known
 
 
 def _join_pairs(sequence: Integers, flags: Integers, known: Booleans, ends: Integers) -> None:

@@ -625,8 +625,8 @@ def test_a_writer_that_dies_at_any_step_loses_and_repeats_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(run_writer, "COMMIT_ROWS", 10)
         if step == "write":
-            real = pq.write_table
-            patch.setattr(pq, "write_table", dying(real, before=False))
+            real = pq.ParquetWriter.write_table
+            patch.setattr(pq.ParquetWriter, "write_table", dying(real, before=False))
         elif step == "fsync":
             patch.setattr(os, "fsync", dying(os.fsync, before=True))
         elif step == "rename":
