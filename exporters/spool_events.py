@@ -144,6 +144,8 @@ class SpoolEvents:
         elif block.type is BlockType.RUN:
             self.run = self.run or dict(block.value())
             self.clock_offset = int(self.run.get("clock_offset") or 0)
+        elif block.type is BlockType.NOTE:
+            self.run.update(block.value())
         elif block.type is BlockType.END:
             self.end = dict(block.value())
             yield from self.unfinished()
