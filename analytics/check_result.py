@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 Outcome = Literal["passed", "failed", "skipped"]
 
@@ -17,12 +17,14 @@ class CheckResult:
         outcome: `skipped` is for what is not there and need not be.
         finding: What was found, in a few words.
         advice: The next command, or what else to do.
+        facts: What the finding tells, for programs.
     """
 
     area: str
     outcome: Outcome
     finding: str
     advice: str | None = None
+    facts: dict[str, Any] | None = None
 
     @classmethod
     def passed(cls, area: str, finding: str, advice: str | None = None) -> Self:

@@ -53,6 +53,7 @@ def run_doctor(given: Invocation) -> int:
                         "outcome": one.outcome,
                         "finding": one.finding,
                         "advice": given.completed(one.advice),
+                        "facts": one.facts,
                     }
                     for one in results
                 ],

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from fillpath.analytics.check_result import CheckResult
-from fillpath.analytics.report_format import count
-from fillpath.exporters import host_process
-from fillpath.exporters.event_store import EventStore, RunRecord
-from fillpath.exporters.run_writer import LOCK_NAME
+from fillpath.analytics.check_result import CheckResult, Outcome
+from fillpath.analytics.report_format import count, duration
+from fillpath.analytics.spool_state import SpoolState, WriterState
+from fillpath.exporters.event_store import EventStore
 from fillpath.instrumentation.errors import LakeError, SpoolError
 from fillpath.instrumentation.settings import DataFolder
-from fillpath.instrumentation.spool import BlockType, Flag, SpoolReader, list_spools
+from fillpath.instrumentation.spool import list_spools
+from fillpath.instrumentation.writer_files import LOG_NAME
 
 _AREA: Final = "spool"
 _CATCH_UP: Final = "fillpath runs list"
@@ -26,60 +25,72 @@ def check_spools(folder: DataFolder) -> Iterator[CheckResult]:
     if not spools:
         yield CheckResult.skipped(_AREA, "no run was recorded here yet", "fillpath demo")
         return
+    store = EventStore(folder)
     try:
-        records = {record.run_id: record for record in EventStore(folder).run_records()}
+        done = {run.run_id for run in store.run_records() if run.status != "Running"}
     except LakeError:
-        records = {}  # the lake's own check tells
-    complete = 0
-    for spool in spools:
-        record = records.get(spool.name)
-        if record is not None and record.status != "Running":
-            complete += 1
-        else:
-            yield _check_spool(spool, record)
-    if complete:
+        done = set()  # the lake's own check tells
+    waiting = [spool for spool in spools if spool.name not in done]
+    for spool in waiting:
+        yield _check_spool(spool, store)
+    if complete := len(spools) - len(waiting):
         runs = "run is" if complete == 1 else "runs are"
         yield CheckResult.passed(_AREA, f"{complete} {runs} completely in the lake")
 
 
-def _check_spool(spool: Path, record: RunRecord | None) -> CheckResult:
-    committed = 0 if record is None else record.spool_block or 0
-    run: dict[str, Any] = {}
-    waiting, ended = 0, False
+def _check_spool(spool: Path, store: EventStore) -> CheckResult:
     try:
-        for block in SpoolReader(spool).blocks():
-            if block.type is BlockType.RUN:
-                run = block.value()
-            elif block.type is BlockType.END:
-                ended = True
-            elif block.type is BlockType.EVENTS and block.number > committed:
-                # An event that caused others has a second record for its end.
-                waiting += sum(not event.flags & Flag.FINISH for event in block.events())
+        state = SpoolState.of(spool, store)
     except SpoolError as error:
         return CheckResult.failed(_AREA, f"run {spool.name}: {error.message}", _CATCH_UP)
-    behind = f"{count(waiting)} events are not in the lake yet"
-    if _is_written(spool):
-        return CheckResult.passed(_AREA, f"run {spool.name} has a living writer; {behind}")
-    if not ended and run and host_process.is_alive(run, _changed_at(spool)):
-        finding = f"run {spool.name} is being recorded without a writer; {behind}"
-        return CheckResult.skipped(_AREA, finding, _CATCH_UP)
-    what = "ended" if ended else "was cut off"
-    return CheckResult.failed(
-        _AREA, f"run {spool.name} {what} and has no writer; {behind}", _CATCH_UP
-    )
+    writer = WriterState.of(spool.parent)
+    outcome, finding, advice = _judged(state, writer, spool.parent / LOG_NAME)
+    finding = f"run {state.run_id} {finding}; {_lag(state)}"
+    return CheckResult(_AREA, outcome, finding, advice, state.facts(writer))
 
 
-def _is_written(spool: Path) -> bool:
-    """Tell whether a writer holds the run's lock."""
-    try:
-        with (spool / LOCK_NAME).open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
+def _judged(state: SpoolState, writer: WriterState, log: Path) -> tuple[Outcome, str, str | None]:
+    alive = "is alive" if state.host_alive else "is gone"
+    host = f"process {state.host_pid} {alive}"
+    progress = state.progress
+    if state.is_written:
+        here = progress is not None and progress.pid == writer.pid
+        if here and writer.hangs:
+            age = _seconds(writer.heartbeat_seconds)
+            finding = f"has a writer, process {writer.pid}, without a sign of life for {age}"
+            return "failed", f"{finding} ({host})", f"kill -9 {writer.pid}  # another one goes on"
+        if not here or writer.pid is None:
+            return "passed", f"has a living writer, a command ({host})", None
+        age = _seconds(writer.heartbeat_seconds)
+        finding = f"has a living writer, process {writer.pid}, heard of {age} ago ({host})"
+        return "passed", finding, None
+    recorded = state.host_alive and not state.ended
+    if progress is not None and progress.error is not None:
+        what = "is being recorded" if recorded else "has ended"
+        finding = f"{what}, but cannot be brought into the lake ({host}): {progress.error}"
+        return "failed", finding, progress.next_command or _CATCH_UP
+    if not recorded:
+        what = "ended" if state.ended else "was cut off"
+        return "failed", f"{what} and has no writer", _CATCH_UP
+    finding = f"is being recorded without a writer ({host})"
+    if state.wanted_writer != "process":
+        return "skipped", finding, _CATCH_UP
+    if writer.pid is not None:
+        return "skipped", f"{finding}, which process {writer.pid} is about to become", _CATCH_UP
+    finding += f"; its host starts one within seconds, or {log} tells why not"
+    return "failed", finding, _CATCH_UP
 
 
-def _changed_at(spool: Path) -> float:
-    return max(path.stat().st_mtime for path in spool.glob("*.spool"))
+def _lag(state: SpoolState) -> str:
+    events = "1 event is" if state.events == 1 else f"{count(state.events)} events are"
+    lag = f"{events} not in the lake yet"
+    if not state.events:
+        return lag
+    blocks = f"{count(state.blocks)} block{'s' * (state.blocks != 1)}"
+    size = f"{-(-state.bytes // 1000):,} kB"
+    age = "" if state.seconds is None else f", up to {_seconds(state.seconds)} old"
+    return f"{lag} ({blocks}, {size}{age})"
+
+
+def _seconds(seconds: float | None) -> str:
+    return duration(int((seconds or 0.0) * 1e9))

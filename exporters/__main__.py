@@ -1,4 +1,4 @@
-"""The writer process: `python -m fillpath.exporters --data FOLDER --run RUN --host-pid PID`."""
+"""The writer process of a data folder: `python -m fillpath.exporters --data FOLDER`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _WithoutPandas(MetaPathFinder):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Follow one run until it is over; gives the exit code."""
+    """Follow the runs of a data folder until there are none; gives the exit code."""
     # Ctrl-C and a closed terminal reach the whole group. The host decides what becomes of the run;
     # if it dies of it, the writer finds that out.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -37,26 +37,37 @@ def main(arguments: list[str] | None = None) -> int:
     leave_at: list[float] = []
     signal.signal(signal.SIGTERM, lambda *_: leave_at.append(time.monotonic() + _SECONDS_TO_LEAVE))
     sys.meta_path.insert(0, _WithoutPandas())
-    from fillpath.exporters.writer import follow
-    from fillpath.instrumentation.errors import EXIT_OK, FillpathError
+    from fillpath.exporters.writer_service import IDLE_SECONDS, WriterService
+    from fillpath.instrumentation.errors import EXIT_FAILURE, EXIT_OK
     from fillpath.instrumentation.settings import data_folder
+    from fillpath.instrumentation.writer_files import take_lock
 
     parser = argparse.ArgumentParser(prog="python -m fillpath.exporters", description=__doc__)
     parser.add_argument("--data", required=True, help="data folder")
-    parser.add_argument("--run", required=True, help="run to bring into the lake")
-    parser.add_argument("--host-pid", required=True, type=int, help="process that records it")
+    parser.add_argument("--lock", type=int, help="open descriptor that holds the folder's lock")
+    parser.add_argument(
+        "--idle", type=float, default=IDLE_SECONDS, help="seconds to wait for another run"
+    )
     given = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="fillpath writer: %(message)s")
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s fillpath writer %(process)d: %(message)s"
+    )
+    folder = data_folder(given.data)
     try:
-        follow(
-            data_folder(given.data),
-            given.run,
-            given.host_pid,
-            lambda: bool(leave_at) and time.monotonic() >= leave_at[0],
-        )
-    except FillpathError as error:
-        _log.error("%s", error)
-        return error.exit_code
+        lock = take_lock(folder.spool) if given.lock is None else given.lock
+    except OSError as error:
+        _log.error("The spools in %s cannot be read: %s", folder.spool, error)
+        return EXIT_FAILURE
+    if lock is None:
+        _log.warning("The data folder %s has a writer already.", folder.path)
+        return EXIT_OK
+    service = WriterService(
+        folder,
+        lock,
+        idle_seconds=given.idle,
+        leaving=lambda: bool(leave_at) and (time.monotonic() >= leave_at[0]),
+    )
+    service.serve()
     return EXIT_OK
 
 

@@ -35,6 +35,11 @@ def start_mark(pid: int) -> int | None:
     return None if dead else int(fields[19])
 
 
+def is_here(run: dict[str, Any]) -> bool:
+    """Tell whether the process that a map of a RUN block names runs on this machine."""
+    return run.get("host_name") in {None, platform.node()}
+
+
 def is_alive(run: dict[str, Any], spool_changed_at: float) -> bool:
     """Tell whether the host of a run is alive; in doubt it is.
 
@@ -46,7 +51,7 @@ def is_alive(run: dict[str, Any], spool_changed_at: float) -> bool:
         run: Map of the run's RUN block.
         spool_changed_at: When the spool grew last, seconds since the epoch.
     """
-    if run.get("host_name") not in {None, platform.node()}:
+    if not is_here(run):
         return time.time() - spool_changed_at < _ELSEWHERE_SECONDS
     pid, started_at = run.get("pid"), run.get("started_at")
     mark = start_mark(pid) if isinstance(pid, int) else None

@@ -49,6 +49,7 @@ class RunWriter:
         store: The lake.
         run_id: The run.
         patience: Seconds to wait for another writer of the run to finish.
+        reader: Reads the run's spool, if not as fast as it can.
 
     Raises:
         WriterBusy: When another process writes the run and does not finish in time.
@@ -56,11 +57,18 @@ class RunWriter:
         LakeError: When the lake is not one or is damaged.
     """
 
-    def __init__(self, store: EventStore, run_id: str, *, patience: float = 0.0) -> None:
+    def __init__(
+        self,
+        store: EventStore,
+        run_id: str,
+        *,
+        patience: float = 0.0,
+        reader: SpoolReader | None = None,
+    ) -> None:
         self.store = store
         self.run_id = run_id
         self.spool = store.folder.spool / run_id
-        self._reader = SpoolReader(self.spool)
+        self._reader = reader or SpoolReader(self.spool)
         self._lock = _locked(self.spool / LOCK_NAME, run_id, patience)
         try:
             self._committed = store.spans.transaction_version(app_id(run_id)) or 0
@@ -95,6 +103,16 @@ class RunWriter:
     def started(self) -> bool:
         """Whether the description of the run has been read."""
         return self._block > 0
+
+    @property
+    def committed_block(self) -> int:
+        """Number of the last block that is in the lake."""
+        return self._committed
+
+    @property
+    def waiting_rows(self) -> int:
+        """How many rows were taken and are not committed."""
+        return len(self._rows)
 
     def take(self, *, live: bool = False) -> bool:
         """Take what the spool holds now, and commit what is due; tells whether there was any.

@@ -1,28 +1,24 @@
-"""Brings spools into the lake: one as it is recorded, one at once, or all that wait."""
+"""Brings spools into the lake: one at once, or all that wait."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import platform
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Final
 
 from fillpath.exporters import host_process
 from fillpath.exporters.event_store import EventStore, RunRecord, Status
+from fillpath.exporters.followed_run import HOST_DIED
+from fillpath.exporters.paced_reader import PacedReader
 from fillpath.exporters.run_writer import RunWriter, WriterBusy
 from fillpath.instrumentation.errors import FillpathError, SpoolError
 from fillpath.instrumentation.settings import DataFolder
 from fillpath.instrumentation.spool import list_spools
+from fillpath.instrumentation.writer_files import State
 
 _log = logging.getLogger(__name__)
-
-_SHORT_PAUSE: Final = 0.05
-_LONG_PAUSE: Final = 0.5
-_HOST_CHECK_SECONDS: Final = 1.0
-_HOST_DIED: Final = "The process ended without ending the run."
 
 
 def drain(data: DataFolder, run_id: str, *, patience: float = 30.0) -> Status:
@@ -42,67 +38,49 @@ def drain(data: DataFolder, run_id: str, *, patience: float = 30.0) -> Status:
         LakeError: When the lake does not take it.
         WriterBusy: When another process keeps writing the run.
     """
-    with RunWriter(EventStore(data), run_id, patience=patience) as writer:
-        _take(writer)
-        alive = writer.host_is_alive
-        if not writer.ended and not alive:
-            _take(writer)  # what it wrote between our reading and its death
-        return _finish_or_commit(writer, alive=alive)
+    reader = PacedReader(data.spool / run_id)
+    with RunWriter(EventStore(data), run_id, patience=patience, reader=reader) as writer:
+        state: State = "following"
+        error: Exception | None = None
+        try:
+            status = _drain(writer)
+        except Exception as failure:
+            error = failure
+            if isinstance(failure, SpoolError):
+                state = "ended" if writer.status == "Crashed" else "gave_up"
+            else:
+                over = writer.ended or not writer.host_is_alive
+                state = "gave_up" if over else "retrying"
+            raise
+        else:
+            state = "following" if status == "Running" else "ended"
+        finally:
+            # A host may be waiting for this run, and the writer process looks for it.
+            reader.progress(writer.committed_block).become(state, error).write(writer.spool)
+    return status
 
 
-def _take(writer: RunWriter, *, live: bool = False) -> bool:
-    try:
-        return writer.take(live=live)
-    except SpoolError as error:
-        if writer.started:  # else it is a spool of another version, which a later one can read
-            writer.finish(error.message)
-        raise
-
-
-def _finish_or_commit(writer: RunWriter, *, alive: bool) -> Status:
+def _drain(writer: RunWriter) -> Status:
+    _take(writer)
+    alive = writer.host_is_alive
+    if not writer.ended and not alive:
+        _take(writer)  # what it wrote between our reading and its death
     if writer.ended:
         return writer.finish()
     if not alive:
-        return writer.finish(_HOST_DIED)
+        return writer.finish(HOST_DIED)
     writer.commit()
     writer.record_run("Running")
     return writer.status
 
 
-def follow(
-    data: DataFolder, run_id: str, host_pid: int, leaving: Callable[[], bool] = lambda: False
-) -> Status:
-    """Bring a run into the lake while it is recorded, until it is over.
-
-    Args:
-        data: The data folder.
-        run_id: The run.
-        host_pid: The process that records it.
-        leaving: Tells that the writer should stop before the run is over.
-
-    Returns:
-        `Ended` or `Crashed`; `Running` when it was told to leave.
-
-    Raises:
-        SpoolError: As from `drain`.
-        LakeError: As from `drain`.
-        WriterBusy: As from `drain`.
-    """
-    mark = host_process.start_mark(host_pid)
-    with RunWriter(EventStore(data), run_id, patience=30.0) as writer:
-        pause, checked_at = _SHORT_PAUSE, float("-inf")
-        while True:
-            busy = _take(writer, live=True)
-            if writer.ended or leaving():
-                return _finish_or_commit(writer, alive=True)
-            pause = _SHORT_PAUSE if busy else min(pause * 1.5, _LONG_PAUSE)
-            if not busy and time.monotonic() - checked_at >= _HOST_CHECK_SECONDS:
-                checked_at = time.monotonic()
-                if mark is None or host_process.start_mark(host_pid) != mark:
-                    break
-            time.sleep(pause)
-        _take(writer)
-        return _finish_or_commit(writer, alive=False)
+def _take(writer: RunWriter) -> None:
+    try:
+        writer.take()
+    except SpoolError as error:
+        if writer.started:  # else it is a spool of another version, which a later one can read
+            writer.finish(error.message)
+        raise
 
 
 def catch_up(data: DataFolder) -> dict[str, Status | FillpathError]:
@@ -132,7 +110,7 @@ def catch_up(data: DataFolder) -> dict[str, Status | FillpathError]:
     for run in records:
         if run.status == "Running" and run.source == "otel" and _is_abandoned(run):
             with _kept_apart(run.run_id, outcomes):
-                store.record_run(replace(run, status="Crashed", error=_HOST_DIED))
+                store.record_run(replace(run, status="Crashed", error=HOST_DIED))
                 outcomes[run.run_id] = "Crashed"
     return outcomes
 

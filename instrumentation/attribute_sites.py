@@ -66,7 +66,7 @@ _KINDS: Final = {
     _INTEGER: FieldKind.INTEGER,
     _BOOLEAN: FieldKind.BOOLEAN,
 }
-NO_NUMBERS: Final = (0.0,) * SLOTS
+NO_NUMBERS: Final[tuple[float, ...]] = (0.0,) * SLOTS
 _PADDING: Final = tuple((0.0,) * (SLOTS - number) for number in range(SLOTS + 1))
 
 

@@ -15,12 +15,28 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
+from fillpath.instrumentation.errors import UsageError
 from fillpath.instrumentation.event_columns import Row, converter
 from fillpath.instrumentation.open_event import Cause, Handle
 from fillpath.instrumentation.spool import NO_TIME, SLOTS, Field, FieldKind
 
 FLUSH_EVENTS: Final = 512
 """Events after which the list is appended to the spool. A power of two."""
+
+
+def as_field(given: str | Field) -> Field:
+    """What an emitter's number is; a mere key is that of a double.
+
+    Raises:
+        UsageError: When it is neither.
+    """
+    field = Field(str(given)) if isinstance(given, str) else given
+    if not isinstance(field, Field) or field.kind not in set(FieldKind):
+        raise UsageError(
+            f"{given!r} is no field of an emitter.",
+            next_command=f"Field(key, kind, scale) with a kind of {', '.join(FieldKind)}",
+        )
+    return field
 
 
 class Emitter(Protocol):

@@ -121,19 +121,33 @@ def _is_exact(value: Any) -> bool:
     return kind is float or (kind is int and -MAX_EXACT <= value <= MAX_EXACT)
 
 
-def mended(row: Row, fields: Sequence[Field]) -> Row:
-    """Move what a row's columns cannot hold to a side record. Runs code of the host; never raises.
+def is_inert(row: Row) -> bool:
+    """Whether `mended` runs no code of the host; that might wait for a lock of the host's."""
+    return all(_is_inert(value) for value in row)
+
+
+def _is_inert(value: Any) -> bool:
+    kind = type(value)
+    return kind in _INERT or (kind.__module__ == "numpy" and kind.__name__ != "ndarray")
+
+
+def mended(row: Row, fields: Sequence[Field], *, by_name: bool = False) -> Row:
+    """Move what a row's columns cannot hold to a side record; never raises.
 
     A time that is none becomes an unknown one. A cause that is none leaves the event without one.
 
     Args:
         row: A row of the fast door.
         fields: What its numbers are.
+        by_name: Replace what is not inert by the name of its type, and run no code of the host.
     """
     sequence, parent, root, start, end, event_time, place = row[: len(COLUMNS)]
     if not (_is_word(parent, False) and _is_word(root, False)):
         parent, root = 0, sequence
-    start = time_of(start)
+    start, event_time = (
+        NO_TIME if by_name and not _is_inert(time) else time_of(time)
+        for time in (start, event_time)
+    )
     numbers: list[float] = []
     attributes: dict[str, Any] = {}
     replaced: list[str] = []
@@ -144,8 +158,14 @@ def mended(row: Row, fields: Sequence[Field]) -> Row:
             continue
         numbers.append(0.0)
         flags |= Flag.ABSENT << slot
-        copied = value.copied if type(value) is Unfit else snapshot({fields[slot].key: value})
-        replaced += copied.pop(Event.REPLACED, ())
+        key = fields[slot].key
+        if type(value) is Unfit:
+            copied = value.copied
+        elif by_name and not _is_inert(value):
+            copied = {key: f"<{type(value).__qualname__}>", Event.REPLACED: [key]}
+        else:
+            copied = snapshot({key: value})
+        replaced += copied.get(Event.REPLACED, ())
         attributes.update(copied)
     if replaced:
         attributes[Event.REPLACED] = replaced
@@ -159,7 +179,7 @@ def mended(row: Row, fields: Sequence[Field]) -> Row:
         root,
         end if start == NO_TIME else start,
         end,
-        time_of(event_time),
+        event_time,
         place | flags << FLAGS_SHIFT,
         *numbers,
         *side,
@@ -254,3 +274,6 @@ _FITTING: Final[dict[str, Callable[[Any], float | None]]] = {
     FieldKind.INTEGER: _as_integer,
     FieldKind.BOOLEAN: _as_boolean,
 }
+
+_INERT: Final = frozenset({float, int, bool, str, bytes, complex, Decimal, type(None), Unfit})
+"""Types whose values, copied or printed, run no code of the host."""

@@ -22,7 +22,7 @@ from opentelemetry import context, trace
 
 from fillpath.instrumentation import identity
 from fillpath.instrumentation.attribute_sites import NO_NUMBERS, AttributeSites
-from fillpath.instrumentation.emitter import Emitter, emit_nothing, make_emitter
+from fillpath.instrumentation.emitter import Emitter, as_field, emit_nothing, make_emitter
 from fillpath.instrumentation.errors import UsageError
 from fillpath.instrumentation.event_columns import time_of
 from fillpath.instrumentation.open_event import (
@@ -35,7 +35,7 @@ from fillpath.instrumentation.open_event import (
     Parts,
     Place,
 )
-from fillpath.instrumentation.payload import MAX_NAME, clean_text, printed, snapshot
+from fillpath.instrumentation.payload import name_of, printed, snapshot
 from fillpath.instrumentation.recorder import DROPPED_ADAPTER_ERROR, Recorder
 from fillpath.instrumentation.semconv import PUBLISH, Event
 from fillpath.instrumentation.spool import (
@@ -43,7 +43,6 @@ from fillpath.instrumentation.spool import (
     NO_TIME,
     SLOTS,
     Field,
-    FieldKind,
     Flag,
     SideRecord,
 )
@@ -74,7 +73,7 @@ class EventTracer:
 
     def __init__(self, run_id: str, recorder: Recorder, portfolio: str) -> None:
         self.run_id = run_id
-        self.portfolio = _name(portfolio) or "default"
+        self.portfolio = name_of(portfolio) or "default"
         self._recorder = recorder
         self._attribute_sites = AttributeSites(recorder.site)
         self._places: dict[tuple[Any, ...], Place] = {}
@@ -142,7 +141,7 @@ class EventTracer:
         Raises:
             UsageError: When there are too many fields, or one of an unknown kind.
         """
-        found = tuple(_field(field) for field in fields)
+        found = tuple(as_field(field) for field in fields)
         if len(found) > SLOTS:
             raise UsageError(
                 f"An emitter of {event_type} events has {len(found)} fields; {SLOTS} are possible.",
@@ -231,8 +230,8 @@ class EventTracer:
             NO_TIME if event_time is None else time_of(event_time),
             attributes if attributes is None or callable(attributes) else self._copied(attributes),
             tuple(links),
-            None if correlation_id is None else _name(correlation_id) or None,
-            None if event_id is None else _name(event_id) or None,
+            None if correlation_id is None else name_of(correlation_id) or None,
+            None if event_id is None else name_of(event_id) or None,
         )
         if place.is_delivery:
             if self._stopped:
@@ -256,11 +255,11 @@ class EventTracer:
 
     def _place(self, operation: str, event_type: Any, portfolio: Any, *names: Any) -> Place:
         """Place of events with these names, whatever a host calls a name."""
-        strategy, symbol, venue, handler = map(_name, names)
+        strategy, symbol, venue, handler = map(name_of, names)
         parts: Parts = (
             operation,
-            _name(event_type) or "EVENT",
-            _name(portfolio) or self.portfolio,
+            name_of(event_type) or "EVENT",
+            name_of(portfolio) or self.portfolio,
             strategy,
             symbol,
             venue,
@@ -498,7 +497,7 @@ class EventTracer:
         """Count an event that could not be read as published and dropped."""
         with self._lock:
             if not self._stopped:
-                kind = _name(event_type) or "EVENT"
+                kind = name_of(event_type) or "EVENT"
                 self._recorder.published(self.portfolio, kind)
                 self._recorder.dropped(self.portfolio, kind, DROPPED_ADAPTER_ERROR)
 
@@ -583,25 +582,6 @@ class _EventSpan(trace.NonRecordingSpan):
     def get_span_context(self) -> trace.SpanContext:
         """The event's ids."""
         return self._tracer.span_context(self._event)
-
-
-def _name(value: Any) -> str | None:
-    """A name as the spool can hold it; an adapter may hand over what a host calls one."""
-    if value is None:
-        return None
-    if type(value) is str and len(value) <= MAX_NAME and value.isascii():
-        return value
-    return clean_text(value) if isinstance(value, str) else printed(value, MAX_NAME)
-
-
-def _field(given: str | Field) -> Field:
-    field = Field(str(given)) if isinstance(given, str) else given
-    if not isinstance(field, Field) or field.kind not in set(FieldKind):
-        raise UsageError(
-            f"{given!r} is no field of an emitter.",
-            next_command=f"Field(key, kind, scale) with a kind of {', '.join(FieldKind)}",
-        )
-    return field
 
 
 def _merged(early: dict[str, Any], late: dict[str, Any]) -> dict[str, Any]:

@@ -88,6 +88,15 @@ def printed(value: Any, limit: int = MAX_TEXT) -> str:
         return f"<{kind.__qualname__}>"
 
 
+def name_of(value: Any) -> str | None:
+    """A name as the spool can hold it; an adapter may hand over what a host calls one."""
+    if value is None:
+        return None
+    if type(value) is str and len(value) <= MAX_NAME and value.isascii():
+        return value
+    return clean_text(value) if isinstance(value, str) else printed(value, MAX_NAME)
+
+
 def snapshot(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """Copy attributes into plain parts, so that later changes by the host are not seen.
 

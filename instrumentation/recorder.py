@@ -19,6 +19,7 @@ from fillpath.instrumentation.event_columns import (
     SIDE_PLACE,
     Row,
     StrangeRows,
+    is_inert,
     mended,
     pack_rows,
 )
@@ -40,6 +41,8 @@ MAX_PILE: Final = 1 << 16
 """Events that may pile up in live delivery while another thread writes, before the host waits."""
 DEFAULT_LIMIT: Final = 2 << 30
 """Bytes of a spool that may wait to be taken into the lake."""
+READING_SECONDS: Final = 5.0
+"""How long objects of the host may take to be read before their names must do."""
 COUNTS_SECONDS: Final = 1.0
 """How often the totals are written while events are being dropped."""
 DROPPED_ADAPTER_ERROR: Final = "adapter_error"
@@ -68,7 +71,7 @@ class Recorder:
         self,
         spool: SpoolWriter,
         *,
-        delivery: Delivery = "lossless",
+        delivery: str = "lossless",
         limit: int = DEFAULT_LIMIT,
         sync_seconds: float | None = None,
     ) -> None:
@@ -81,6 +84,7 @@ class Recorder:
         self._events: list[Row] = []  # always the same list: others append to it
         self._writing: tuple[Row, int, tuple[int, int]] | None = None
         self._mended: dict[int, Row] = {}
+        self._strange_since: float | None = None
         self._has_sides = False
         self._sites: list[Site] = []
         self._site_numbers: dict[tuple[Any, ...], int] = {}
@@ -180,9 +184,8 @@ class Recorder:
                 strange = self._flush()
             finally:
                 self._lock.release()
-            if not strange:
+            if not self._mend(strange):
                 break
-            self._mend(strange)
         self._complain()
 
     def _acquire(self) -> bool:
@@ -192,23 +195,23 @@ class Recorder:
 
     def stop(self, end: dict[str, Any]) -> None:
         """Flush, write the totals and the END block, and close the spool. Once only."""
-        strange: list[Row] = []
         # Threads of the host that publish meanwhile must not keep it going for ever.
         rounds = 10 + 2 * len(self._events) // MAX_BLOCK_EVENTS
         while not self._stopped.is_set():
-            self._mend(strange)
             with self._lock:
                 if self._stopped.is_set():
                     break
                 strange = self._flush()
-                rounds -= 1
-                if rounds and (strange or self._events):
-                    continue
-                self._stopped.set()
-                self._finish(end)
+                if not strange:
+                    rounds -= 1
+                    if not self._events or not rounds:
+                        self._stopped.set()
+                        self._finish(end)
+            if strange and not self._mend(strange):
+                time.sleep(FLUSH_SECONDS)
         self._complain()
         if self._thread is not threading.current_thread():
-            self._thread.join()
+            self._thread.join(READING_SECONDS)
 
     def _finish(self, end: dict[str, Any]) -> None:
         self._write_counts()
@@ -254,11 +257,28 @@ class Recorder:
             finally:
                 os.close(descriptor)
 
-    def _mend(self, rows: list[Row]) -> None:
-        """Prepare rows that hold no plain numbers. Holds no lock: code of the host may run."""
+    def _mend(self, rows: list[Row]) -> bool:
+        """Prepare rows that hold no plain numbers; whether it is worth while to try them again.
+
+        Objects of the host are read by the recorder's own thread, without any lock: they may ask
+        for a lock of the host's that the thread which happens to flush is holding. Those that take
+        too long are not read.
+        """
+        may_read = threading.current_thread() is self._thread
+        if not rows:
+            self._strange_since = None
+            return False
+        now = time.monotonic()
+        since = self._strange_since = self._strange_since or now
+        has_waited = now - since >= READING_SECONDS
+        mending = False
         for row in rows:
-            site = self._all_sites[row[len(COLUMNS) - 1] & 0xFFFFFFFF]
-            self._mended[row[0]] = mended(row, site.fields)
+            if may_read or has_waited or is_inert(row):
+                site = self._all_sites[row[len(COLUMNS) - 1] & 0xFFFFFFFF]
+                by_name = has_waited and not may_read
+                self._mended[row[0]] = mended(row, site.fields, by_name=by_name)
+                mending = True
+        return mending
 
     def _flush(self) -> list[Row]:
         """Append to the spool, or give the rows to `mend` first. The caller holds the lock."""

@@ -231,11 +231,13 @@ class Block:
     def sites(self) -> list[Site]:
         """Payload of a SITES block."""
         return [
-            Site(
-                *parts[:8],
-                tuple(Field(*field) for field in parts[8]),
-                tuple((key, value) for key, value in parts[9]),
-                *parts[10:],
+            Site._make(
+                (
+                    *parts[:8],
+                    tuple(Field(*field) for field in parts[8]),
+                    tuple((key, value) for key, value in parts[9]),
+                    *parts[10:],
+                )
             )
             for parts in unpack(self.payload)
         ]
@@ -249,11 +251,13 @@ class Block:
         for sequence, attributes, links, extra in _unpack_each(self.payload):
             yield SideRecord(sequence, attributes, [tuple(link) for link in links], extra)
 
-    def column(self, place: int) -> memoryview:
+    def column(self, place: int) -> memoryview[Any]:
         """One column of an EVENTS block: 64-bit integers, or doubles behind those of `COLUMNS`."""
-        kind = "d" if place >= len(COLUMNS) else "q" if COLUMNS[place] in _SIGNED else "Q"
         width = 8 * self.count
-        return memoryview(self.payload)[place * width : (place + 1) * width].cast(kind)
+        part = memoryview(self.payload)[place * width : (place + 1) * width]
+        if place >= len(COLUMNS):
+            return part.cast("d")
+        return part.cast("q") if COLUMNS[place] in _SIGNED else part.cast("Q")
 
     def events(self) -> Iterator[EventRecord]:
         """Payload of an EVENTS block, row by row."""
@@ -261,7 +265,7 @@ class Block:
         numbers = [self.column(len(COLUMNS) + slot) for slot in range(self.slots)]
         rows = zip(*numbers, strict=True) if numbers else iter([()] * self.count)
         for integers, row in zip(zip(*columns, strict=True), rows, strict=True):
-            yield EventRecord(*integers, row)
+            yield EventRecord._make((*integers, row))
 
 
 _SIGNED: Final = frozenset({"start", "end", "event_time"})

@@ -32,7 +32,7 @@ MAX_FILE_BYTES: Final = 64 << 20
 class PackedEvents(NamedTuple):
     """Events as the payload of an EVENTS block: how many, with how many numbers, and the bytes."""
 
-    count: int
+    number: int
     slots: int
     payload: bytes
 
@@ -198,8 +198,8 @@ class SpoolWriter:
             data.append(_block(BlockType.SITES, len(sites), pack(list(sites))))
         if side:
             data.append(_block(BlockType.SIDE, len(side), b"".join(side)))
-        if events.count:
-            data.append(_block(BlockType.EVENTS, events.count, events.payload, events.slots))
+        if events.number:
+            data.append(_block(BlockType.EVENTS, events.number, events.payload, events.slots))
         if counts:
             data.append(_block(BlockType.COUNTS, len(counts), pack(list(counts))))
         self._write(b"".join(data))

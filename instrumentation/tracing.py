@@ -7,7 +7,6 @@ import importlib
 import logging
 import os
 import platform
-import subprocess
 import sys
 import threading
 import time
@@ -21,8 +20,9 @@ from fillpath.instrumentation.errors import FillpathError, UsageError
 from fillpath.instrumentation.event_sampler import EventSampler
 from fillpath.instrumentation.event_tracer import EventTracer
 from fillpath.instrumentation.payload import clean_text, printed, snapshot
-from fillpath.instrumentation.recorder import NoRecorder, Recorder
+from fillpath.instrumentation.recorder import DEFAULT_LIMIT, Delivery, NoRecorder, Recorder
 from fillpath.instrumentation.spool_writer import SpoolWriter
+from fillpath.instrumentation.writer_process import WRITER_MODULE, WriterProcess
 
 _log = logging.getLogger(__name__)
 
@@ -30,9 +30,9 @@ Mode = Literal["backtest", "live"]
 WriterMode = Literal["process", "inline", "none"]
 _MODES: Final = ("backtest", "live")
 _WRITERS: Final = ("process", "inline", "none")
-_WRITER_MODULE: Final = "fillpath.exporters"
-_WRITER_PATIENCE: Final = 120.0
-"""Seconds that `stop` waits for the writer to bring the run into the lake."""
+_DELIVERIES: Final = ("lossless", "live")
+_USUAL_DELIVERY: Final = {"backtest": "lossless", "live": "live"}
+_SYNC_SECONDS: Final = {"none": None, "10ms": 0.01, "200ms": 0.2}
 
 
 class Tracing:
@@ -52,6 +52,8 @@ class Tracing:
         writer: ``process`` (a spawned one), ``inline`` (in this process, at the end) or ``none``
             (the spool waits for the next command that reads); ``FILLPATH_WRITER``.
         lake_sampling: ``all`` or ``policy``; ``FILLPATH_LAKE_SAMPLING``.
+        delivery: ``lossless`` or ``live``, what to do when the spool is too far ahead of the writer
+            (``FILLPATH_SPOOL_LIMIT``); ``FILLPATH_DELIVERY``, else as the mode is.
 
     Raises:
         UsageError: When an argument is not one of its allowed values.
@@ -72,6 +74,7 @@ class Tracing:
         parameters: Mapping[str, Any] | None = None,
         writer: WriterMode | None = None,
         lake_sampling: Literal["all", "policy"] | None = None,
+        delivery: Delivery | None = None,
     ) -> None:
         environ = os.environ
         self.run_id = run_id or environ.get(settings.ENV_RUN_ID) or identity.new_run_id()
@@ -93,6 +96,14 @@ class Tracing:
             lake_sampling or environ.get(settings.ENV_LAKE_SAMPLING) or "all",
             settings.ENV_LAKE_SAMPLING,
         )
+        self.delivery = _one_of(
+            _DELIVERIES,
+            delivery or environ.get(settings.ENV_DELIVERY) or _USUAL_DELIVERY[self.mode],
+            settings.ENV_DELIVERY,
+        )
+        self._spool_limit = _bytes(environ.get(settings.ENV_SPOOL_LIMIT), settings.ENV_SPOOL_LIMIT)
+        sync = environ.get(settings.ENV_SPOOL_SYNC) or "none"
+        self._sync = _SYNC_SECONDS[_one_of(tuple(_SYNC_SECONDS), sync, settings.ENV_SPOOL_SYNC)]
         self.service_name = clean_text(
             service_name or environ.get(settings.ENV_OTEL_SERVICE_NAME) or _program_name()
         )
@@ -105,7 +116,7 @@ class Tracing:
         self._tracer_of_nothing = EventTracer(self.run_id, NoRecorder(), self.portfolio)
         self._tracer_of_nothing.stop()
         self._recorder: Recorder | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._writer_process = WriterProcess(self.folder, self.run_id)
 
     @classmethod
     def active(cls) -> Tracing | None:
@@ -143,18 +154,27 @@ class Tracing:
                     f"Run '{Tracing._active.run_id}' is being recorded in this process already.",
                     next_command="stop it first, or use Tracing.active()",
                 )
-            self._recorder = Recorder(self._open_spool())
+            self._recorder = Recorder(
+                self._open_spool(),
+                delivery=self.delivery,
+                limit=self._spool_limit,
+                sync_seconds=self._sync,
+            )
+            if self._engines:
+                self._recorder.note(self._engine())
             self._tracer = EventTracer(self.run_id, self._recorder, self.portfolio)
             Tracing._active = self
             atexit.register(self._stop_at_exit)
         if self.writer == "process":
-            self._spawn_writer()
+            self._writer_process.start()
         return self
 
     def _open_spool(self) -> SpoolWriter:
         description = self._description()
         try:
-            return SpoolWriter(self.folder.spool / self.run_id, description)
+            return SpoolWriter(
+                self.folder.spool / self.run_id, description, is_synced=self._sync is not None
+            )
         except OSError as error:
             raise FillpathError(
                 f"The data folder {self.folder.path} cannot be written: {error.strerror or error}.",
@@ -162,8 +182,17 @@ class Tracing:
             ) from error
 
     def note_engine(self, name: str, version: str) -> None:
-        """Remember which engine is being traced; kept with the run."""
+        """Remember which engine is being traced; kept with the run, however it ends."""
         self._engines[name] = version
+        if self._recorder is not None:
+            self._recorder.note(self._engine())
+
+    def _engine(self) -> dict[str, str | None]:
+        known = {
+            "engine": ", ".join(self._engines) or None,
+            "engine_version": ", ".join(filter(None, self._engines.values())) or None,
+        }
+        return {key: text and clean_text(text, 4096) for key, text in known.items()}
 
     def claim_portfolio(self, namespace: str) -> str:
         """Give an engine its portfolio namespace; one that is taken gets a number behind it.
@@ -201,23 +230,19 @@ class Tracing:
             self._tracer = self._recorder = Tracing._active = None
         atexit.unregister(self._stop_at_exit)
         tracer.stop()
-        recorder.stop(self._end(error))
+        recorder.stop({**self._end(error), "sequences": tracer.last_sequence})
         if self.writer == "process":
-            self._await_writer()
+            self._writer_process.wait()
         elif self.writer == "inline":
-            importlib.import_module(f"{_WRITER_MODULE}.writer").drain(self.folder, self.run_id)
+            importlib.import_module(f"{WRITER_MODULE}.writer").drain(self.folder, self.run_id)
 
     def _end(self, error: BaseException | None) -> dict[str, Any]:
-        end = {
+        return {
             "status": "Ended" if error is None else "Crashed",
             "ended_at": time.time_ns(),
-            "error": None
-            if error is None
-            else f"{type(error).__qualname__}: {printed(error)}"[:4096],
-            "engine": ", ".join(self._engines) or None,
-            "engine_version": ", ".join(filter(None, self._engines.values())) or None,
+            "error": error and clean_text(f"{type(error).__qualname__}: {printed(error)}", 4096),
+            **self._engine(),
         }
-        return {key: clean_text(v, 4096) if isinstance(v, str) else v for key, v in end.items()}
 
     def _description(self) -> dict[str, Any]:
         return {
@@ -230,41 +255,11 @@ class Tracing:
             "clock_offset": time.time_ns() - time.perf_counter_ns(),
             "python": platform.python_version(),
             "parameters": self.parameters,
+            "delivery": self.delivery,
+            "writer": self.writer,
             "lake_sampling": self.lake_sampling,
             "sampling": EventSampler.from_environment().to_dict(),
         }
-
-    def _spawn_writer(self) -> None:
-        command = [
-            sys.executable, "-P", "-m", _WRITER_MODULE,
-            "--data", str(self.folder.path), "--run", self.run_id, "--host-pid", str(os.getpid()),
-        ]  # fmt: skip
-        try:
-            # A session of its own: Ctrl-C and a closed terminal are for the host to answer.
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        except OSError as error:
-            _log.warning("fillpath could not start its writer (%s); the spool waits", error)
-
-    def _await_writer(self) -> None:
-        process = self._process
-        if process is None:
-            return
-        try:
-            code = process.wait(_WRITER_PATIENCE)
-        except subprocess.TimeoutExpired:
-            _log.warning("fillpath's writer is still busy with run %s", self.run_id)
-            return
-        if code != 0:
-            raise FillpathError(
-                f"The writer of run '{self.run_id}' failed (exit code {code}); its spool is kept "
-                f"in {self.folder.spool / self.run_id}.",
-                next_command="fillpath doctor",
-            )
 
     def _stop_at_exit(self) -> None:
         try:
@@ -313,6 +308,18 @@ def _one_of(allowed: tuple[str, ...], given: str, name: str) -> str:
     if given not in allowed:
         raise UsageError(f"{name} is {given!r}; it must be one of {', '.join(allowed)}.")
     return given
+
+
+def _bytes(given: str | None, name: str) -> int:
+    if given is None or not given.strip():
+        return DEFAULT_LIMIT
+    try:
+        number = int(given)
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise UsageError(f"{name} is {given!r}; it must be a number of bytes.")
+    return number
 
 
 def _program_name() -> str:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +16,13 @@ from typing import Any
 
 import pytest
 
-from fillpath.analytics import cli, installation_checks
+from fillpath.analytics import cli, installation_checks, spool_state
 from fillpath.exporters.event_store import EventStore
 from fillpath.exporters.run_writer import RunWriter
 from fillpath.instrumentation import Tracing
+from fillpath.instrumentation.errors import FillpathError
 from fillpath.instrumentation.settings import data_folder
+from fillpath.instrumentation.writer_files import Heartbeat, Progress
 
 sys.path.append(str(Path(__file__).parent))
 
@@ -100,6 +106,115 @@ def test_a_run_that_is_being_recorded(examine: Examine, tmp_path: Path) -> None:
         with RunWriter(EventStore(data_folder(tmp_path)), "now"):
             _, checks = examine(tmp_path)
             assert any("has a living writer" in one for one in of("spool", checks, "passed"))
+
+
+def _facts(checks: list[dict[str, Any]], run_id: str) -> dict[str, Any]:
+    (facts,) = [one["facts"] for one in checks if (one["facts"] or {}).get("run_id") == run_id]
+    return dict(facts)
+
+
+def _until_taken(folder: Path, blocks: int = 1) -> Progress:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        progress = Progress.read(folder)
+        if progress is not None and progress.committed_block >= blocks:
+            return progress
+        time.sleep(0.02)
+    raise AssertionError("the writer takes nothing")
+
+
+def _publish(tracing: Tracing, number: int) -> None:
+    for _ in range(number):
+        with tracing.tracer.event("BAR"):
+            pass
+
+
+def test_host_writer_and_lag_of_a_running_run_are_told(
+    examine: Examine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Tracing("now", data=tmp_path) as tracing:
+        _publish(tracing, 10)
+        progress = _until_taken(tmp_path / "spool" / "now")
+        _, checks = examine(tmp_path)
+        (finding,) = of("spool", checks, "passed")
+        assert finding.startswith(f"run now has a living writer, process {progress.pid}, heard of ")
+        assert f"(process {os.getpid()} is alive)" in finding
+        facts = _facts(checks, "now")
+        assert facts["host"] == {"pid": os.getpid(), "alive": True, "ended": False}
+        writer = facts["writer"]
+        assert (writer["pid"], writer["alive"], writer["state"]) == (
+            progress.pid,
+            True,
+            "following",
+        )
+        assert 0 <= writer["heartbeat_seconds"] < 30
+
+        os.kill(progress.pid, signal.SIGSTOP)
+        monkeypatch.setattr(spool_state, "SILENT_SECONDS", 0.3)
+        _publish(tracing, 500)
+        time.sleep(0.5)
+        code, checks = examine(tmp_path)
+        assert code == 3
+        (finding,) = of("spool", checks, "failed")
+        assert "without a sign of life for" in finding
+        facts = _facts(checks, "now")
+        assert facts["lag"]["events"] > 100
+        assert facts["lag"]["blocks"] > 0
+        assert facts["lag"]["bytes"] > 10_000
+        assert 0.3 < facts["lag"]["seconds"] < 60
+        (advice,) = [one["advice"] for one in checks if one["outcome"] == "failed"]
+        subprocess.run(advice, shell=True, check=True)  # noqa: S602 - what the doctor says to do
+    code, checks = examine(tmp_path)
+    assert code == 0, checks
+
+
+def test_a_writer_that_is_not_there_is_found(examine: Examine, tmp_path: Path) -> None:
+    with Tracing("now", data=tmp_path) as tracing:
+        _publish(tracing, 10)
+        progress = _until_taken(tmp_path / "spool" / "now")
+        os.kill(progress.pid, signal.SIGKILL)
+        deadline = time.monotonic() + 20
+        while spool_state.WriterState.of(tmp_path / "spool").pid and time.monotonic() < deadline:
+            time.sleep(0.01)
+        code, checks = examine(tmp_path)
+        assert code == 3
+        (finding,) = of("spool", checks, "failed")
+        assert "is being recorded without a writer" in finding
+        assert "its host starts one within seconds" in finding
+        assert ".writer.log" in finding
+        assert _facts(checks, "now")["writer"]["alive"] is False
+        (advice,) = [one["advice"] for one in checks if one["outcome"] == "failed"]
+        assert cli.main(shlex.split(advice)[1:]) == 0
+
+
+def test_a_run_that_the_lake_does_not_take_is_found(examine: Examine, tmp_path: Path) -> None:
+    (tmp_path / "lake").mkdir()
+    (tmp_path / "lake" / "holiday.jpg").write_bytes(b"")
+    tracing = Tracing("now", data=tmp_path).start()
+    Market(tracing).trade()
+    deadline = time.monotonic() + 60
+    while (p := Progress.read(tmp_path / "spool" / "now")) is None or p.error is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    _, checks = examine(tmp_path)
+    (finding,) = of("spool", checks, "failed")
+    assert "is being recorded, but cannot be brought into the lake" in finding
+    assert "holds files but no Delta log" in finding
+    with pytest.raises(FillpathError, match="no Delta log"):
+        tracing.stop()
+    _, checks = examine(tmp_path)
+    (finding,) = of("spool", checks, "failed")
+    assert "has ended, but cannot be brought into the lake" in finding
+
+
+def test_a_heartbeat_of_a_process_that_is_gone_is_none(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    for pid, mark in ((gone.pid, 5), (os.getpid(), 5)):  # the second: another of its number
+        Heartbeat(pid, os.uname().nodename, mark).write(tmp_path)
+        assert spool_state.WriterState.of(tmp_path).pid is None
+    Heartbeat(1, "elsewhere.invalid", 5).write(tmp_path)
+    assert spool_state.WriterState.of(tmp_path).pid == 1
 
 
 def test_a_damaged_spool_is_found(examine: Examine, tmp_path: Path) -> None:

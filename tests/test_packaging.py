@@ -51,6 +51,7 @@ VOCABULARY = {
     "payload",  # how the spool carries values
     "settings",
     "errors",
+    "writer_files",  # how the writer process and its hosts know of each other
 }
 """The modules of instrumentation that the other floors may import."""
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from fillpath.instrumentation.recorder import FLUSH_EVENTS, Recorder
+from fillpath.instrumentation.emitter import FLUSH_EVENTS
+from fillpath.instrumentation.recorder import Recorder
 from fillpath.instrumentation.semconv import PROCESS, PUBLISH
 from fillpath.instrumentation.spool import (
     FLAGS_SHIFT,
@@ -25,6 +26,7 @@ from fillpath.instrumentation.spool import (
     Block,
     BlockType,
     Count,
+    Field,
     Flag,
     SpoolReader,
 )
@@ -130,6 +132,39 @@ def test_a_site_stands_before_the_records_that_name_it(recorder: Recorder, folde
 def test_same_parts_same_site(recorder: Recorder) -> None:
     assert order_site(recorder) == order_site(recorder)
     assert order_site(recorder) != order_site(recorder, "S-2")
+
+
+def test_a_note_is_written_soon_and_again_in_every_file(tmp_path: Path) -> None:
+    recorder = Recorder(SpoolWriter(tmp_path / "run", {}, max_file_bytes=300))
+    recorder.note({"engine": "E"})
+    recorder.note({"engine_version": "1"})
+    wait_until(lambda: BlockType.NOTE in [block.type for block in blocks_of(tmp_path / "run")])
+    recorder.note({"engine": "F"})
+    for sequence in range(1, 20):
+        publish(recorder, sequence)
+        recorder.flush()
+    recorder.stop(END)
+    files = sorted((tmp_path / "run").iterdir())
+    assert len(files) > 2
+    for file in files[:-1]:
+        file.unlink()
+    files[-1].rename(files[0])
+    notes = [b.value() for b in blocks_of(tmp_path / "run") if b.type is BlockType.NOTE]
+    assert notes == [{"engine": "F", "engine_version": "1"}]
+
+
+def test_a_block_has_as_many_numbers_as_its_events_can_have(
+    recorder: Recorder, folder: Path
+) -> None:
+    publish(recorder, 1)
+    recorder.flush()
+    parts = (PUBLISH, "BAR", "demo/fx", None, None, None, None)
+    site = recorder.site(*parts, fields=[Field("a"), Field("b")])
+    recorder.record((2, 0, 2, 1, 2, NO_TIME, site, 1.5, 2.5, 0.0, 0.0, 0.0))
+    recorder.flush()
+    events = [block for block in blocks_of(folder) if block.type is BlockType.EVENTS]
+    assert [block.slots for block in events] == [0, 2]
+    assert [event.numbers for block in events for event in block.events()] == [(), (1.5, 2.5)]
 
 
 def test_a_drop_is_counted_with_its_reason(recorder: Recorder, folder: Path) -> None:

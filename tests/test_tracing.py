@@ -78,6 +78,8 @@ def test_a_run_from_start_to_stop(data: Path) -> None:
     assert run["parameters"] == parameters
     assert (end["status"], end["error"]) == ("Ended", None)
     assert (end["engine"], end["engine_version"]) == ("Engine", "1.2")
+    assert end["sequences"] == 2
+    assert abs(run["clock_offset"] + time.perf_counter_ns() - time.time_ns()) < 10**9
     assert before <= run["started_at"] <= end["ended_at"] <= time.time_ns()
     assert [(c.event_type, c.published, c.dropped) for c in spool.counts] == [
         ("BAR", 1, {}),
@@ -384,6 +386,21 @@ with tracing.tracer.event("BAR"):
     assert recorded(data) > 6000
     published = sum(count.published for count in spool.counts)
     assert 0 <= published - recorded(data) <= 3
+
+
+def test_a_killed_run_has_named_its_engine_before_it_was_killed(data: Path) -> None:
+    script = """
+tracing.start()
+tracing.note_engine("Engine", "1.0")
+publish(1)
+tracing.note_engine("Other", "")
+time.sleep(0.1)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    host(script, data, expect=-signal.SIGKILL)
+    spool = read(data)
+    assert spool.end is None
+    assert (spool.run["engine"], spool.run["engine_version"]) == ("Engine, Other", "1.0")
 
 
 FULL_DISK = """

@@ -7,8 +7,6 @@ import fcntl
 import json
 import os
 import platform
-import random
-import signal
 import subprocess
 import sys
 import time
@@ -29,11 +27,11 @@ from fillpath.exporters.causal_sampling import CausalSampling
 from fillpath.exporters.completeness import Completeness, totals
 from fillpath.exporters.event_store import EventStore, RunRecord
 from fillpath.exporters.run_rows import RunRows
-from fillpath.exporters.run_writer import LOCK_NAME, RunWriter, WriterBusy, app_id
+from fillpath.exporters.run_writer import LOCK_NAME, RunWriter, WriterBusy
 from fillpath.exporters.sequence_bits import Bits
 from fillpath.exporters.spool_events import SpoolEvents
 from fillpath.exporters.spool_index import SpoolIndex
-from fillpath.exporters.writer import catch_up, drain, follow
+from fillpath.exporters.writer import catch_up, drain
 from fillpath.instrumentation import identity
 from fillpath.instrumentation.errors import LakeError, SpoolError
 from fillpath.instrumentation.event_sampler import CriticalWhen, EventSampler
@@ -652,135 +650,16 @@ def test_a_writer_that_dies_at_any_step_loses_and_repeats_nothing(
     assert left == {"_delta_log"}
 
 
-WRITER = """
-import sys
-from fillpath.exporters import __main__ as program, run_writer
-run_writer.COMMIT_SECONDS = 0.02
-sys.exit(program.main(sys.argv[1:]))
-"""
-
-
-def _spawn_writer(data: DataFolder, host_pid: int) -> subprocess.Popen[bytes]:
-    arguments = ["--data", str(data.path), "--run", RUN, "--host-pid", str(host_pid)]
-    return subprocess.Popen([sys.executable, "-P", "-c", WRITER, *arguments])
-
-
-def test_a_writer_killed_at_random_moments_loses_and_repeats_nothing(data: DataFolder) -> None:
-    events = _some(600)
-    spooled = Spooled(data, events)
-    spooled.write(5)
-    chance = random.Random(7)
-    kills = 0
-    more = True
-    while more:
-        writer = _spawn_writer(data, os.getpid())
-        store = EventStore(data)
-        before = store.spans.transaction_version(app_id(RUN))
-        deadline = time.monotonic() + 30
-        while (
-            store.spans.transaction_version(app_id(RUN)) == before and time.monotonic() < deadline
-        ):
-            more = spooled.write(3) and more
-            time.sleep(0.02)
-        for _ in range(chance.randrange(1, 12)):
-            more = spooled.write(3) and more
-            time.sleep(chance.random() * 0.03)
-        if kills < 3 and more:
-            kills += 1
-            writer.send_signal(signal.SIGKILL)
-            writer.wait()
-            continue
-        spooled.write_all(40)
-        spooled.end()
-        assert writer.wait(60) == 0
-        break
-    assert kills == 3
-    _assert_whole(data, events)
-    assert len(EventStore(data).spans.files()) >= 4
-
-
-HOST = """
-import os, signal, sys, time
-from fillpath.instrumentation.tracing import Tracing
-with Tracing("run-1", data=sys.argv[1], portfolio="a", writer=sys.argv[2]) as tracing:
-    tracer = tracing.tracer
-    with tracer.event("BAR"):
-        with tracer.event("SIGNAL"):
-            tracer.close(tracer.open("ORDER"))
-            time.sleep(0.2)
-            print("ready", flush=True)
-            if sys.argv[3] == "die":
-                os.kill(os.getpid(), signal.SIGKILL)
-            time.sleep(30)
-"""
-
-
-def _await_end(data: DataFolder, seconds: float = 40.0) -> RunRecord:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        records = EventStore(data).run_records()
-        if records and records[0].status != "Running":
-            return records[0]
-        time.sleep(0.1)
-    raise AssertionError("the run has not ended")
-
-
-def test_the_writer_finishes_the_run_of_a_host_that_was_killed(data: DataFolder) -> None:
-    # The host stays a zombie until the test waits for it: that counts as dead.
-    host = subprocess.Popen([sys.executable, "-P", "-c", HOST, str(data.path), "process", "die"])
-    record = _await_end(data)
-    assert host.wait() == -signal.SIGKILL
-    assert record.status == "Crashed"
-    rows = _rows(data)
-    assert [row["event_type"] for row in rows] == ["BAR", "SIGNAL", "ORDER"]
-    assert [row["end_time"] is None for row in rows] == [True, True, False]
-    assert (record.published, record.kept, record.dropped) == (3, 3, 0)
-
-
-def test_ctrl_c_reaches_the_group_and_the_writer_carries_on(data: DataFolder) -> None:
-    command = [sys.executable, "-P", "-c", HOST, str(data.path), "process", "wait"]
-    host = subprocess.Popen(
-        command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    assert host.stdout is not None
-    assert host.stdout.readline() == b"ready\n"
-    deadline = time.monotonic() + 30
-    while not EventStore(data).run_records() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    os.killpg(host.pid, signal.SIGINT)
-    host.communicate(timeout=60)
-    assert _await_end(data).status in {"Ended", "Crashed"}
-    assert [row["event_type"] for row in _rows(data)] == ["BAR", "SIGNAL", "ORDER"]
-    assert all(row["end_time"] is not None for row in _rows(data))
-
-
-def test_a_writer_that_is_told_to_leave_commits_and_leaves(data: DataFolder) -> None:
-    spooled = Spooled(data, _some())
-    spooled.write(10)
-    assert follow(data, RUN, os.getpid(), leaving=lambda: True) == "Running"
-    assert len(_rows(data)) > 0
-    spooled.write_all()
-    spooled.end()
-    assert follow(data, RUN, os.getpid()) == "Ended"
-    _assert_whole(data, _some())
-
-
-def test_follow_finishes_when_the_host_is_gone_already(data: DataFolder) -> None:
-    spooled = Spooled(data, _some())
-    spooled.write_all()
-    assert follow(data, RUN, _dead_pid()) == "Crashed"
-    _assert_whole(data, _some())
-
-
 def test_a_crash_adds_what_was_open_to_what_is_in_the_lake_already(data: DataFolder) -> None:
-    spooled = Spooled(data, _some())
+    host = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    spooled = Spooled(data, _some(), pid=host.pid)
     spooled.write_all()
     assert drain(data, RUN) == "Running"
     assert len(_rows(data)) < 30
-    assert follow(data, RUN, _dead_pid()) == "Crashed"
-    _assert_whole(data, _some())
-    assert follow(data, RUN, _dead_pid()) == "Crashed"
-    _assert_whole(data, _some())
+    host.communicate(b"\n")
+    for _ in range(2):
+        assert drain(data, RUN) == "Crashed"
+        _assert_whole(data, _some())
 
 
 # Catching up.
