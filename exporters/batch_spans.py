@@ -5,8 +5,9 @@ Both ways give the same rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,7 @@ from fillpath.exporters.row_templates import (
 )
 from fillpath.exporters.schema import NUMBER_NAMES, SPAN_SCHEMA
 from fillpath.exporters.sequence_bits import Bits
+from fillpath.exporters.side_texts import Added, SideTexts
 from fillpath.exporters.span_rows import SpanRows
 from fillpath.exporters.span_table import SpanTable
 from fillpath.exporters.spool_events import RecordedEvent, SpoolEvents
@@ -41,6 +43,33 @@ _SAME_FOR_SITE: Final = tuple(
 Kept = tuple[RecordedEvent, Decision]
 Group = tuple[tuple[Source, ...], Integers | None]
 """Sources of numbers, and the places of the spans that have them; None: of all."""
+
+
+@dataclass(frozen=True, slots=True)
+class WholeRows:
+    """Whole events that become rows by column.
+
+    Attributes:
+        begins: Their records.
+        ends: The records that they end in.
+        templates: Templates of their rows.
+        which: For each of them, which of these is its own.
+        sides: What their side records add.
+    """
+
+    begins: Integers
+    ends: Integers
+    templates: list[RowTemplate]
+    which: Integers
+    sides: SideTexts
+
+
+class Sampled(NamedTuple):
+    """Why whole events are kept: reasons, for each which of them, and its probability."""
+
+    reasons: Sequence[str | None]
+    which: npt.NDArray[Any]
+    probability: npt.NDArray[np.float64]
 
 
 class BatchSpans:
@@ -65,80 +94,49 @@ class BatchSpans:
     def table(
         self,
         columns: RecordColumns,
-        begins: Integers,
-        ends: Integers,
+        whole: WholeRows,
         others: Iterable[Kept],
-        templates: list[RowTemplate],
-        which: Integers,
-        *,
-        sampled: tuple[Sequence[str | None], npt.NDArray[Any], npt.NDArray[np.float64]]
-        | None = None,
+        sampled: Sampled | None = None,
     ) -> pa.Table:
         """Make the spans of whole events and of others, in order.
 
         Args:
             columns: The records of the batch.
-            begins: Records of the whole events that are kept.
-            ends: The records that they end in.
+            whole: The whole events that are kept.
             others: Other events that are kept.
-            templates: Templates of the whole events' rows.
-            which: For each whole event, which of these is its own.
-            sampled: Reasons, the place among them of each whole event's, and its probability; None
-                where everything is kept.
-
-        Raises:
-            SpoolError: When an event refers to a site that was not described.
+            sampled: Why the whole events are kept; None where everything is.
         """
-        odd = _odd(columns, begins, templates, which)
         rows = SpanRows()
         for event, decision in others:
             rows.add(self._spans.span(event, decision))
-        if odd is not None:
-            places = np.flatnonzero(odd)
-            singles = self._singles(columns, begins[places], ends[places])
-            for place, event in zip(places.tolist(), singles, strict=True):
-                decision = KEEP_ALL
-                if sampled is not None:
-                    reason = sampled[0][int(sampled[1][place])]
-                    decision = Decision(reason, float(sampled[2][place]))
-                rows.add(self._spans.span(event, decision))
-            regular = ~odd
-            begins, ends, which = begins[regular], ends[regular], which[regular]
-            if sampled is not None:
-                sampled = (sampled[0], sampled[1][regular], sampled[2][regular])
+        begins, ends, templates, which = whole.begins, whole.ends, whole.templates, whole.which
         every = len(begins) == len(columns)  # then nothing has to be picked out
 
         def picked(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
             return column if every else column[begins]
 
-        table = SpanTable(picked(columns.sequence), rows.take_as_added())
-        roots = self._roots(table, picked(columns.root))
-        self._ids(table, picked(columns.sequence), picked(columns.parent), roots)
+        table = SpanTable(picked(columns.sequence), rows.take_as_added(), which)
+        trace = self._roots(table, picked(columns.root))
+        self._ids(table, picked(columns.sequence), picked(columns.parent), trace)
         end = columns.end if every else columns.end[ends]
         self._times(table, picked(columns.start), end, picked(columns.event_time))
+        attributes = [template.texts["attributes"] for template in templates]
+        added: dict[str, Added] = {
+            **whole.sides.texts,
+            "attributes": _attributes(whole, attributes),
+        }
         for name in _SAME_FOR_SITE:
-            table.texts(name, [template.texts[name] for template in templates], which)
-        _fill_numbers(
-            table, columns.numbers if every else columns.numbers[:, begins], templates, which
-        )
+            texts = [template.texts[name] for template in templates]
+            table.texts_of_kinds(name, texts, added.get(name, ([], [])))
+        numbers = columns.numbers if every else columns.numbers[:, begins]
+        _fill_numbers(table, numbers, templates, which)
         if sampled is None:
-            table.texts("sampling_reason", [KEEP_ALL.reason], None)
-            table.numbers("sampling_probability", np.ones(len(begins)))
-        else:
-            table.texts("sampling_reason", sampled[0], sampled[1])
-            table.numbers("sampling_probability", sampled[2])
-        table.links()
+            everything = np.zeros(len(begins), np.int8)
+            sampled = Sampled([KEEP_ALL.reason], everything, np.ones(len(begins)))
+        table.texts("sampling_reason", sampled.reasons, sampled.which)
+        table.numbers("sampling_probability", sampled.probability)
+        table.links(whole.sides.links)
         return table.table()
-
-    def _singles(
-        self, columns: RecordColumns, begins: Integers, ends: Integers
-    ) -> Iterator[RecordedEvent]:
-        """Make whole events one by one."""
-        for record, end in zip(columns.records(begins), columns.end[ends].tolist(), strict=True):
-            event = self._events.event(record)
-            event.end = self._events.wall_clock(end)
-            self._events.inherit_name(event)
-            yield event
 
     def _roots(self, table: SpanTable, roots: Integers) -> npt.NDArray[Any]:
         """Fill what follows from the roots; gives the trace ids."""
@@ -159,7 +157,7 @@ class BatchSpans:
             found = np.frombuffer(b"".join(ids), ">u8").astype(np.uint64).reshape(-1, 2)
             trace[places] = found[inverse]
             which[places] = inverse + 1
-        table.texts("correlation_id", names, which if len(names) > 1 else None)
+        table.texts("correlation_id", names, which)
         return trace  # type: ignore[no-any-return]
 
     def _places_of_named(self, roots: Integers) -> Integers | None:
@@ -202,6 +200,16 @@ class BatchSpans:
         table.numbers("event_timestamp", event_time // 1000, dated)
 
 
+def _attributes(whole: WholeRows, of_template: Sequence[str | None]) -> Added:
+    """JSON of the attributes of those events whose side record adds to them."""
+    places, members = whole.sides.members
+    texts = []
+    for place, more in zip(places, members, strict=True):
+        base = of_template[int(whole.which[place])]
+        texts.append(f"{{{more}}}" if base is None else f"{base[:-1]},{more}}}")
+    return places, texts
+
+
 def _known(times: Integers) -> Booleans | None:
     known = times != NO_TIME
     return None if known.all() else known
@@ -217,7 +225,7 @@ def _groups(templates: list[RowTemplate], which: Integers) -> list[Group]:
     return [(sources, np.flatnonzero(group == number)) for sources, number in number_of.items()]
 
 
-def _odd(
+def odd_events(
     columns: RecordColumns, begins: Integers, templates: list[RowTemplate], which: Integers
 ) -> Booleans | None:
     """Tell which spans have a number that must be put into its column with care."""

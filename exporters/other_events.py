@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from fillpath.exporters.spool_events import RecordedEvent, SpoolEvents
+from fillpath.exporters.spool_events import RecordedEvent
 from fillpath.instrumentation.spool import EventRecord, Flag
 
 _FINISH: Final = int(Flag.FINISH)
@@ -26,16 +26,14 @@ class OtherEvents:
     attributes: dict[int, dict[str, Any]] = field(default_factory=dict)
     failed: list[int] = field(default_factory=list)
 
-    def note(
-        self, row: int, record: EventRecord, event: RecordedEvent | None, events: SpoolEvents
-    ) -> None:
-        """Take what came of a record: the event if it ended, else it may be an open one."""
-        if event is not None:
-            self.ended[row] = event
-            if "error" in event.extra:
-                self.failed.append(row)
-        if record.flags & (_FINISH | _SIDE) == _SIDE:
-            begun = event or events.open.get(record.sequence)
-            if begun is not None:
-                # What the event's end adds must not be known before: it may be in a later batch.
-                self.attributes[row] = dict(begun.attributes)
+    def note(self, row: int, record: EventRecord, begun: RecordedEvent | None) -> None:
+        """Take a record, and the event that it is or begins."""
+        if begun is not None and record.flags & (_FINISH | _SIDE) == _SIDE:
+            # What the event's end adds must not be known before: it may be in a later batch.
+            self.attributes[row] = dict(begun.attributes)
+
+    def ends(self, row: int, event: RecordedEvent) -> None:
+        """Take an event that ended in a row."""
+        self.ended[row] = event
+        if "error" in event.extra:
+            self.failed.append(row)

@@ -56,7 +56,8 @@ class RecordColumns:
             table[width:, begin:end] = 0
             table[_PLACE, begin:end] |= _ALL_ABSENT << block.slots & _ALL_ABSENT
             begin = end
-        return cls(*table[: len(COLUMNS)], table[len(COLUMNS) :].view(np.float64))
+        columns = dict(zip(COLUMNS, table, strict=False))
+        return cls(**columns, numbers=table[len(COLUMNS) :].view(np.float64))
 
     @property
     def flags(self) -> Integers:
@@ -83,5 +84,5 @@ class RecordColumns:
             )
         ]
         numbers = self.numbers[:, rows].T.tolist()
-        for parts, row in zip(zip(*integers, strict=True), numbers, strict=True):
-            yield EventRecord(*parts, tuple(row))
+        for *parts, row in zip(*integers, numbers, strict=True):
+            yield EventRecord._make([*parts, tuple(row)])

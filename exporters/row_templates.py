@@ -126,13 +126,17 @@ class RowTemplates:
 
 def numbers_of(source: Source, numbers: Doubles) -> Doubles:
     """Turn what a slot holds into what the column holds."""
+    values: Doubles
     if source.kind == FieldKind.DECIMAL:
         # Both are exact, so that the quotient is the double that is nearest to the decimal.
-        return numbers / 10.0**source.scale + 0.0
+        values = numbers / 10.0**source.scale + 0.0
+        return values
     if source.kind == FieldKind.INTEGER:
-        return numbers + 0.0  # there is no negative zero among integers
+        values = numbers + 0.0  # there is no negative zero among integers
+        return values
     if source.kind == FieldKind.BOOLEAN:
-        return (numbers != 0).astype(np.float64)
+        values = (numbers != 0).astype(np.float64)
+        return values
     return numbers
 
 
@@ -158,4 +162,5 @@ def _beyond(numbers: Doubles, limit: int) -> Booleans | None:
 def fine_numbers(numbers: Doubles) -> Booleans:
     """Tell which doubles need more than nine digits after the point."""
     with np.errstate(invalid="ignore", over="ignore"):
-        return np.rint(numbers * _COMMON_DIGITS) / _COMMON_DIGITS != numbers
+        fine: Booleans = np.rint(numbers * _COMMON_DIGITS) / _COMMON_DIGITS != numbers
+    return fine

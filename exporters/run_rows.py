@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -10,20 +10,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fillpath.exporters.batch_spans import BatchSpans, Kept
+from fillpath.exporters.batch_spans import BatchSpans, Kept, Sampled, WholeRows, odd_events
 from fillpath.exporters.causal_sampling import CausalSampling
 from fillpath.exporters.completeness import Completeness
 from fillpath.exporters.event_batch import REASONS
 from fillpath.exporters.other_events import OtherEvents
-from fillpath.exporters.record_columns import Integers, RecordColumns
+from fillpath.exporters.record_columns import Booleans, Integers, RecordColumns
 from fillpath.exporters.row_templates import RowTemplate, RowTemplates
 from fillpath.exporters.schema import SPAN_SCHEMA
+from fillpath.exporters.side_texts import SideTexts
 from fillpath.exporters.spool_events import RecordedEvent, SpoolEvents
 from fillpath.exporters.spool_spans import SpoolSpans
 from fillpath.exporters.whole_events import WholeEvents
 from fillpath.instrumentation.event_sampler import KEEP_ALL
 from fillpath.instrumentation.semconv import PUBLISH
-from fillpath.instrumentation.spool import Block, EventRecord, Site
+from fillpath.instrumentation.spool import Block, EventRecord, Flag, SideRecord
 
 BATCH_ROWS: Final = 65_536
 """Records that become rows at once: many, but so few that their columns stay in the caches."""
@@ -78,15 +79,16 @@ class RunRows:
         """Take the events that began and did not end: nothing follows."""
         self.settle()
         unfinished = list(self._events.unfinished())
-        self._count_uncounted(event.site for event in unfinished)
+        self._count_others(unfinished)
         if self.sampling is None:
-            kept = [self._keep_one(event) for event in unfinished]
+            kept: list[Kept] = [(event, KEEP_ALL) for event in unfinished]
         else:
             kept = self.sampling.finish(unfinished)
         if new and kept:
             nothing = RecordColumns.of([])
             none = nothing.sequence
-            self._keep(self._batches.table(nothing, none, none, kept, [], none))
+            whole = WholeRows(none, none, [], none, SideTexts())
+            self._keep(self._batches.table(nothing, whole, kept))
 
     def settle(self) -> None:
         """Make rows of the records that wait.
@@ -99,46 +101,90 @@ class RunRows:
             return
         columns = RecordColumns.of(blocks)
         whole = WholeEvents.among(columns, self._events.seen)
-        others = OtherEvents()
-        for row, record, known in self._others(columns, whole):
-            others.note(row, record, self._events.take(record, parent_known=known), self._events)
+        templates, which = self._templates.of(columns, whole.begins)
+        rows = WholeRows(whole.begins, whole.ends, templates, which, SideTexts())
+        rows, others = self._one_by_one(columns, whole, rows)
         if whole.known is not None:
             self._events.see(columns)
-        self._count_uncounted(event.site for event in others.ended.values())
-        begins, ends, sampled = whole.begins, whole.ends, None
-        templates, which = self._templates.of(columns, begins)
-        self._count(templates, which)
+        self._count_others(others.ended.values())
+        self._count(rows.templates, rows.which)
         if self.sampling is None:
-            kept = [self._keep_one(event) for event in others.ended.values()]
+            sampled = None
+            kept: list[Kept] = [(event, KEEP_ALL) for event in others.ended.values()]
         else:
             decision, kept = self.sampling.admit(columns, others)
-            rows = decision.kept[ends]
-            begins, ends, which = begins[rows], ends[rows], which[rows]
-            sampled = (REASONS, decision.reason[ends], decision.probability[ends])
+            rows = _without(rows, ~decision.kept[rows.ends])
+            ends = rows.ends
+            sampled = Sampled(REASONS, decision.reason[ends], decision.probability[ends])
         if self._new:
-            self._keep(
-                self._batches.table(columns, begins, ends, kept, templates, which, sampled=sampled)
-            )
+            self._keep(self._batches.table(columns, rows, kept, sampled))
 
-    def _others(
-        self, columns: RecordColumns, whole: WholeEvents
-    ) -> Iterator[tuple[int, EventRecord, bool | None]]:
-        """Give the records that are put together one by one, and whether a parent is known."""
-        records = columns.records(whole.others)
-        rows = whole.others.tolist()
-        known = [None] * len(rows) if whole.known is None else whole.known[whole.others].tolist()
-        return zip(rows, records, known, strict=True)
+    def _one_by_one(
+        self, columns: RecordColumns, whole: WholeEvents, rows: WholeRows
+    ) -> tuple[WholeRows, OtherEvents]:
+        """Take side records, and the events that are not made by column, in their order.
 
-    def _keep_one(self, event: RecordedEvent) -> Kept:
-        if event.site.operation == PUBLISH:
-            self._completeness.kept(event.site.portfolio, event.site.event_type)
-        return event, KEEP_ALL
+        Returns:
+            The whole events that remain, and the other events.
+        """
+        careful = columns.flags[rows.begins] & int(Flag.SIDE) != 0
+        odd = odd_events(columns, rows.begins, rows.templates, rows.which)
+        careful = careful if odd is None else careful | odd
+        places = np.flatnonzero(careful)
+        records = np.concatenate([whole.others, rows.begins[places]])
+        order = np.argsort(records, kind="stable")
+        place_of = np.concatenate([np.full(len(whole.others), -1), places])[order].tolist()
+        others = OtherEvents()
+        gone = np.zeros(len(rows.begins), np.bool_)
+        for row, place, record in zip(
+            records[order].tolist(), place_of, columns.records(records[order]), strict=True
+        ):
+            if place < 0:
+                known = None if whole.known is None else bool(whole.known[row])
+                event = self._events.take(record, parent_known=known)
+                others.note(row, record, event or self._events.open.get(record.sequence))
+                if event is not None:
+                    others.ends(row, event)
+            else:
+                side = self._events.side(record)
+                if side is not None and self.sampling is not None:
+                    others.attributes[row] = side.attributes
+                is_odd = odd is not None and bool(odd[place])
+                if not is_odd and self._take_side(rows, place, record, side):
+                    continue
+                gone[place] = True
+                event = self._events.event(record)
+                event.end = self._events.wall_clock(int(columns.end[rows.ends[place]]))
+                if side is not None:
+                    event.take(side)
+                self._events.note_chain(event)
+                others.ends(int(rows.ends[place]), event)
+        return _without(rows, gone), others
 
-    def _count_uncounted(self, sites: Iterable[Site]) -> None:
-        """Count events that the host does not count."""
-        for site in sites:
-            if not site.counted and site.operation == PUBLISH:
-                self._completeness.seen_uncounted(site.portfolio, site.event_type)
+    def _take_side(
+        self, rows: WholeRows, place: int, record: EventRecord, side: SideRecord | None
+    ) -> bool:
+        """Let a row have what its side record holds; tells whether that was possible."""
+        if side is None:
+            return True
+        name = side.extra.get("correlation_id")
+        if name is not None and record.sequence != record.root:
+            return False
+        if not rows.sides.take(place, rows.templates[int(rows.which[place])].site, side):
+            return False
+        if name is not None:
+            self._events.name_chain(record.sequence, record.root, name)
+        return True
+
+    def _count_others(self, events: Iterable[RecordedEvent]) -> None:
+        """Count events; without a policy, all of them are kept."""
+        for event in events:
+            site = event.site
+            if site.operation == PUBLISH:
+                if self.sampling is None:
+                    self._completeness.kept(site.portfolio, site.event_type)
+                if not site.counted:
+                    self._completeness.seen_uncounted(site.portfolio, site.event_type)
 
     def _count(self, templates: list[RowTemplate], which: Integers) -> None:
         """Count whole events; without a policy, all of them are kept."""
@@ -168,6 +214,15 @@ class RunRows:
             return _joined(tables)
         table = pa.concat_tables([table.cast(SPAN_SCHEMA) for table in tables])
         return table.take(pc.sort_indices(table["sequence"]))
+
+
+def _without(rows: WholeRows, gone: Booleans) -> WholeRows:
+    if not gone.any():
+        return rows
+    rows.sides.without(gone)
+    left = ~gone
+    begins, ends, which = rows.begins[left], rows.ends[left], rows.which[left]
+    return WholeRows(begins, ends, rows.templates, which, rows.sides)
 
 
 def _in_order(tables: Sequence[pa.Table]) -> bool:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from fillpath.exporters.record_columns import Booleans, Integers
 from fillpath.exporters.schema import SPAN_SCHEMA
+from fillpath.exporters.side_texts import Added
 
 _TEXT: Final = pa.string()
 _FEW: Final = 4096
@@ -19,6 +20,8 @@ _NAMES: Final = pa.dictionary(pa.int32(), pa.string())
 _NUMPY: Final[dict[pa.DataType, Any]] = {pa.float64(): np.float64, pa.int8(): np.int8}
 _PLACES: Final = {name: place for place, name in enumerate(SPAN_SCHEMA.names)}
 
+Codes = npt.NDArray[np.int32]
+
 
 class SpanTable:
     """Puts columns of many spans and rows of some into one table.
@@ -26,9 +29,11 @@ class SpanTable:
     Args:
         sequence: Of the spans that come as columns.
         rows: Spans that come as a table of `SPAN_SCHEMA`.
+        kind: Of each span that comes as a column, its kind: they go by number.
     """
 
-    def __init__(self, sequence: Integers, rows: pa.Table) -> None:
+    def __init__(self, sequence: Integers, rows: pa.Table, kind: Integers) -> None:
+        self._kind = kind
         self._rows = {
             name: column.combine_chunks()
             for name, column in zip(SPAN_SCHEMA.names, rows.columns, strict=True)
@@ -44,9 +49,8 @@ class SpanTable:
         if len(whole) > 1 and not (whole[1:] > whole[:-1]).all():
             self._order = np.argsort(whole, kind="stable")
         self._length = len(whole)
-        self._codes: dict[tuple[int, ...], tuple[npt.NDArray[np.int32], Booleans | None]] = {}
+        self._codes: dict[tuple[int, ...], tuple[Codes, Booleans | None]] = {}
         """Columns that change together share their codes."""
-        self._zeros = np.zeros(self._length, np.int32)
         self._arrays["sequence"] = self._built(pa.int64(), self._arranged(whole), None)
 
     def _arranged(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -93,7 +97,7 @@ class SpanTable:
             others = np.frombuffer(data, ">u8").astype(np.uint64).reshape(-1, *values.shape[1:])
         validity, missing = _bitmap(self._all_known(known, given))
         joined = self._joined(values, others).byteswap()
-        offsets = np.arange(0, width * (self._length + 1), width, np.int32)
+        offsets = np.arange(self._length + 1, dtype=np.int32) * np.int32(width)
         self._arrays[name] = pa.Array.from_buffers(
             pa.binary(),
             self._length,
@@ -119,53 +123,49 @@ class SpanTable:
         others = np.ones(self._others, np.bool_) if present is None else present
         return self._joined(mine, others)
 
-    def texts(self, name: str, texts: Sequence[str | None], which: Integers | None) -> None:
-        """Fill a column of texts: for each span that comes as a column, which of these it has.
+    def texts_of_kinds(self, name: str, texts: Sequence[str | None], added: Added) -> None:
+        """Fill a column of texts that spans of one kind share.
 
         Args:
             name: The column.
-            texts: The texts; None stands for none.
-            which: Places in `texts`; None: all have the first.
+            texts: The text of each kind; None stands for none.
+            added: Places of spans that have another text, and these texts.
         """
-        number_of: dict[str | None, int] = {None: -1}
-        places = [number_of.setdefault(text, len(number_of) - 1) for text in texts]
-        given = self._given(name)
-        if given is None and len(number_of) == 1:
-            self._arrays[name] = pa.nulls(self._length, _NAMES)
-            return
-        if not self._others and len(set(places)) == 1:
-            self._arrays[name] = self._named(self._zeros, list(number_of)[1:], None)
-            return
-        key = tuple(places)
-        if given is not None or key not in self._codes:
-            mine = self._codes_of(places, which)
-            others = np.full(self._others, -1, np.int32)
-            if given is not None:
-                found = given.dictionary_encode()
-                mapped = [
-                    number_of.setdefault(text, len(number_of) - 1)
-                    for text in found.dictionary.to_pylist()
-                ]
-                indices = found.indices.fill_null(len(mapped)).to_numpy(zero_copy_only=False)
-                others = np.array([*mapped, -1], np.int32)[indices]
-            codes = self._joined(mine, others)
-            known = codes >= 0
-            gaps = not known.all()
-            result = (np.where(known, codes, 0), known) if gaps else (codes, None)
-            if given is None:
-                self._codes[key] = result
+        if not self._others and not added[0]:
+            numbers: dict[str | None, int] = {None: -1}
+            places = tuple(numbers.setdefault(text, len(numbers) - 1) for text in texts)
+            if places not in self._codes:
+                self._codes[places] = self._without_gaps(
+                    self._arranged(np.array(places, np.int32)[self._kind])
+                )
+            self._arrays[name] = self._named(*self._codes[places], list(numbers)[1:])
         else:
-            result = self._codes[key]
-        self._arrays[name] = self._named(result[0], list(number_of)[1:], result[1])
+            self.texts(name, texts, self._kind, added)
 
-    def _codes_of(self, places: list[int], which: Integers | None) -> npt.NDArray[np.int32]:
-        if which is None:
-            return np.full(self._here, places[0] if places else -1, np.int32)
-        return np.array(places, np.int32)[which]
+    def texts(
+        self, name: str, texts: Sequence[str | None], which: Integers, added: Added | None = None
+    ) -> None:
+        """Fill a column of texts: for each span that comes as a column, which of these it has."""
+        numbers: dict[str | None, int] = {None: -1}
+        places = [numbers.setdefault(text, len(numbers) - 1) for text in texts]
+        codes = np.array(places, np.int32)[which]
+        if added is not None and added[0]:
+            codes[added[0]] = _numbered(pa.array(added[1], _TEXT), numbers)
+        others = np.full(self._others, -1, np.int32)
+        given = self._given(name)
+        if given is not None:
+            others = _numbered(given, numbers)
+        codes, known = self._without_gaps(self._joined(codes, others))
+        self._arrays[name] = self._named(codes, known, list(numbers)[1:])
 
-    def _named(
-        self, codes: npt.NDArray[np.int32], texts: list[Any], known: Booleans | None
-    ) -> pa.Array:
+    @staticmethod
+    def _without_gaps(codes: Codes) -> tuple[Codes, Booleans | None]:
+        known = codes >= 0
+        return (codes, None) if known.all() else (np.where(known, codes, 0), known)
+
+    def _named(self, codes: Codes, known: Booleans | None, texts: list[Any]) -> pa.Array:
+        if not texts:
+            return pa.nulls(self._length, _NAMES)
         indices = self._built(pa.int32(), codes, known)
         named = pa.DictionaryArray.from_arrays(indices, pa.array(texts, _TEXT), safe=False)
         # A dictionary of nearly as many texts as rows would be written whole in each row group.
@@ -173,14 +173,18 @@ class SpanTable:
             return named.dictionary_decode()
         return named
 
-    def links(self) -> None:
-        """Fill the column of links: only spans that come as rows have any."""
+    def links(self, added: Added) -> None:
+        """Fill the column of links; most spans have none."""
         kind = SPAN_SCHEMA.field("links").type
         given = self._given("links")
-        if given is None:
+        if given is None and not added[0]:
             self._arrays["links"] = pa.nulls(self._length, kind)
             return
-        links = pa.concat_arrays([pa.nulls(self._here, kind), given])
+        mine: list[Any] = [None] * self._here
+        for place, links in zip(*added, strict=True):
+            mine[place] = [{"trace_id": trace, "span_id": span} for trace, span in links]
+        others = pa.nulls(self._others, kind) if given is None else given
+        links = pa.concat_arrays([pa.array(mine, kind), others])
         self._arrays["links"] = links if self._order is None else links.take(pa.array(self._order))
 
     def table(self) -> pa.Table:
@@ -192,6 +196,15 @@ class SpanTable:
             for field, array in zip(SPAN_SCHEMA, arrays, strict=True)
         ]
         return pa.Table.from_arrays(arrays, schema=pa.schema(fields, SPAN_SCHEMA.metadata))
+
+
+def _numbered(texts: pa.Array, numbers: dict[str | None, int]) -> Codes:
+    """Number texts, new ones behind those that have a number; -1 for none."""
+    found = texts.dictionary_encode()
+    mapped = [numbers.setdefault(text, len(numbers) - 1) for text in found.dictionary.to_pylist()]
+    indices = found.indices.fill_null(len(mapped)) if found.null_count else found.indices
+    numbered: Codes = np.array([*mapped, -1], np.int32)[indices.to_numpy(zero_copy_only=False)]
+    return numbered
 
 
 def _bitmap(known: Booleans | None) -> tuple[pa.Buffer | None, int]:

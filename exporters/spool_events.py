@@ -171,13 +171,7 @@ class SpoolEvents:
             return event
         event = self.event(record)
         self._take_side(event, record)
-        name = event.extra.get("correlation_id")
-        if name is None:
-            self.inherit_name(event)
-        elif event.sequence == event.root:
-            self.names[event.root] = name
-        if (foreign := event.extra.get("parent")) is not None:
-            self.foreign_traces[event.sequence] = bytes(foreign[0])
+        self.note_chain(event)
         if parent_known is None:
             self.seen.add(event.sequence)
             parent_known = event.parent == 0 or event.parent in self.seen
@@ -187,11 +181,34 @@ class SpoolEvents:
             return None
         return event
 
+    def side(self, record: EventRecord) -> SideRecord | None:
+        """Give the side record of a record, once."""
+        if not record.flags & _SIDE or not (sides := self._sides.get(record.sequence)):
+            return None
+        side = sides.popleft()
+        if not sides:
+            del self._sides[record.sequence]
+        return side
+
     def _take_side(self, event: RecordedEvent, record: EventRecord) -> None:
-        if record.flags & _SIDE and (sides := self._sides.get(record.sequence)):
-            event.take(sides.popleft())
-            if not sides:
-                del self._sides[record.sequence]
+        side = self.side(record)
+        if side is not None:
+            event.take(side)
+
+    def note_chain(self, event: RecordedEvent) -> None:
+        """Note what an event says of its chain, or let it have its chain's name."""
+        name = event.extra.get("correlation_id")
+        if name is not None:
+            self.name_chain(event.sequence, event.root, name)
+        elif self.names and (name := self.names.get(event.root)) is not None:
+            event.extra["correlation_id"] = name
+        if (foreign := event.extra.get("parent")) is not None:
+            self.foreign_traces[event.sequence] = bytes(foreign[0])
+
+    def name_chain(self, sequence: int, root: int, name: Any) -> None:
+        """Note the host's name of a chain, if it stands at its root: all its events go by it."""
+        if sequence == root:
+            self.names[root] = name
 
     def event(self, record: EventRecord) -> RecordedEvent:
         """Make an event of what its first record says."""
@@ -206,11 +223,6 @@ class SpoolEvents:
             site,
             site.attributes(record.numbers, record.flags),
         )
-
-    def inherit_name(self, event: RecordedEvent) -> None:
-        """Name an event as its chain: the host's name of a chain stands at its root."""
-        if self.names and (name := self.names.get(event.root)) is not None:
-            event.extra["correlation_id"] = name
 
     def site(self, number: int, sequence: int) -> Site:
         """Give a site.

@@ -1,8 +1,8 @@
 """Tells the records of a batch that are whole events by themselves from those that are not.
 
 A whole event needs nothing but its record, or its two records, to become a row, and numpy makes
-rows of all of them at once. The others have a side record, began or end in another batch, or lack
-their parent; they are put together one by one.
+rows of all of them at once. The others began or end in another batch, end with a side record, or
+lack their parent; they are put together one by one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class WholeEvents:
     """What stands where among the records of a batch.
 
     Attributes:
-        begins: Records of the whole events.
+        begins: Records of the whole events; a side record may belong to them.
         ends: For each of them the record it ends in: the same one, or a later one.
         others: The other records.
         known: For each record whether its parent's stands before it; None: that must be looked up
@@ -53,7 +53,7 @@ class WholeEvents:
                 return cls(rows, rows, rows[:0], known)
             begins = rows[known]
             return cls(begins, begins, rows[~known], known)
-        whole = known & (flags == 0)
+        whole = known & (flags & ~_SIDE == 0)
         ends = np.where(whole, rows, -1)
         _join_pairs(columns.sequence, flags, known, ends)
         begins = np.flatnonzero(ends >= 0)
@@ -69,7 +69,7 @@ def _parents_known(columns: RecordColumns, flags: Integers, seen: Bits) -> Boole
     low = int(sequence.min())
     room = int(sequence.max()) - low + 1
     if room == len(columns) and not flags.any() and (sequence[1:] > sequence[:-1]).all():
-        known = (parent < sequence) & ((parent >= low) | (parent == 0))
+        known: Booleans = (parent < sequence) & ((parent >= low) | (parent == 0))
         _look_up(known, parent, seen)
         return known
     if low < 0 or room > _MOST_ROOM * len(columns) + _LEAST_ROOM:
@@ -97,7 +97,7 @@ def _look_up(known: Booleans, parent: Integers, seen: Bits) -> None:
 def _join_pairs(sequence: Integers, flags: Integers, known: Booleans, ends: Integers) -> None:
     """Find the ends of events that begin and end in this batch, in a record each."""
     finishing = np.flatnonzero(flags & _FINISH)
-    beginning = np.flatnonzero(known & (flags == _BEGIN))
+    beginning = np.flatnonzero(known & (flags & ~_SIDE == _BEGIN))
     if not len(finishing) or not len(beginning):
         return
     low = int(sequence.min())

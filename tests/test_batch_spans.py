@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
+import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fillpath.exporters.completeness import Completeness
+from fillpath.exporters.event_store import EventStore
 from fillpath.exporters.parquet_file import write_parquet
 from fillpath.exporters.run_rows import RunRows
 from fillpath.exporters.schema import SPAN_SCHEMA
@@ -20,8 +25,10 @@ from fillpath.exporters.sequence_bits import Bits
 from fillpath.exporters.span_rows import SpanRows
 from fillpath.exporters.spool_events import SpoolEvents
 from fillpath.exporters.spool_spans import SpoolSpans
+from fillpath.exporters.writer import drain
 from fillpath.instrumentation.event_sampler import KEEP_ALL
 from fillpath.instrumentation.semconv import PUBLISH, Bar, EventType, Fill, Order, Signal
+from fillpath.instrumentation.settings import DataFolder
 from fillpath.instrumentation.spool import (
     FLAGS_SHIFT,
     NO_TIME,
@@ -85,10 +92,10 @@ def spools(draw: st.DrawFn) -> tuple[list[Site], list[Chunk], int]:
     roots = {0: 0}
     open_events: list[int] = []
     chunks: list[Chunk] = []
-    numbers = draw(st.permutations(range(1, draw(st.integers(1, 25)) + 1)))
+    numbers = list(draw(st.permutations(range(1, draw(st.integers(1, 25)) + 1))))
     in_order = draw(st.booleans())
     if in_order:  # else parents may be missing where they are referred to, as after a full disk
-        numbers = sorted(numbers)
+        numbers.sort()
     records: list[Record] = []
     side: list[bytes] = []
     for sequence in numbers:
@@ -118,7 +125,9 @@ def spools(draw: st.DrawFn) -> tuple[list[Site], list[Chunk], int]:
                 *(slots + [0.0] * SLOTS)[:SLOTS],
             )
         )
-        while open_events and draw(st.booleans()):
+        while open_events:
+            if draw(st.booleans()):
+                break
             ended = open_events.pop(draw(st.integers(0, len(open_events) - 1)))
             flags = int(Flag.FINISH)
             if draw(st.integers(0, 3)) == 0:
@@ -147,9 +156,9 @@ def side_records(draw: st.DrawFn, sequence: int, chains: bool) -> SideRecord:
         ]
     extra = draw(st.sampled_from(extras))
     links = draw(st.lists(st.just((b"t" * 16, b"s" * 8)), max_size=1))
-    attributes = draw(
-        st.dictionaries(st.sampled_from([*KEYS, Order.CLIENT_ID]), st.just("1.5"), max_size=2)
-    )
+    keys = st.sampled_from([*KEYS, Order.CLIENT_ID, Order.ID, Order.SIDE, Fill.CURRENCY])
+    values = st.sampled_from(["1.5", "BUY", "é", "", ["x"], {"a": 1.5}, 7, Decimal("0.10"), b"x"])
+    attributes = draw(st.dictionaries(keys, values, max_size=2))
     return SideRecord(sequence, attributes, links, extra)
 
 
@@ -210,6 +219,7 @@ def test_rows_made_by_column_are_those_made_one_by_one(
     assert by_column == counted
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(1, 5_000), max_size=40), max_size=4))
 def test_bits_take_and_tell_many_numbers_at_once(many: list[list[int]]) -> None:
     bits, known = Bits(), set[int]()
@@ -218,6 +228,47 @@ def test_bits_take_and_tell_many_numbers_at_once(many: list[list[int]]) -> None:
         bits.add_all(np.array(numbers, np.int64))
         known |= set(numbers)
         assert np.flatnonzero(bits.holds(asked)).tolist() == sorted(known)
+
+
+def test_other_engines_read_what_was_made_by_column(tmp_path: Path) -> None:
+    data = DataFolder(tmp_path)
+    bar = (Field(Bar.OPEN, "decimal", 2), Field(Bar.CLOSE, "decimal", 2), Field(Bar.VOLUME))
+    sites_of_run = [
+        Site(1, PUBLISH, EventType.BAR, "fund", None, "AAPL", "XNAS", None, bar),
+        Site(2, PUBLISH, EventType.ORDER, "fund", "S-1", "AAPL", "XNAS", None),
+    ]
+    spool = SpoolWriter(data.spool / RUN, {"run_id": RUN, "clock_offset": 10**18})
+    number = 1_000
+    records: list[Record] = []
+    side = []
+    for sequence in range(1, number + 1):
+        root = sequence - (sequence - 1) % 10
+        parent = 0 if sequence == root else root
+        if parent:
+            side.append(pack_side_record(SideRecord(sequence, {Order.ID: f"V-{sequence}"}, [], {})))
+        place = 2 | int(Flag.SIDE) << FLAGS_SHIFT if parent else 1
+        price = 10_000.0 + sequence
+        times = (sequence, sequence + 7, sequence * 1_000)
+        records.append((sequence, parent, root, *times, place, price, price, 5.5, 0.0, 0.0))
+    spool.append(records, side, sites_of_run, [])
+    spool.finish({"status": "Ended"})
+    assert drain(data, RUN) == "Ended"
+    (file,) = EventStore(data).spans.files()
+    assert (file.smallest["run_id"], file.largest["root_sequence"]) == (RUN, 991)
+
+    arrow = pq.read_table(file.path)
+    assert arrow.schema.names == SPAN_SCHEMA.names
+    assert [field.type for field in arrow.schema] == [field.type for field in SPAN_SCHEMA]
+    frame = pl.read_parquet(file.path)
+    relation = duckdb.read_parquet(str(file.path))
+    names = [name for name in SPAN_SCHEMA.names if name not in {"event_timestamp", "links"}]
+    by_duckdb = [dict(zip(names, row, strict=True)) for row in relation.select(*names).fetchall()]
+    assert arrow.select(names).to_pylist() == frame.select(names).to_dicts() == by_duckdb
+    first, second = by_duckdb[:2]
+    assert (first["open"], first["price"], first["quantity"]) == (100.01, 100.01, 5.5)
+    assert (second["order_id"], second["price"], second["start_time"]) == ("V-2", None, 10**18 + 2)
+    shown = EventStore(data).query("SELECT attributes->>'trading.bar.open' FROM spans LIMIT 1")
+    assert list(shown.rows) == [("100.01",)]
 
 
 def test_a_column_of_all_different_texts_has_no_dictionary_in_each_row_group(

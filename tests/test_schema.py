@@ -21,7 +21,7 @@ from fillpath.exporters import schema
 from fillpath.exporters.event_store import EventStore
 from fillpath.exporters.exact_json import to_json
 from fillpath.exporters.number_columns import fit_number
-from fillpath.exporters.parquet_file import write_parquet
+from fillpath.exporters.parquet_file import encodings_of, write_parquet
 from fillpath.exporters.span_rows import Span, SpanRows
 from fillpath.instrumentation import semconv
 from fillpath.instrumentation.semconv import (
@@ -97,12 +97,16 @@ def _span(sequence: int, event_type: str, attributes: dict[str, Any], **parts: A
 
 def test_every_column_says_what_it_means_and_is_in_the_document() -> None:
     document = (ROOT / "docs" / "lake-format.md").read_text()
+    encodings = encodings_of(schema.SPAN_SCHEMA)
     for table in (schema.SPAN_SCHEMA, schema.RUN_SCHEMA):
         assert table.metadata[schema.SCHEMA_VERSION_KEY.encode()] == b"2"
         for column in table:
             meaning = column.metadata[b"comment"].decode()
             assert meaning.endswith((".", "…")), column.name
-            assert f"| `{column.name}` | {column.type} | {meaning} |" in document
+            how = (
+                f" {encodings.get(column.name, 'dictionary')} |" if "span_id" in table.names else ""
+            )
+            assert f"| `{column.name}` | {column.type} |{how} {meaning} |" in document
 
 
 def test_the_view_repeats_the_attributes_that_it_says_it_does() -> None:

@@ -384,6 +384,7 @@ def test_an_attribute_that_the_policy_names_keeps_an_event(data: DataFolder) -> 
     assert [row["sequence"] for row in _rows(data)] == [3, 4]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 5_000)))
 def test_bits_are_a_set(numbers: list[int]) -> None:
     bits = Bits()

@@ -1,0 +1,115 @@
+"""Adds what side records hold to rows that are made by column: ids, other texts, links.
+
+Most side records of a trading system hold nothing else. One that does is refused, and its event is
+made one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from fillpath.exporters.exact_json import to_json
+from fillpath.exporters.record_columns import Booleans, Integers
+from fillpath.exporters.schema import NUMBER_COLUMNS, TEXT_COLUMNS
+from fillpath.instrumentation.semconv import Event, Fill, Order, Position
+from fillpath.instrumentation.spool import SideRecord, Site
+
+_COLUMNS: Final = {
+    key: TEXT_COLUMNS[key]
+    for key in (
+        Order.ID,
+        Order.CLIENT_ID,
+        Order.SIDE,
+        Order.TYPE,
+        Order.STATUS,
+        Fill.ID,
+        Position.ID,
+    )
+}
+_SIDES: Final = frozenset({"BUY", "SELL"})
+_REFUSED: Final = frozenset(
+    {
+        *(TEXT_COLUMNS.keys() - _COLUMNS.keys()),
+        *(key for columns in NUMBER_COLUMNS.values() for keys in columns.values() for key in keys),
+        Fill.CURRENCY,
+    }
+)
+"""Attributes that would change a column that the site has filled, or that count as numbers."""
+_NO_NUMBERS: Final = frozenset({str, list, dict, bytes})
+
+Added = tuple[list[int], list[Any]]
+"""Places of rows, and what each of them has."""
+
+
+class SideTexts:
+    """What the side records of some events add to their rows."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, Added] = {column: ([], []) for column in _COLUMNS.values()}
+        self.members: Added = ([], [])
+        """Members of the JSON object of the attributes."""
+        self.links: Added = ([], [])
+        self._taken: dict[int, frozenset[str]] = {}
+
+    def take(self, place: int, site: Site, side: SideRecord) -> bool:
+        """Take the side record of the event at a place; tells whether that was possible."""
+        rest = self._rest(site, side)
+        if rest is None:
+            return False
+        for key, value in side.attributes.items():
+            if (column := _COLUMNS.get(key)) is not None:
+                places, texts = self.texts[column]
+                places.append(place)
+                texts.append(value)
+        if rest:
+            self.members[0].append(place)
+            self.members[1].append(to_json(rest)[1:-1])
+        if side.links:
+            self.links[0].append(place)
+            self.links[1].append(side.links)
+        return True
+
+    def _rest(self, site: Site, side: SideRecord) -> dict[str, Any] | None:
+        """Attributes that have no column; None when the side record holds something else, too."""
+        taken = self._taken.get(site.number)
+        if taken is None:
+            fields = (field.key for field in site.fields)
+            taken = _REFUSED.union(fields, (key for key, _ in site.texts))
+            self._taken[site.number] = taken
+        rest: dict[str, Any] = {}
+        for key, value in side.attributes.items():
+            kind = type(value)
+            if key in taken or kind not in _NO_NUMBERS:
+                return None
+            column = _COLUMNS.get(key)
+            if column is None:
+                rest[key] = value
+            elif kind is not str or not value.isascii() or not _fits(column, value):
+                return None
+        return rest if not side.extra or _add_extra(rest, side.extra) else None
+
+    def without(self, gone: Booleans) -> None:
+        """Forget some places; those behind them move up."""
+        place_of: Integers = np.cumsum(~gone) - 1
+        for added in (*self.texts.values(), self.members, self.links):
+            left = [turn for turn, place in enumerate(added[0]) if not gone[place]]
+            added[1][:] = [added[1][turn] for turn in left]
+            added[0][:] = [int(place_of[added[0][turn]]) for turn in left]
+
+
+def _fits(column: str, value: str) -> bool:
+    return column != "side" or value in _SIDES
+
+
+def _add_extra(rest: dict[str, Any], extra: Mapping[str, Any]) -> bool:
+    """Add the host's id of the event; tells whether there is nothing that needs more than that."""
+    if not extra.keys() <= {"event_id", "correlation_id"}:
+        return False
+    if "event_id" in extra:
+        if type(extra["event_id"]) is not str or Event.ID in rest:
+            return False
+        rest[Event.ID] = extra["event_id"]
+    return True
