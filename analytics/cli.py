@@ -17,9 +17,13 @@ import typer
 
 from fillpath.analytics.cli_options import (
     PROGRAM,
+    AllOption,
     DataOption,
+    IdArgument,
     Invocation,
     JsonOption,
+    KindOption,
+    LinksOption,
     PortfolioOption,
     RunOption,
     invocation,
@@ -137,24 +141,12 @@ def runs_list(context: typer.Context, *, data: DataOption = None, json: JsonOpti
 @trace_app.command("show")
 def trace_show(
     context: typer.Context,
-    given: Annotated[
-        str,
-        typer.Argument(
-            metavar="ID",
-            help="Id of a chain, span, order, fill or position, the beginning of one, or latest: "
-            "the last fill of the last run.",
-        ),
-    ],
+    given: IdArgument,
     *,
     run: RunOption = None,
     portfolio: PortfolioOption = None,
-    kind: Annotated[
-        Literal["trace", "chain", "span", "fill", "order", "venue-order", "position"] | None,
-        typer.Option("--kind", help="Look for this kind of id only."),
-    ] = None,
-    everything: Annotated[
-        bool, typer.Option("--all", metavar="", help="Leave nothing out.", show_default=False)
-    ] = False,
+    kind: KindOption = None,
+    everything: AllOption = False,
     data: DataOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -167,6 +159,81 @@ def trace_show(
         run=run,
         portfolio=portfolio,
         kind=kind,
+        everything=everything,
+    )
+
+
+@trace_app.command("path")
+def trace_path(
+    context: typer.Context,
+    given: IdArgument,
+    *,
+    run: RunOption = None,
+    portfolio: PortfolioOption = None,
+    kind: KindOption = None,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show the way from the first cause to an event, and how long each step took."""
+    from fillpath.analytics.lineage_command import show_lineage
+
+    show_lineage(
+        invocation(context).take(data, json), "path", given, run=run, portfolio=portfolio, kind=kind
+    )
+
+
+@trace_app.command("ancestors")
+def trace_ancestors(
+    context: typer.Context,
+    given: IdArgument,
+    *,
+    run: RunOption = None,
+    portfolio: PortfolioOption = None,
+    kind: KindOption = None,
+    links: LinksOption = False,
+    everything: AllOption = False,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show everything that led to an event."""
+    from fillpath.analytics.lineage_command import show_lineage
+
+    show_lineage(
+        invocation(context).take(data, json),
+        "ancestors",
+        given,
+        run=run,
+        portfolio=portfolio,
+        kind=kind,
+        across_links=links,
+        everything=everything,
+    )
+
+
+@trace_app.command("descendants")
+def trace_descendants(
+    context: typer.Context,
+    given: IdArgument,
+    *,
+    run: RunOption = None,
+    portfolio: PortfolioOption = None,
+    kind: KindOption = None,
+    links: LinksOption = False,
+    everything: AllOption = False,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show everything that came of an event."""
+    from fillpath.analytics.lineage_command import show_lineage
+
+    show_lineage(
+        invocation(context).take(data, json),
+        "descendants",
+        given,
+        run=run,
+        portfolio=portfolio,
+        kind=kind,
+        across_links=links,
         everything=everything,
     )
 
@@ -230,6 +297,60 @@ def sql(
     from fillpath.analytics.sql_command import run_query
 
     run_query(invocation(context).take(data, json), query)
+
+
+@app.command()
+def export(
+    context: typer.Context,
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run, the beginning of its id, or latest.")
+    ],
+    *,
+    form: Annotated[
+        Literal["otlp-json", "parquet"],
+        typer.Option(
+            "--format",
+            help="OpenTelemetry's JSON, for Jaeger and Collectors, or Parquet for ClickHouse.",
+        ),
+    ] = "otlp-json",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Where to write it; - is stdout. Else a file of the run's name, here.",
+            dir_okay=False,
+            allow_dash=True,
+        ),
+    ] = None,
+    trace: Annotated[
+        str | None,
+        typer.Option("--trace", metavar="ID", help="Only the chains of this id."),
+    ] = None,
+    sampled: Annotated[
+        bool,
+        typer.Option(
+            "--sampled",
+            metavar="",
+            help="Only what the sampling policy keeps, and all that led to it.",
+            show_default=False,
+        ),
+    ] = False,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write the spans of a run for other programs, such as Jaeger or ClickHouse."""
+    from fillpath.analytics.export_command import export_run
+
+    export_run(
+        invocation(context).take(data, json),
+        run,
+        form=form,
+        output=output,
+        trace=trace,
+        sampled=sampled,
+    )
 
 
 @store_app.command("path")

@@ -8,7 +8,7 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
@@ -41,6 +41,26 @@ RunOption = Annotated[
 PortfolioOption = Annotated[
     str | None,
     typer.Option("--portfolio", metavar="NAME", help="Look in this portfolio only."),
+]
+
+IdArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID",
+        help="Id of a chain, span, order, fill or position, the beginning of one, or latest: "
+        "the last fill of the last run.",
+    ),
+]
+KindOption = Annotated[
+    Literal["trace", "chain", "span", "fill", "order", "venue-order", "position"] | None,
+    typer.Option("--kind", help="Look for this kind of id only."),
+]
+LinksOption = Annotated[
+    bool,
+    typer.Option("--links", metavar="", help="Follow links into other chains.", show_default=False),
+]
+AllOption = Annotated[
+    bool, typer.Option("--all", metavar="", help="Leave nothing out.", show_default=False)
 ]
 
 
@@ -127,9 +147,13 @@ def invocation(context: typer.Context) -> Invocation:
 
 __all__ = [
     "PROGRAM",
+    "AllOption",
     "DataOption",
+    "IdArgument",
     "Invocation",
     "JsonOption",
+    "KindOption",
+    "LinksOption",
     "PortfolioOption",
     "RunOption",
     "invocation",

@@ -49,7 +49,7 @@ def check_lake(folder: DataFolder) -> Iterator[CheckResult]:
         yield _check_files(name, table)
     if missing:
         return
-    with store.connect() as connection:
+    with store.connect(further_views=()) as connection:
         yield _check_counts(connection)
         yield _check_parents(connection)
 

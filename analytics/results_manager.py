@@ -155,7 +155,7 @@ class ResultsManager:
         version = _source_version(store, run_id)
         if not again and self._loaded_version(run_id) == version:
             return False
-        with store.connect([run_id]) as connection:
+        with store.connect([run_id], further_views=()) as connection:
             results = compute_results(connection, run_id)
         return replace_shard(
             self._connection, results.run, results.tables, source_version=version, again=again

@@ -74,6 +74,7 @@ class LakeTable:
         self.schema = schema
         self.name = name
         self._handle: DeltaTable | None = None
+        self._known: tuple[DeltaTable, int | None, list[LakeFile]] | None = None
 
     def open(self) -> DeltaTable | None:
         """Open the table as it is now; None when nothing was ever written.
@@ -193,9 +194,29 @@ class LakeTable:
         table = self.open()
         return [] if table is None else self._files_of(table, run_ids)
 
+    def known_files(self) -> list[LakeFile]:
+        """List all files as `files` does, but read only what is new in the log since the last call.
+
+        The same list is given as long as nothing is new.
+        """
+        if self._known is None:
+            table = self.open()
+            if table is None:
+                return []
+            self._known = table, None, []
+        table, version, files = self._known
+        with self._explained():
+            table.update_incremental()
+        if table.version() != version:
+            files = self._files_of(table, None)
+            self._known = table, table.version(), files
+        return files
+
     def _files_of(self, table: DeltaTable, run_ids: Collection[str] | None) -> list[LakeFile]:
         with self._explained():
-            actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+            # Not pa.table(), which imports pandas to see whether it was given a frame of it.
+            stream = pa.RecordBatchReader.from_stream(table.get_add_actions(flatten=True))
+            actions = stream.read_all().to_pylist()
         files = [
             LakeFile(
                 self.folder / unquote(action["path"]),

@@ -16,7 +16,6 @@ from opentelemetry.trace import StatusCode
 from fillpath.exporters.exact_json import clean, to_json
 from fillpath.exporters.schema import (
     DROPPED_BY_SDK,
-    FOREIGN_EVENT_TYPE,
     LINK_ATTRIBUTES,
     SCOPE_VERSION,
     SPAN_EVENTS,
@@ -24,9 +23,10 @@ from fillpath.exporters.schema import (
     STATUS_DESCRIPTION,
 )
 from fillpath.exporters.span_rows import Span
+from fillpath.instrumentation import span_parts
 from fillpath.instrumentation.event_sampler import ALL, Decision
 from fillpath.instrumentation.identity import is_valid_run_id
-from fillpath.instrumentation.semconv import PROCESS, PUBLISH, Event, EventType, Resource, Sampling
+from fillpath.instrumentation.semconv import Event, Resource, Sampling
 
 _REMEMBERED: Final = 100_000
 _INT64: Final = range(-(1 << 63), 1 << 63)
@@ -187,15 +187,7 @@ def span_of(
 
 def event_type_of(span: ReadableSpan) -> str:
     """Kind of event a span stands for, by its attribute or its name; else `SPAN`."""
-    operation, _, event_type = span.name.partition(" ")
-    if operation == PROCESS and event_type:
-        return EventType.DELIVERY
-    given = (span.attributes or {}).get(Event.TYPE)
-    if isinstance(given, str):
-        return clean(given)
-    if operation == PUBLISH and event_type:
-        return clean(event_type)
-    return FOREIGN_EVENT_TYPE
+    return clean(span_parts.event_type_of(span.name, (span.attributes or {}).get(Event.TYPE)))
 
 
 def _take_integer(attributes: dict[str, Any], key: str) -> int | None:

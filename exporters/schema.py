@@ -10,6 +10,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from fillpath.instrumentation import span_parts
 from fillpath.instrumentation.semconv import (
     Bar,
     Event,
@@ -33,23 +34,23 @@ DECIMAL_SCALE: Final = 18
 DECIMAL_DIGITS: Final = 38
 """Digits that they may have in all; the view shows them as decimals of this many."""
 
-FOREIGN_EVENT_TYPE: Final = "SPAN"
+FOREIGN_EVENT_TYPE: Final = span_parts.FOREIGN_EVENT_TYPE
 """Event type of an OpenTelemetry span that says of no event that it stands for it."""
 EXCEPTION_TYPE: Final = "exception.type"
 EXCEPTION_MESSAGE: Final = "exception.message"
 PARENT_DROPPED: Final = "trading.event.parent_dropped"
 """Span id of a parent that was dropped while it was recorded; the span counts as a root then."""
-SPAN_EVENTS: Final = "otel.events"
+SPAN_EVENTS: Final = span_parts.SPAN_EVENTS
 """Events that an OpenTelemetry span carried: a list of name, time and attributes."""
-STATUS_CODE: Final = "otel.status_code"
+STATUS_CODE: Final = span_parts.STATUS_CODE
 """`OK` or `ERROR` on an OpenTelemetry span whose host set that."""
-STATUS_DESCRIPTION: Final = "otel.status_description"
+STATUS_DESCRIPTION: Final = span_parts.STATUS_DESCRIPTION
 """What the host said about it."""
-SCOPE_VERSION: Final = "otel.scope.version"
+SCOPE_VERSION: Final = span_parts.SCOPE_VERSION
 """Version of an OpenTelemetry span's instrumentation scope."""
 DROPPED_BY_SDK: Final = "otel.dropped_counts"
 """What the OpenTelemetry SDK cut off by its limits: counts of attributes, events and links."""
-LINK_ATTRIBUTES: Final = "otel.link_attributes"
+LINK_ATTRIBUTES: Final = span_parts.LINK_ATTRIBUTES
 """Attributes of an OpenTelemetry span's links, in the order of the links."""
 
 

@@ -14,7 +14,14 @@ import numpy as np
 from fillpath.exporters.exact_json import to_json
 from fillpath.exporters.record_columns import Booleans, Integers
 from fillpath.exporters.schema import NUMBER_COLUMNS, TEXT_COLUMNS
-from fillpath.instrumentation.semconv import Event, Fill, Order, Position
+from fillpath.instrumentation.semconv import Event, Fill, Order, Position, Sampling
+from fillpath.instrumentation.span_parts import (
+    SPAN_KIND,
+    SPAN_NAME,
+    SPAN_SCOPE,
+    STATUS_CODE,
+    TRACE_STATE,
+)
 from fillpath.instrumentation.spool import SideRecord, Site
 
 _COLUMNS: Final = {
@@ -35,6 +42,14 @@ _REFUSED: Final = frozenset(
         *(TEXT_COLUMNS.keys() - _COLUMNS.keys()),
         *(key for columns in NUMBER_COLUMNS.values() for keys in columns.values() for key in keys),
         Fill.CURRENCY,
+        SPAN_NAME,
+        SPAN_KIND,
+        SPAN_SCOPE,
+        TRACE_STATE,
+        STATUS_CODE,
+        Event.TIME,
+        Sampling.REASON,
+        Sampling.PROBABILITY,
     }
 )
 """Attributes that would change a column that the site has filled, or that count as numbers."""

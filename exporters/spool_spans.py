@@ -3,23 +3,80 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Final
+from typing import Any, NamedTuple
 
-from fillpath.exporters.schema import PARENT_DROPPED
-from fillpath.exporters.span_rows import Span
+from fillpath.exporters.schema import PARENT_DROPPED, STATUS_CODE, STATUS_DESCRIPTION
+from fillpath.exporters.span_rows import STATUS_ERROR, Span
 from fillpath.exporters.spool_events import RecordedEvent, SpoolEvents
 from fillpath.instrumentation import identity
-from fillpath.instrumentation.event_sampler import Decision
+from fillpath.instrumentation.event_sampler import KEEP_ALL, Decision
 from fillpath.instrumentation.semconv import (
     PROCESS,
-    PUBLISH,
     SCOPE_NAME,
     Event,
     EventType,
+    Sampling,
     span_name,
 )
+from fillpath.instrumentation.span_parts import (
+    KIND_OF_OPERATION,
+    SPAN_KIND,
+    SPAN_NAME,
+    SPAN_SCOPE,
+    TRACE_STATE,
+)
+from fillpath.instrumentation.spool import NO_TIME
 
-_KINDS: Final = {PUBLISH: "PRODUCER", PROCESS: "CONSUMER"}
+
+class _Parts(NamedTuple):
+    """What a record of the OpenTelemetry door says of its span."""
+
+    name: str
+    kind: str
+    scope_name: str
+    trace_state: str | None
+    attributes: dict[str, Any]
+    """The others."""
+
+
+def _parts_of(event: RecordedEvent) -> _Parts:
+    site, others = event.site, event.attributes
+    name = span_name(site.operation, site.event_type)
+    kind = KIND_OF_OPERATION.get(site.operation, "INTERNAL")
+    if SPAN_SCOPE not in others:  # an event, as most are
+        return _Parts(name, kind, SCOPE_NAME, None, others)
+    others = dict(others)
+    scope = others.pop(SPAN_SCOPE)
+    return _Parts(
+        others.pop(SPAN_NAME, name),
+        others.pop(SPAN_KIND, kind),
+        scope,
+        others.pop(TRACE_STATE, None),
+        others,
+    )
+
+
+def _error_of(event: RecordedEvent) -> tuple[str | None, str | None] | None:
+    """Type and message of what a handler raised, or what a host said when it set the status."""
+    error = event.extra.get("error")
+    if error is not None:
+        return str(error.get("type")), str(error.get("message"))
+    if event.attributes.get(STATUS_CODE) == STATUS_ERROR:
+        return None, event.attributes.get(STATUS_DESCRIPTION)
+    return None
+
+
+def _is_time(value: Any) -> bool:
+    return type(value) is int and NO_TIME < value < -NO_TIME
+
+
+def _decision_of(attributes: dict[str, Any], decision: Decision) -> Decision:
+    """The sampler's decision on a span of the OpenTelemetry door, if there was one."""
+    reason, probability = attributes.get(Sampling.REASON), attributes.get(Sampling.PROBABILITY)
+    if not isinstance(reason, str) or not isinstance(probability, float):
+        return decision
+    del attributes[Sampling.REASON], attributes[Sampling.PROBABILITY]
+    return Decision(reason, probability) if decision == KEEP_ALL else decision
 
 
 class SpoolSpans:
@@ -62,7 +119,13 @@ class SpoolSpans:
     def span(self, event: RecordedEvent, decision: Decision) -> Span:
         """Make the span of an event that is kept."""
         site, extra, run = event.site, event.extra, self._events.run
-        attributes = event.attributes
+        parts = _parts_of(event)
+        attributes = parts.attributes
+        event_time = event.event_time
+        if attributes is not event.attributes:
+            decision = _decision_of(attributes, decision)
+            if event_time is None and _is_time(attributes.get(Event.TIME)):
+                event_time = attributes.pop(Event.TIME)  # set after the span's record was written
         parent = None
         if "parent" in extra:
             parent = bytes(extra["parent"][1])
@@ -74,7 +137,7 @@ class SpoolSpans:
             attributes = {**attributes, Event.ID: extra["event_id"]}
         if not event.finished:
             attributes = {**attributes, Event.UNFINISHED: True}
-        error, correlation_id = extra.get("error"), extra.get("correlation_id")
+        correlation_id = extra.get("correlation_id")
         return Span(
             self._run_id,
             self._trace_id(event),
@@ -82,11 +145,11 @@ class SpoolSpans:
             parent,
             event.sequence,
             event.root,
-            span_name(site.operation, site.event_type),
-            _KINDS.get(site.operation, "INTERNAL"),
+            parts.name,
+            parts.kind,
             EventType.DELIVERY if site.operation == PROCESS else site.event_type,
             site.portfolio,
-            event_time=event.event_time,
+            event_time=event_time,
             start_time=event.start,
             end_time=event.end,
             strategy=site.strategy,
@@ -96,9 +159,10 @@ class SpoolSpans:
             correlation_id=None if correlation_id is None else str(correlation_id),
             attributes=attributes,
             links=event.links,
-            error=None if error is None else (str(error.get("type")), str(error.get("message"))),
+            error=_error_of(event),
             decision=decision,
             service_name=run.get("service_name"),
             host_name=run.get("host_name"),
-            scope_name=SCOPE_NAME,
+            scope_name=parts.scope_name,
+            trace_state=parts.trace_state,
         )

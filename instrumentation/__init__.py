@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fillpath.instrumentation.event_sampler import EventSampler
     from fillpath.instrumentation.event_tracer import EventTracer, OpenEvent
     from fillpath.instrumentation.nautilus import NautilusInstrumentor
+    from fillpath.instrumentation.spool import Field, FieldKind
     from fillpath.instrumentation.traced_event import TracedEvent
     from fillpath.instrumentation.traced_event_bus import EventFields, TracedEventBus
     from fillpath.instrumentation.tracing import Tracing
@@ -24,6 +25,8 @@ __all__ = [
     "EventFields",
     "EventSampler",
     "EventTracer",
+    "Field",
+    "FieldKind",
     "FillpathError",
     "NautilusInstrumentor",
     "OpenEvent",
@@ -38,6 +41,8 @@ _HOMES = {
     "EventFields": "traced_event_bus",
     "EventSampler": "event_sampler",
     "EventTracer": "event_tracer",
+    "Field": "spool",
+    "FieldKind": "spool",
     "FillpathError": "errors",
     "NautilusInstrumentor": "nautilus",
     "OpenEvent": "event_tracer",

@@ -211,15 +211,17 @@ def decimal_parts(text: str) -> tuple[float, int] | None:
     Args:
         text: The decimal, printed: that leaves the flags of the host's decimal context alone.
     """
-    point = text.find(".")
-    scale = 0 if point < 0 else len(text) - point - 1
-    digits = text.replace(".", "", 1)
+    written, _, exponent = text.upper().partition("E")
+    whole, _, fraction = written.partition(".")
+    digits = whole + fraction
     bare = digits.removeprefix("-")
-    # Not: an exponent, an infinity, no number, 10**15 and more, minus zero.
-    if not bare.isdecimal() or len(bare) > MAX_DIGITS or scale > MAX_SCALE:
+    if not bare.isdecimal() or len(bare) > MAX_DIGITS:  # an infinity, no number, 10**15 and more
+        return None
+    scale = len(fraction) - int(exponent or 0)
+    if not 0 <= scale <= MAX_SCALE:
         return None
     mantissa = float(digits)
-    return (mantissa, scale) if mantissa or bare == digits else None
+    return (mantissa, scale) if mantissa or bare == digits else None  # there is no minus zero
 
 
 def converter(field: Field) -> Callable[[Any], Any]:

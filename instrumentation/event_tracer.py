@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar, Token
 from typing import Any
 
@@ -25,6 +25,7 @@ from fillpath.instrumentation.attribute_sites import NO_NUMBERS, AttributeSites
 from fillpath.instrumentation.emitter import Emitter, as_field, emit_nothing, make_emitter
 from fillpath.instrumentation.errors import UsageError
 from fillpath.instrumentation.event_columns import time_of
+from fillpath.instrumentation.lineage_door import lineage
 from fillpath.instrumentation.open_event import (
     CURRENT,
     AttributeSource,
@@ -164,6 +165,10 @@ class EventTracer:
             site=site,
             fields=found,
         )
+
+    def direct(self) -> tuple[Callable[[], int], Recorder]:
+        """Give what another door to the same run needs: the next sequence, and the recorder."""
+        return self._sequence.__next__, self._recorder
 
     def _resolve(self, cause: Any) -> tuple[int, int]:
         """Sequence and root of a cause that is no handle; zeros when it cannot be one."""
@@ -536,12 +541,14 @@ class EventTracer:
                 yield
             return
         token = self.enter(event)
-        outer = context.attach(trace.set_span_in_context(_EventSpan(self, event)))
+        outer = context.attach(trace.set_span_in_context(EventSpan(self, event)))
         try:
             yield
         finally:
             context.detach(outer)
             self.leave(token)
+
+    lineage = lineage
 
     def span_context(self, event: OpenEvent) -> trace.SpanContext:
         """OpenTelemetry's address of the event, which is recorded now if it was not yet."""
@@ -571,17 +578,17 @@ class EventTracer:
                 self.close(event, error=failure)
 
 
-class _EventSpan(trace.NonRecordingSpan):
+class EventSpan(trace.NonRecordingSpan):
     """The event in OpenTelemetry's context; it gets its ids only when somebody asks for them."""
 
     def __init__(self, tracer: EventTracer, event: OpenEvent) -> None:
         super().__init__(trace.INVALID_SPAN_CONTEXT)
-        self._tracer = tracer
-        self._event = event
+        self.tracer = tracer
+        self.event = event
 
     def get_span_context(self) -> trace.SpanContext:
         """The event's ids."""
-        return self._tracer.span_context(self._event)
+        return self.tracer.span_context(self.event)
 
 
 def _merged(early: dict[str, Any], late: dict[str, Any]) -> dict[str, Any]:

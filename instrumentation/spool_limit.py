@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import time
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from fillpath.instrumentation.spool_writer import SpoolWriter
+from fillpath.instrumentation.writer_files import Progress
 
-PROGRESS_NAME: Final = "progress.json"
-"""File beside the spool's in which the writer process says how far it has come."""
 PATIENCE: Final = 10.0
 """Seconds without progress after which nobody waits for the writer process any longer."""
 _PAUSE: Final = 0.01
 
 
-class Progress(NamedTuple):
-    """Place before which everything has been taken, and by which process."""
+class _Taken(NamedTuple):
+    """Place before which everything has been taken, and the process that takes it, if any does."""
 
     file: int = 1
     offset: int = 0
@@ -38,42 +35,43 @@ class SpoolLimit:
         self._spool = spool
         self._max_bytes = max_bytes
         self._patience = patience
-        self._progress = Progress()
-        self._given_up: Progress | None = None
+        self._taken = _Taken()
+        self._given_up: _Taken | None = None
 
     def is_exceeded(self) -> bool:
         """Whether more than the limit waits. Reads a file only if it may be so."""
         if not self._is_beyond():
             return False
-        self._progress = self._read()
+        self._taken = self._read()
         return self._is_beyond()
 
     def _is_beyond(self) -> bool:
-        waiting = self._spool.written_behind(self._progress.file, self._progress.offset)
+        waiting = self._spool.written_behind(self._taken.file, self._taken.offset)
         return waiting > self._max_bytes
 
     def wait(self) -> bool:
         """Wait until there is room; False if nobody seems to be making any."""
         moved_at = time.monotonic()
-        before = self._progress
+        before = self._taken
         while self.is_exceeded():
-            if self._progress == self._given_up:
+            if self._taken == self._given_up:
                 return False
-            if self._progress != before:
-                before, moved_at = self._progress, time.monotonic()
-            if time.monotonic() - moved_at >= self._patience or not _is_alive(self._progress.pid):
-                self._given_up = self._progress
+            if self._taken != before:
+                before, moved_at = self._taken, time.monotonic()
+            if time.monotonic() - moved_at >= self._patience or not _is_alive(self._taken.pid):
+                self._given_up = self._taken
                 return False
             time.sleep(_PAUSE)
         self._given_up = None
         return True
 
-    def _read(self) -> Progress:
-        """What the writer process says; what it said before if that cannot be read."""
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            found: dict[str, Any] = json.loads((self._spool.folder / PROGRESS_NAME).read_bytes())
-            return Progress(int(found["file"]), int(found["offset"]), int(found["pid"]))
-        return self._progress
+    def _read(self) -> _Taken:
+        """What the writer process says; what it said before if that makes no sense."""
+        found = Progress.read(self._spool.folder)
+        if found is None or found.file < 1:
+            return self._taken
+        is_taking = found.state in {"following", "retrying"}
+        return _Taken(found.file, found.offset, found.pid if is_taking else 0)
 
 
 def _is_alive(pid: int) -> bool:

@@ -15,10 +15,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Final, Literal, Self
 
+from opentelemetry.trace import NoOpTracerProvider, TracerProvider
+
 from fillpath.instrumentation import identity, settings
 from fillpath.instrumentation.errors import FillpathError, UsageError
 from fillpath.instrumentation.event_sampler import EventSampler
 from fillpath.instrumentation.event_tracer import EventTracer
+from fillpath.instrumentation.light_tracer import LightTracerProvider
 from fillpath.instrumentation.payload import clean_text, printed, snapshot
 from fillpath.instrumentation.recorder import DEFAULT_LIMIT, Delivery, NoRecorder, Recorder
 from fillpath.instrumentation.spool_writer import SpoolWriter
@@ -116,6 +119,8 @@ class Tracing:
         self._tracer_of_nothing = EventTracer(self.run_id, NoRecorder(), self.portfolio)
         self._tracer_of_nothing.stop()
         self._recorder: Recorder | None = None
+        self._tracer_provider: TracerProvider | None = None
+        self._clock_offset = 0
         self._writer_process = WriterProcess(self.folder, self.run_id)
 
     @classmethod
@@ -144,6 +149,26 @@ class Tracing:
             )
         return self._tracer
 
+    @property
+    def tracer_provider(self) -> TracerProvider:
+        """OpenTelemetry's API as a way into this session: its spans are recorded like events.
+
+        Hand it to `opentelemetry.trace.set_tracer_provider`. When recording is switched off, it
+        gives tracers whose spans go nowhere.
+
+        Raises:
+            FillpathError: When the session is not running.
+        """
+        tracer = self.tracer
+        with Tracing._lock:
+            if self._tracer_provider is None and not self.enabled:
+                self._tracer_provider = NoOpTracerProvider()
+            elif self._tracer_provider is None:
+                provider = LightTracerProvider(tracer, self._clock_offset)
+                self.before_stop(provider.shutdown)
+                self._tracer_provider = provider
+            return self._tracer_provider
+
     def start(self) -> Self:
         """Open the spool and begin to record. Does nothing when recording is switched off."""
         with Tracing._lock:
@@ -170,6 +195,7 @@ class Tracing:
         return self
 
     def _open_spool(self) -> SpoolWriter:
+        self._clock_offset = time.time_ns() - time.perf_counter_ns()
         description = self._description()
         try:
             return SpoolWriter(
@@ -252,7 +278,7 @@ class Tracing:
             "host_name": platform.node(),
             "pid": os.getpid(),
             "started_at": time.time_ns(),
-            "clock_offset": time.time_ns() - time.perf_counter_ns(),
+            "clock_offset": self._clock_offset,
             "python": platform.python_version(),
             "parameters": self.parameters,
             "delivery": self.delivery,
@@ -271,6 +297,8 @@ class Tracing:
         """Leave the run to the parent; this process is a forked child of it."""
         if self._tracer is not None:
             self._tracer.abandon()
+        if isinstance(self._tracer_provider, LightTracerProvider):
+            self._tracer_provider.abandon()
         self._tracer = self._recorder = None
         atexit.unregister(self._stop_at_exit)
 

@@ -48,6 +48,7 @@ VOCABULARY = {
     "sampling_stream",
     "signal_meaning",
     "spool",
+    "span_parts",  # what the spool carries of OpenTelemetry spans
     "payload",  # how the spool carries values
     "settings",
     "errors",

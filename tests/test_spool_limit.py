@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import resource
@@ -22,9 +21,10 @@ from fillpath.instrumentation.errors import FillpathError, UsageError
 from fillpath.instrumentation.event_tracer import EventTracer
 from fillpath.instrumentation.recorder import DROPPED_SPOOL_FULL, Recorder
 from fillpath.instrumentation.spool import BlockType, SpoolReader
-from fillpath.instrumentation.spool_limit import PROGRESS_NAME, SpoolLimit
+from fillpath.instrumentation.spool_limit import SpoolLimit
 from fillpath.instrumentation.spool_writer import SpoolWriter
 from fillpath.instrumentation.tracing import Tracing
+from fillpath.instrumentation.writer_files import PROGRESS_NAME, Progress
 
 LIMIT = 100_000
 BLOCK = 512 * 8 * 8 + 24
@@ -48,17 +48,7 @@ class Session:
 
 def take(folder: Path, file: int, offset: int, pid: int | None = None) -> None:
     """Say what the writer process would: everything before this place is taken."""
-    whole = {
-        "pid": os.getpid() if pid is None else pid,
-        "file": file,
-        "offset": offset,
-        "block": 1,
-        "committed_block": 1,
-        "updated_at": time.time_ns(),
-        "lag_blocks": 1,
-    }
-    (folder / "progress.new").write_text(json.dumps(whole))
-    (folder / "progress.new").rename(folder / PROGRESS_NAME)
+    Progress(os.getpid() if pid is None else pid, file=file, offset=offset).write(folder)
 
 
 def size_of(folder: Path) -> int:
@@ -180,7 +170,17 @@ def test_nobody_waits_long_for_a_writer_that_does_nothing(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "{}", '{"file": "x", "offset": 1, "pid": 1}', "\0\xff", "null"]
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"file": "x", "offset": 1, "pid": 1}',
+        "\0\xff",
+        "null",
+        '{"pid": 1, "file": 0}',
+    ],
 )
 def test_a_progress_file_that_makes_no_sense_says_nothing(tmp_path: Path, text: str) -> None:
     spool = SpoolWriter(tmp_path / "run", {})

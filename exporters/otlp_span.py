@@ -1,0 +1,329 @@
+"""Writes one span of the lake as an OTLP message, and says where its varying bytes lie.
+
+Protocol Buffers are written by hand here, because the same bytes serve twice: as the span itself,
+and as the template of all spans that differ from it in nothing but bytes at the same places.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+from fillpath.exporters.schema import (
+    DROPPED_BY_SDK,
+    FOREIGN_EVENT_TYPE,
+    LINK_ATTRIBUTES,
+    SCOPE_VERSION,
+    SPAN_EVENTS,
+    STATUS_CODE,
+    STATUS_DESCRIPTION,
+)
+from fillpath.instrumentation.semconv import (
+    SCHEMA_URL,
+    SCOPE_NAME,
+    Event,
+    Fill,
+    Order,
+    Position,
+    Resource,
+    Sampling,
+    Trading,
+)
+from fillpath.instrumentation.spool import Field, FieldKind
+
+TEXT_ATTRIBUTES: Final = (
+    ("event_type", Event.TYPE),
+    ("correlation_id", Event.CORRELATION_ID),
+    ("portfolio", Resource.PORTFOLIO),
+    ("strategy", Trading.STRATEGY),
+    ("symbol", Trading.SYMBOL),
+    ("venue", Trading.VENUE),
+    ("order_id", Order.ID),
+    ("client_order_id", Order.CLIENT_ID),
+    ("fill_id", Fill.ID),
+    ("position_id", Position.ID),
+    ("side", Order.SIDE),
+    ("order_type", Order.TYPE),
+    ("status", Order.STATUS),
+    ("currency", Fill.CURRENCY),
+    ("handler", Event.HANDLER),
+)
+"""Text columns that are an attribute of the span, in the order in which they are written."""
+
+_KINDS: Final = {"INTERNAL": 1, "SERVER": 2, "CLIENT": 3, "PRODUCER": 4, "CONSUMER": 5}
+_PARTS: Final = frozenset(
+    {
+        SPAN_EVENTS,
+        LINK_ATTRIBUTES,
+        STATUS_CODE,
+        STATUS_DESCRIPTION,
+        SCOPE_VERSION,
+        DROPPED_BY_SDK,
+    }
+)
+"""Attributes of the lake that are other parts of a span in OTLP."""
+_CONTEXT_FLAGS: Final = 0x100
+"""The flags say whether the parent is remote: it is not, as far as the lake knows."""
+_INT64: Final = range(-(1 << 63), 1 << 63)
+_U64: Final = struct.Struct("<Q")
+_I64: Final = struct.Struct("<q")
+_F64: Final = struct.Struct("<d")
+_U32: Final = struct.Struct("<I")
+
+
+class Hole(NamedTuple):
+    """Bytes of a span that another of the same shape has different: of which column, and where."""
+
+    column: str
+    offset: int
+    width: int
+
+
+class NumberField(NamedTuple):
+    """A numeric attribute of a row and the column that holds it, as its `layout` tells."""
+
+    field: Field
+    column: str
+
+
+@lru_cache(4096)
+def read_layout(layout: str | None) -> tuple[NumberField, ...]:
+    """Read the column `layout`: a JSON list of key, column, kind and scale."""
+    if layout is None:
+        return ()
+    return tuple(
+        NumberField(Field(key, kind, scale or 0), column)
+        for key, column, kind, scale in json.loads(layout)
+    )
+
+
+def varint(number: int) -> bytes:
+    """Write an integer as Protocol Buffers do: seven bits a byte, negative ones as 64 bits."""
+    number &= 0xFFFFFFFFFFFFFFFF
+    if number < 0x80:
+        return bytes((number,))
+    parts = bytearray()
+    while number >= 0x80:
+        parts.append(number & 0x7F | 0x80)
+        number >>= 7
+    parts.append(number)
+    return bytes(parts)
+
+
+def message(tag: int, content: bytes) -> bytes:
+    """Write a field of several bytes (a message, text or bytes) behind its tag."""
+    return bytes((tag,)) + varint(len(content)) + content
+
+
+def any_value(value: Any) -> bytes:
+    """Write a value of JSON as OTLP's AnyValue; an integer beyond 64 bits becomes its digits."""
+    if value is None:
+        return b""
+    if isinstance(value, bool):
+        return b"\x10\x01" if value else b"\x10\x00"
+    if isinstance(value, int) and value in _INT64:
+        return b"\x18" + varint(value)
+    if isinstance(value, float):
+        return b"\x21" + _F64.pack(value)
+    if isinstance(value, bytes):
+        return message(0x3A, value)
+    if isinstance(value, Mapping):
+        return message(0x32, b"".join(message(0x0A, key_value(k, v)) for k, v in value.items()))
+    if isinstance(value, list | tuple):
+        return message(0x2A, b"".join(message(0x0A, any_value(item)) for item in value))
+    return message(0x0A, str(value).encode("utf-8", "backslashreplace"))
+
+
+def key_value(key: str, value: Any) -> bytes:
+    """Write OTLP's KeyValue."""
+    return message(0x0A, key.encode("utf-8", "backslashreplace")) + message(0x12, any_value(value))
+
+
+def attributes_of(mapping: Mapping[str, Any], tag: int) -> bytes:
+    """Write attributes, each behind the tag that they have in the message around them."""
+    return b"".join(message(tag, key_value(key, value)) for key, value in mapping.items())
+
+
+@lru_cache(256)
+def _key_field(key: str) -> bytes:
+    return message(0x0A, key.encode("utf-8", "backslashreplace"))
+
+
+class _SpanBytes:
+    """A span in the making."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.holes: list[Hole] = []
+
+    def add(self, content: bytes) -> None:
+        """Add bytes that all spans of one shape have in common."""
+        self.data += content
+
+    def varying(self, content: bytes, column: str, head: bytes = b"") -> None:
+        """Add the content of a column behind bytes that do not vary."""
+        self.data += head
+        self.holes.append(Hole(column, len(self.data), len(content)))
+        self.data += content
+
+    def attribute(self, key: str, kind: bytes, content: bytes, column: str) -> None:
+        """Add an attribute whose value is the content of a column; its last bytes."""
+        value = kind + varint(len(content)) if kind == b"\x0a" else kind
+        head = _key_field(key) + b"\x12" + varint(len(value) + len(content)) + value
+        self.varying(content, column, b"\x4a" + varint(len(head) + len(content)) + head)
+
+
+def span_message(row: Mapping[str, Any]) -> tuple[bytes, list[Hole]]:
+    """Write a row of the lake as a span inside OTLP's ScopeSpans, its tag and length before it.
+
+    Args:
+        row: Values by the columns of `SPAN_SCHEMA`; `links` as mappings.
+
+    Returns:
+        The bytes, and the places of those that may differ in another row whose values are as long.
+    """
+    others: dict[str, Any] = json.loads(row["attributes"]) if row["attributes"] else {}
+    span = _SpanBytes()
+    span.varying(row["trace_id"], "trace_id", b"\x0a" + varint(len(row["trace_id"])))
+    span.varying(row["span_id"], "span_id", b"\x12" + varint(len(row["span_id"])))
+    if row["trace_state"]:
+        span.add(message(0x1A, row["trace_state"].encode()))
+    if (parent := row["parent_span_id"]) is not None:
+        span.varying(parent, "parent_span_id", b"\x22" + varint(len(parent)))
+    span.add(message(0x2A, (row["name"] or "").encode()))
+    if kind := _KINDS.get(row["span_kind"]):
+        span.add(bytes((0x30, kind)))
+    if (start := row["start_time"]) is not None:
+        span.varying(_I64.pack(start), "start_time", b"\x39")
+    if (duration := row["duration"]) is not None:
+        span.varying(_I64.pack((start or 0) + duration), "end_time", b"\x41")
+    _add_columns(span, row, others)
+    _add_numbers(span, row, others)
+    for key, value in others.items():
+        if key not in _PARTS:
+            span.add(message(0x4A, key_value(key, value)))
+    if (reason := row["sampling_reason"]) is not None and Sampling.REASON not in others:
+        span.add(message(0x4A, key_value(Sampling.REASON, reason)))
+    probability = row["sampling_probability"]
+    if probability is not None and Sampling.PROBABILITY not in others:
+        content = _F64.pack(probability)
+        span.attribute(Sampling.PROBABILITY, b"\x21", content, "sampling_probability")
+    _add_parts(span, row, others)
+    length = varint(len(span.data))
+    shift = 1 + len(length)
+    holes = [Hole(column, offset + shift, width) for column, offset, width in span.holes]
+    return b"\x12" + length + bytes(span.data), holes
+
+
+def _add_columns(span: _SpanBytes, row: Mapping[str, Any], others: Mapping[str, Any]) -> None:
+    """Add the attributes that are text or integer columns; those in the JSON are more exact."""
+    for column, key in TEXT_ATTRIBUTES:
+        text = row[column]
+        if text is None or key in others:
+            continue
+        if column == "event_type" and text == FOREIGN_EVENT_TYPE:
+            continue
+        span.attribute(key, b"\x0a", text.encode(), column)
+    if row["root_sequence"] is not None and Event.SEQUENCE not in others:
+        span.attribute(Event.SEQUENCE, b"\x18", varint(row["sequence"]), "sequence")
+    if (event_time := row["event_time"]) is not None and Event.TIME not in others:
+        span.attribute(Event.TIME, b"\x18", varint(event_time), "event_time")
+
+
+def _add_numbers(span: _SpanBytes, row: Mapping[str, Any], others: Mapping[str, Any]) -> None:
+    exact: dict[str, Any] = json.loads(row["exact_numbers"]) if row["exact_numbers"] else {}
+    for (key, kind, scale), column in read_layout(row["layout"]):
+        number = row[column]
+        if number is None or key in others:
+            continue
+        if kind == FieldKind.DOUBLE and column not in exact:
+            span.attribute(key, b"\x21", _F64.pack(number), column)
+        elif kind == FieldKind.BOOLEAN:
+            span.attribute(key, b"\x10", b"\x01" if number else b"\x00", column)
+        elif kind == FieldKind.INTEGER and (whole := _integer(number, exact.get(column))) in _INT64:
+            span.attribute(key, b"\x18", varint(whole), column)
+        else:
+            digits = exact.get(column)
+            text = decimal_text(number, scale) if digits is None else str(digits)
+            span.attribute(key, b"\x0a", text.encode(), column)
+
+
+def _integer(number: float, digits: Any) -> int:
+    try:
+        return int(number) if digits is None else int(digits)
+    except (ValueError, OverflowError):
+        return 1 << 63  # no integer at all: its text is written
+
+
+def decimal_text(number: float, scale: int) -> str:
+    """Digits of a decimal whose nearest double and digits after the point are known."""
+    if not math.isfinite(number):
+        return str(Decimal(number))
+    text = format(Decimal(repr(float(number))), f".{scale}f")
+    return text if text.strip("-0.") else text.lstrip("-")
+
+
+def _add_parts(span: _SpanBytes, row: Mapping[str, Any], others: Mapping[str, Any]) -> None:
+    dropped = others.get(DROPPED_BY_SDK) or {}
+    for tag, part in ((0x50, "attributes"), (0x60, "events"), (0x70, "links")):
+        if count := dropped.get(part):
+            span.add(bytes((tag,)) + varint(count))
+    for event in others.get(SPAN_EVENTS) or ():
+        content = b"\x09" + _U64.pack(event["time_unix_nano"])
+        content += message(0x12, event["name"].encode("utf-8", "backslashreplace"))
+        span.add(message(0x5A, content + attributes_of(event["attributes"], 0x1A)))
+    of_links: Sequence[Mapping[str, Any]] = others.get(LINK_ATTRIBUTES) or ()
+    for number, link in enumerate(row["links"] or ()):
+        content = message(0x0A, link["trace_id"]) + message(0x12, link["span_id"])
+        if number < len(of_links):
+            content += attributes_of(of_links[number], 0x22)
+        span.add(message(0x6A, content + b"\x35" + _U32.pack(_CONTEXT_FLAGS)))
+    status = others.get(STATUS_CODE)
+    if row["status_code"] == "ERROR" or status == "ERROR":
+        text = row["status_message"] or others.get(STATUS_DESCRIPTION) or ""
+        content = (message(0x12, text.encode()) if text else b"") + b"\x18\x02"
+        span.add(message(0x7A, content))
+    else:
+        span.add(message(0x7A, b"\x18\x01" if status == "OK" else b""))
+    span.add(b"\x85\x01" + _U32.pack(_CONTEXT_FLAGS))
+
+
+def resource_message(row: Mapping[str, Any], of_the_run: Mapping[str, Any]) -> bytes:
+    """Write the resource of a row: who recorded it, in which run, for which portfolio.
+
+    Args:
+        row: Values by column.
+        of_the_run: Further attributes of its run, such as its mode.
+    """
+    own = row["root_sequence"] is not None
+    attributes = {
+        Resource.SERVICE_NAME: row["service_name"],
+        Resource.SERVICE_NAMESPACE: SCOPE_NAME if own else None,
+        Resource.SERVICE_INSTANCE_ID: row["run_id"] if own else None,
+        Resource.HOST_NAME: row["host_name"],
+        Resource.RUN_ID: row["run_id"],
+        **of_the_run,
+        Resource.PORTFOLIO: row["portfolio"],
+    }
+    attributes = {key: value for key, value in attributes.items() if value is not None}
+    if row["resource_attributes"]:
+        attributes.update(json.loads(row["resource_attributes"]))
+    return message(0x0A, attributes_of(attributes, 0x0A))
+
+
+def scope_message(row: Mapping[str, Any]) -> tuple[bytes, bytes]:
+    """Write the instrumentation scope of a row, and the schema that its spans follow."""
+    name = row["scope_name"]
+    if name is None:
+        return message(0x0A, b""), b""
+    content = message(0x0A, name.encode())
+    if row["attributes"] and SCOPE_VERSION in row["attributes"]:
+        version = json.loads(row["attributes"]).get(SCOPE_VERSION)
+        content += message(0x12, str(version).encode()) if version else b""
+    schema = message(0x1A, SCHEMA_URL.encode()) if name == SCOPE_NAME else b""
+    return message(0x0A, content), schema

@@ -1,0 +1,49 @@
+"""Parts of an OpenTelemetry span that an event of a trading system does not have.
+
+A record of the spool has no place for them, so they travel as attributes by these keys: texts of
+the record's site, or in its side record. The first group becomes columns of the lake; the second
+stays among the attributes there.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fillpath.instrumentation.semconv import PROCESS, PUBLISH, EventType
+
+SPAN_NAME: Final = "otel.span.name"
+"""Name of the span, where it is not operation and event type."""
+SPAN_KIND: Final = "otel.span.kind"
+"""Kind of the span, where it is not that of its operation."""
+SPAN_SCOPE: Final = "otel.scope.name"
+"""Instrumentation scope; every record of the OpenTelemetry door has it, and no other."""
+TRACE_STATE: Final = "otel.trace_state"
+"""W3C tracestate."""
+
+SPAN_EVENTS: Final = "otel.events"
+"""Events that an OpenTelemetry span carried: a list of name, time and attributes."""
+STATUS_CODE: Final = "otel.status_code"
+"""`OK` or `ERROR` on an OpenTelemetry span whose host set that."""
+STATUS_DESCRIPTION: Final = "otel.status_description"
+"""What the host said about it."""
+SCOPE_VERSION: Final = "otel.scope.version"
+"""Version of an OpenTelemetry span's instrumentation scope."""
+LINK_ATTRIBUTES: Final = "otel.link_attributes"
+"""Attributes of an OpenTelemetry span's links, in the order of the links."""
+
+FOREIGN_EVENT_TYPE: Final = "SPAN"
+"""Event type of an OpenTelemetry span that says of no event that it stands for it."""
+KIND_OF_OPERATION: Final = {PUBLISH: "PRODUCER", PROCESS: "CONSUMER"}
+"""Kind of a span by its operation; any other is INTERNAL."""
+
+
+def event_type_of(name: str, given: object) -> str:
+    """Kind of event a span stands for, by its attribute or its name; else `SPAN`."""
+    operation, _, event_type = name.partition(" ")
+    if operation == PROCESS and event_type:
+        return EventType.DELIVERY
+    if isinstance(given, str):
+        return given
+    if operation == PUBLISH and event_type:
+        return event_type
+    return FOREIGN_EVENT_TYPE
