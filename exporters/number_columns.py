@@ -152,6 +152,8 @@ def _scale_needed(value: Any) -> int | None:
     """Digits after the point that a decimal column needs; None when the value does not fit one."""
     if type(value) is float:
         return scale_of_double(value)
+    if type(value) is int and -MAX_EXACT <= value <= MAX_EXACT:
+        return 0
     if type(value) is Decimal:
         exponent = value.as_tuple().exponent
         if isinstance(exponent, int) and -DECIMAL_SCALE <= exponent <= 0 and abs(value) < _MOST:

@@ -25,6 +25,9 @@ from fillpath.instrumentation.semconv import EventType, Fill
 _SIDES: Final = frozenset({"BUY", "SELL"})
 _MONEY: Final = ("quantity", "price", "commission")
 _NUMBERS: Final = (*OWN_NUMBER_COLUMNS.values(), *VALUE_COLUMNS)
+_NO_MONEY: Final = (None,) * len(_MONEY)
+_NO_NUMBERS: Final = (None,) * len(_NUMBERS)
+_TEXT_KEYS: Final = frozenset(TEXT_COLUMNS)
 _ROWS_AS_TUPLES: Final = 8192
 STATUS_ERROR: Final = "ERROR"
 
@@ -124,9 +127,8 @@ def row_of(span: Span) -> tuple[tuple[Any, ...], tuple[Placed, ...]]:
         "symbol": span.symbol,
         "venue": span.venue,
     }
-    for key, column in TEXT_COLUMNS.items():
-        if key in attributes:
-            _move_text(attributes, key, texts, column)
+    for key in _TEXT_KEYS.intersection(attributes):
+        _move_text(attributes, key, texts, TEXT_COLUMNS[key])
     if span.event_type == EventType.FILL and Fill.CURRENCY in attributes:
         _move_text(attributes, Fill.CURRENCY, texts, "currency")
     numbers = place_numbers(attributes, span.event_type)
@@ -165,9 +167,9 @@ def row_of(span: Span) -> tuple[tuple[Any, ...], tuple[Placed, ...]]:
         get("side"),
         get("order_type"),
         get("status"),
-        *(number(column) for column in _MONEY),
+        *(map(number, _MONEY) if numbers.columns else _NO_MONEY),
         get("currency"),
-        *(number(column) for column in _NUMBERS),
+        *(map(number, _NUMBERS) if numbers.columns else _NO_NUMBERS),
         layout_json(numbers.layout),
         to_json(numbers.exact) if numbers.exact else None,
         numbers.decimal_scale,
