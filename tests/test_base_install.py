@@ -91,7 +91,6 @@ def fillpath(base_site: Path, tmp_path: Path) -> BaseInstall:
 @pytest.mark.smoke
 def test_base_install_is_light() -> None:
     heavy = {
-        "numpy",
         "pandas",
         "nautilus-trader",
         "psycopg",
