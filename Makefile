@@ -3,17 +3,23 @@
 # PYTHON=python3.13   which Python a new environment takes (default: python3)
 # VENV=.venv-3.13     where the environment is (default: .venv)
 # TESTS='-k spool'    what else to hand to pytest
+# ONLY=caller,size    which benchmarks to run (default: all)
+# FULL=1              run them at full size
 
 VENV ?= .venv
 PYTHON ?=
 TESTS ?=
+ONLY ?=
+FULL ?=
+# With CI=true nothing may be skipped: then the environment also has Spark, half a gigabyte.
+LOCK := $(if $(filter true,$(CI)),ci,dev)
 
 # The checkout's folders must not be importable by their bare names.
 export PYTHONSAFEPATH = 1
 export MAKECMDGOALS
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full smoke lint types format lock clean
+.PHONY: help demo test test-full smoke bench backends lint types format lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## */\t/' | expand -t 14
@@ -23,16 +29,23 @@ demo:  ## install what the demo needs and run it
 	@'$(VENV)/bin/fillpath' demo --data ./.fillpath
 
 test:  ## install what the tests need and run them, without the slow ones
-	@.ci/venv '$(VENV)' dev '$(PYTHON)'
+	@.ci/venv '$(VENV)' $(LOCK) '$(PYTHON)'
 	'$(VENV)/bin/python' -m pytest -m 'not full' $(TESTS)
 
 test-full:  ## every test
-	@.ci/venv '$(VENV)' dev '$(PYTHON)'
+	@.ci/venv '$(VENV)' $(LOCK) '$(PYTHON)'
 	'$(VENV)/bin/python' -m pytest $(TESTS)
 
 smoke:  ## the quick cross-section of the tests
 	@.ci/venv '$(VENV)' dev '$(PYTHON)'
 	'$(VENV)/bin/python' -m pytest -m smoke $(TESTS)
+
+backends:  ## build the servers that some tests run against, once (needs Go)
+	@.ci/backends
+
+bench:  ## measure; prints a table and writes build/bench.json
+	@.ci/venv '$(VENV)' dev '$(PYTHON)'
+	@'$(VENV)/bin/python' benchmarks --only '$(ONLY)' --size $(if $(FULL),full,usual)
 
 lint:  ## ruff, mypy (strict, on the installed package), import-linter
 	@.ci/venv '$(VENV)' dev '$(PYTHON)'

@@ -17,12 +17,17 @@ import typer
 
 from fillpath.analytics.cli_options import (
     PROGRAM,
+    AllOption,
     DataOption,
+    IdArgument,
     Invocation,
     JsonOption,
+    KindOption,
+    LinksOption,
     PortfolioOption,
     RunOption,
     invocation,
+    with_lake,
 )
 from fillpath.instrumentation.settings import ENV_DEBUG
 
@@ -36,7 +41,7 @@ app = typer.Typer(
 )
 runs_app = typer.Typer(help="The runs in the lake.", no_args_is_help=True)
 trace_app = typer.Typer(help="Chains of events, from bar to fill.", no_args_is_help=True)
-store_app = typer.Typer(help="Where the spans are.", no_args_is_help=True)
+store_app = typer.Typer(help="Where the spans are, and how long.", no_args_is_help=True)
 db_app = typer.Typer(help="The results database.", no_args_is_help=True)
 app.add_typer(runs_app, name="runs")
 app.add_typer(trace_app, name="trace")
@@ -137,24 +142,12 @@ def runs_list(context: typer.Context, *, data: DataOption = None, json: JsonOpti
 @trace_app.command("show")
 def trace_show(
     context: typer.Context,
-    given: Annotated[
-        str,
-        typer.Argument(
-            metavar="ID",
-            help="Id of a chain, span, order, fill or position, the beginning of one, or latest: "
-            "the last fill of the last run.",
-        ),
-    ],
+    given: IdArgument,
     *,
     run: RunOption = None,
     portfolio: PortfolioOption = None,
-    kind: Annotated[
-        Literal["trace", "chain", "span", "fill", "order", "venue-order", "position"] | None,
-        typer.Option("--kind", help="Look for this kind of id only."),
-    ] = None,
-    everything: Annotated[
-        bool, typer.Option("--all", metavar="", help="Leave nothing out.", show_default=False)
-    ] = False,
+    kind: KindOption = None,
+    everything: AllOption = False,
     data: DataOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -167,6 +160,81 @@ def trace_show(
         run=run,
         portfolio=portfolio,
         kind=kind,
+        everything=everything,
+    )
+
+
+@trace_app.command("path")
+def trace_path(
+    context: typer.Context,
+    given: IdArgument,
+    *,
+    run: RunOption = None,
+    portfolio: PortfolioOption = None,
+    kind: KindOption = None,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show the way from the first cause to an event, and how long each step took."""
+    from fillpath.analytics.lineage_command import show_lineage
+
+    show_lineage(
+        invocation(context).take(data, json), "path", given, run=run, portfolio=portfolio, kind=kind
+    )
+
+
+@trace_app.command("ancestors")
+def trace_ancestors(
+    context: typer.Context,
+    given: IdArgument,
+    *,
+    run: RunOption = None,
+    portfolio: PortfolioOption = None,
+    kind: KindOption = None,
+    links: LinksOption = False,
+    everything: AllOption = False,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show everything that led to an event."""
+    from fillpath.analytics.lineage_command import show_lineage
+
+    show_lineage(
+        invocation(context).take(data, json),
+        "ancestors",
+        given,
+        run=run,
+        portfolio=portfolio,
+        kind=kind,
+        across_links=links,
+        everything=everything,
+    )
+
+
+@trace_app.command("descendants")
+def trace_descendants(
+    context: typer.Context,
+    given: IdArgument,
+    *,
+    run: RunOption = None,
+    portfolio: PortfolioOption = None,
+    kind: KindOption = None,
+    links: LinksOption = False,
+    everything: AllOption = False,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show everything that came of an event."""
+    from fillpath.analytics.lineage_command import show_lineage
+
+    show_lineage(
+        invocation(context).take(data, json),
+        "descendants",
+        given,
+        run=run,
+        portfolio=portfolio,
+        kind=kind,
+        across_links=links,
         everything=everything,
     )
 
@@ -213,20 +281,198 @@ def sql(
     run_query(invocation(context).take(data, json), query)
 
 
+@app.command()
+def export(
+    context: typer.Context,
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run, the beginning of its id, or latest.")
+    ],
+    *,
+    form: Annotated[
+        Literal["otlp-json", "parquet"],
+        typer.Option(
+            "--format",
+            help="OpenTelemetry's JSON, for Jaeger and Collectors, or Parquet for ClickHouse.",
+        ),
+    ] = "otlp-json",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Where to write it; - is stdout. Else a file of the run's name, here.",
+            dir_okay=False,
+            allow_dash=True,
+        ),
+    ] = None,
+    trace: Annotated[
+        str | None,
+        typer.Option("--trace", metavar="ID", help="Only the chains of this id."),
+    ] = None,
+    sampled: Annotated[
+        bool,
+        typer.Option(
+            "--sampled",
+            metavar="",
+            help="Only what the sampling policy keeps, and all that led to it.",
+            show_default=False,
+        ),
+    ] = False,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write the spans of a run for other programs, such as Jaeger or ClickHouse."""
+    from fillpath.analytics.export_command import export_run
+
+    export_run(
+        invocation(context).take(data, json),
+        run,
+        form=form,
+        output=output,
+        trace=trace,
+        sampled=sampled,
+    )
+
+
 @store_app.command("path")
 def store_path(
     context: typer.Context, *, data: DataOption = None, json: JsonOption = False
 ) -> None:
-    """Print the path of the lake, a Delta Lake table of Parquet files."""
+    """Print the path or URL of the lake, a Delta Lake table of Parquet files."""
     from fillpath.analytics.output import print_json, print_line
 
     given = invocation(context).take(data, json)
     folder = given.folder
     if given.json:
-        paths = {name: getattr(folder, name) for name in ("path", "lake", "runs", "spool")}
-        print_json({"data": paths.pop("path"), **paths})
+        print_json(
+            {
+                "data": folder.path,
+                "lake": folder.lake_place,
+                "runs": folder.runs_place,
+                "spool": folder.spool,
+            }
+        )
     else:
-        print_line(folder.lake)
+        print_line(folder.lake_place)
+
+
+YesOption = Annotated[
+    bool, typer.Option("--yes", metavar="", help="Do it; else the plan is shown.")
+]
+
+
+@store_app.command("stats")
+def store_stats(
+    context: typer.Context, *, data: DataOption = None, json: JsonOption = False
+) -> None:
+    """Show how large the lake and the spools are, by tier, and what could be had back."""
+    from fillpath.analytics.store_stats import show_stats
+
+    show_stats(invocation(context).take(data, json))
+
+
+@store_app.command("compact")
+def store_compact(
+    context: typer.Context,
+    *,
+    run: Annotated[
+        str | None, typer.Option("--run", metavar="RUN", help="Of this run only.")
+    ] = None,
+    target: Annotated[
+        str, typer.Option("--target-size", metavar="SIZE", help="Size of a large file.")
+    ] = "128MiB",
+    plan: Annotated[
+        bool, typer.Option("--plan", metavar="", help="Show what would be done, and do nothing.")
+    ] = False,
+    yes: YesOption = False,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Put small files together, also while a run is recorded; no row is lost or changed."""
+    from fillpath.analytics.store_command import compact_store
+
+    given = invocation(context).take(data, json)
+    compact_store(given, run=run, target=target, only_plan=plan and not yes)
+
+
+@store_app.command("tier")
+def store_tier(
+    context: typer.Context,
+    *,
+    warm: Annotated[
+        str, typer.Option("--warm-after", metavar="AGE", help="Age of a run for the warm tier.")
+    ] = "7d",
+    cold: Annotated[
+        str, typer.Option("--cold-after", metavar="AGE", help="Age of a run for the cold tier.")
+    ] = "90d",
+    interval: Annotated[
+        str, typer.Option("--interval", metavar="TIME", help="What a cold run's summary spans.")
+    ] = "1m",
+    keep_all: Annotated[
+        bool,
+        typer.Option("--keep-all", metavar="", help="Compress only, leave nothing out."),
+    ] = False,
+    yes: YesOption = False,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Compress old runs harder; in the cold, ticks and features give way to summaries.
+
+    Critical events stay, and whatever led to an event that stays.
+    """
+    from fillpath.analytics.store_command import tier_store
+
+    given = invocation(context).take(data, json)
+    tier_store(given, warm=warm, cold=cold, interval=interval, summarise=not keep_all, yes=yes)
+
+
+@store_app.command("retain")
+def store_retain(
+    context: typer.Context,
+    *,
+    older_than: Annotated[
+        str | None,
+        typer.Option("--older-than", metavar="AGE", help="Let runs go that ended before, as 90d."),
+    ] = None,
+    keep_runs: Annotated[
+        int | None,
+        typer.Option("--keep-runs", metavar="N", min=0, help="Keep the newest, let others go."),
+    ] = None,
+    max_size: Annotated[
+        str | None,
+        typer.Option("--max-size", metavar="SIZE", help="Let the oldest go until all fit, as 10GB"),
+    ] = None,
+    yes: YesOption = False,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Let whole runs go, with their spools; one that is being recorded never goes."""
+    from fillpath.analytics.store_command import retain_store
+
+    given = invocation(context).take(data, json)
+    retain_store(given, older_than=older_than, keep_runs=keep_runs, max_size=max_size, yes=yes)
+
+
+@store_app.command("vacuum")
+def store_vacuum(
+    context: typer.Context,
+    *,
+    grace: Annotated[
+        str,
+        typer.Option("--grace", metavar="AGE", help="Keep what was in use less long ago."),
+    ] = "24h",
+    spools: Annotated[
+        bool, typer.Option("--spools", metavar="", help="Spools of finished runs too.")
+    ] = False,
+    yes: YesOption = False,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Delete files that no lake needs any more: replaced ones, and what crashes left."""
+    from fillpath.analytics.store_command import vacuum_store
+
+    vacuum_store(invocation(context).take(data, json), grace=grace, spools=spools, yes=yes)
 
 
 @db_app.command("url")
@@ -280,7 +526,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(given: Invocation, arguments: Sequence[str] | None) -> int:
     try:
-        app(args=arguments, prog_name=PROGRAM, obj=given)
+        with_lake(app)(args=arguments, prog_name=PROGRAM, obj=given)
     except SystemExit as ending:
         return ending.code if isinstance(ending.code, int) else int(ending.code is not None)
     except KeyboardInterrupt:

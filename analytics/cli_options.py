@@ -8,9 +8,10 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
+from typer.main import get_command
 
 if TYPE_CHECKING:
     from fillpath.instrumentation.settings import DataFolder
@@ -26,6 +27,27 @@ DataOption = Annotated[
         show_default=False,
     ),
 ]
+
+
+def _take_lake(context: typer.Context, given: str | None) -> str | None:
+    if given is not None:
+        invocation(context).lake = given
+    return given
+
+
+LakeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--lake",
+        metavar="PLACE",
+        help="Where the lake is: s3://bucket/prefix or a folder; else FILLPATH_LAKE, else in the "
+        "data folder.",
+        show_default=False,
+        expose_value=False,
+        callback=_take_lake,
+    ),
+]
+"""Stands wherever `--data` stands; `with_lake` sees to it."""
 JsonOption = Annotated[
     bool,
     typer.Option(
@@ -43,6 +65,26 @@ PortfolioOption = Annotated[
     typer.Option("--portfolio", metavar="NAME", help="Look in this portfolio only."),
 ]
 
+IdArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID",
+        help="Id of a chain, span, order, fill or position, the beginning of one, or latest: "
+        "the last fill of the last run.",
+    ),
+]
+KindOption = Annotated[
+    Literal["trace", "chain", "span", "fill", "order", "venue-order", "position"] | None,
+    typer.Option("--kind", help="Look for this kind of id only."),
+]
+LinksOption = Annotated[
+    bool,
+    typer.Option("--links", metavar="", help="Follow links into other chains.", show_default=False),
+]
+AllOption = Annotated[
+    bool, typer.Option("--all", metavar="", help="Leave nothing out.", show_default=False)
+]
+
 
 @dataclass
 class Invocation:
@@ -51,10 +93,12 @@ class Invocation:
     Args:
         data: The data folder as the user wrote it, if so.
         json: Whether the answer is to be a JSON document.
+        lake: The place of the lake as the user wrote it, if so.
     """
 
     data: str | None = None
     json: bool = False
+    lake: str | None = None
 
     def take(self, data: str | None, json: bool | None = None) -> Invocation:
         """Add what stands after a (sub)command."""
@@ -67,11 +111,12 @@ class Invocation:
         """The data folder that is meant."""
         from fillpath.instrumentation.settings import data_folder
 
-        return data_folder(self.data)
+        return data_folder(self.data, self.lake)
 
     def command(self, *words: str) -> str:
         """Write a command of ours as the user can paste it into the shell this one came from."""
         data = [] if self.data is None else ["--data", self.data]
+        data += [] if self.lake is None else ["--lake", self.lake]
         return " ".join(map(_quoted, [*program(), *data, *words]))
 
     def lasting_command(self) -> list[str]:
@@ -81,9 +126,12 @@ class Invocation:
             name = str(Path(name).absolute())
         from fillpath.instrumentation.settings import ENV_DATA
 
-        if self.data is None and not os.environ.get(ENV_DATA):
-            return [name]
-        return [name, "--data", str(self.folder.path)]
+        words = [name]
+        if self.data is not None or os.environ.get(ENV_DATA):
+            words += ["--data", str(self.folder.path)]
+        if self.folder.lake_root is not None:
+            words += ["--lake", self.folder.lake_root]
+        return words
 
     def completed(self, next_command: str | None) -> str | None:
         """Complete a command that a lower floor proposed, which knows no `--data`."""
@@ -117,6 +165,26 @@ def program() -> list[str]:
     return [relative if os.sep in relative and not relative.startswith("..") else called]
 
 
+def with_lake(app: typer.Typer) -> Any:
+    """Make the program of an application, with `--lake` wherever there is `--data`."""
+
+    def option(lake: LakeOption = None) -> None:
+        """Carry the option."""
+
+    carrier = typer.Typer(add_completion=False)
+    carrier.command()(option)
+    lake = get_command(carrier).params[0]
+    command = get_command(app)
+    waiting: list[Any] = [command]
+    while waiting:
+        one = waiting.pop()
+        waiting += getattr(one, "commands", {}).values()
+        names = [parameter.name for parameter in one.params]
+        if "data" in names:
+            one.params.insert(names.index("data") + 1, lake)
+    return command
+
+
 def invocation(context: typer.Context) -> Invocation:
     """The invocation that `main` handed to the application."""
     found = context.find_object(Invocation)
@@ -127,11 +195,17 @@ def invocation(context: typer.Context) -> Invocation:
 
 __all__ = [
     "PROGRAM",
+    "AllOption",
     "DataOption",
+    "IdArgument",
     "Invocation",
     "JsonOption",
+    "KindOption",
+    "LakeOption",
+    "LinksOption",
     "PortfolioOption",
     "RunOption",
     "invocation",
     "program",
+    "with_lake",
 ]

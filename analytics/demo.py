@@ -50,7 +50,7 @@ _SQL: Final = (
 @dataclass(frozen=True, slots=True)
 class _Outcome:
     run_id: str
-    lake: Path
+    lake: str
     report: Path
     trade: Trace
     results: RunProfit
@@ -158,7 +158,7 @@ def _evaluate(given: Invocation, run_id: str, progress: Progress) -> _Outcome:
         given.command("report", "latest", "--open"),
         given.command("sql", _SQL),
     ]
-    return _Outcome(run_id, folder.lake, report, trade, results, commands)
+    return _Outcome(run_id, folder.lake_place, report, trade, results, commands)
 
 
 def _print(console: Console, outcome: _Outcome) -> None:
@@ -186,10 +186,10 @@ def _print(console: Console, outcome: _Outcome) -> None:
         console.print(styled("  ", (command, "cyan")), soft_wrap=True)
 
 
-def shown_path(path: Path) -> str:
-    """Write a path from the current folder, where it is below it."""
+def shown_path(path: Path | str) -> str:
+    """Write a path from the current folder, where it is below it; a URL as it is."""
     try:
-        return str(path.relative_to(Path.cwd()))
+        return str(Path(path).relative_to(Path.cwd()))
     except ValueError:
         return str(path)
 

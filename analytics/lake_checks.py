@@ -42,14 +42,14 @@ def check_lake(folder: DataFolder) -> Iterator[CheckResult]:
     store = EventStore(folder)
     facts = store.facts()
     if not any(table.files for table in facts.values()):
-        yield CheckResult.skipped(_AREA, f"nothing is in {folder.lake} yet", "fillpath demo")
+        yield CheckResult.skipped(_AREA, f"nothing is in {folder.lake_place} yet", "fillpath demo")
         return
     missing = [path for table in facts.values() for path in table.missing]
     for name, table in facts.items():
         yield _check_files(name, table)
     if missing:
         return
-    with store.connect() as connection:
+    with store.connect(further_views=()) as connection:
         yield _check_counts(connection)
         yield _check_parents(connection)
 

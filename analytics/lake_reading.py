@@ -45,7 +45,7 @@ def lake_connection(folder: DataFolder) -> Iterator[DuckDBPyConnection]:
     Raises:
         FillpathError: As `current_store` does.
     """
-    connection = current_store(folder).connect()
+    connection = current_store(folder).connect(further_views=())
     try:
         yield connection
     finally:

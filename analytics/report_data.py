@@ -68,7 +68,7 @@ def report_data(
     accounts = results.reconcile(run_id)
     trades = results.read("largest_trades", run_id=run_id, most=LARGEST_TRADES)
     groups = results.read("trade_groups", run_id=run_id)
-    with store.connect([run_id]) as connection, exact_arithmetic():
+    with store.connect([run_id], further_views=()) as connection, exact_arithmetic():
         traces = (trade[key] for trade in trades for key in ("entry_trace_id", "exit_trace_id"))
         return ReportData(
             run=_run_card(run, results, store, connection),
@@ -117,7 +117,7 @@ def _run_card(
         orders=counts["orders"],
         fills=counts["fills"],
         trades=counts["trades"],
-        lake_path=str(store.folder.lake),
+        lake_path=store.folder.lake_place,
         parameters={name: _printed(value) for name, value in run.parameters.items()},
     )
 

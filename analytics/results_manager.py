@@ -155,7 +155,7 @@ class ResultsManager:
         version = _source_version(store, run_id)
         if not again and self._loaded_version(run_id) == version:
             return False
-        with store.connect([run_id]) as connection:
+        with store.connect([run_id], further_views=()) as connection:
             results = compute_results(connection, run_id)
         return replace_shard(
             self._connection, results.run, results.tables, source_version=version, again=again
@@ -267,7 +267,7 @@ class ResultsManager:
 def _source_version(store: EventStore, run_id: str) -> str:
     """Name what the results of a run are made from: files of the lake, and the rules."""
     spans, runs = store.spans.files([run_id]), store.runs.files([run_id])
-    names = "\n".join(file.path.name for file in (*spans, *runs))
+    names = "\n".join(file.name for file in (*spans, *runs))
     lake = hashlib.sha256(names.encode()).hexdigest()[:16]
     return f"lake {lake}, fillpath {fillpath_version()}, rules {RULES_VERSION}"
 

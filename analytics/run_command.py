@@ -20,7 +20,7 @@ from fillpath.analytics.runs_view import counted, published, read_runs
 from fillpath.exporters.event_store import EventStore
 from fillpath.instrumentation import identity
 from fillpath.instrumentation.errors import FillpathError, UsageError
-from fillpath.instrumentation.settings import ENV_RUN_ID, DataFolder, recording_enabled
+from fillpath.instrumentation.settings import ENV_LAKE, ENV_RUN_ID, DataFolder, recording_enabled
 
 _RECORDER: Final = "fillpath.instrumentation"
 
@@ -50,7 +50,7 @@ def run_and_record(
             f"'{name}' cannot be a run id.",
             next_command="use 1 to 100 letters, digits, dots, dashes or underscores",
         )
-    if recording_enabled() and given.folder.lake.is_dir():
+    if recording_enabled() and (given.folder.lake_is_remote or given.folder.lake.is_dir()):
         EventStore(given.folder).spans.files()  # a lake that is none is told of before the script
     known_before = (given.folder.spool / name).exists()
     process = start_recording(given.folder, name, script, arguments, portfolio=portfolio, mode=mode)
@@ -97,6 +97,8 @@ def start_recording(
     # An engine may go through a set of ids, whose order follows Python's hash seed: with a seed of
     # its own for every process, a run recorded twice would not be the same run.
     environment = {"PYTHONHASHSEED": "0", **os.environ}
+    if folder.lake_root is not None:
+        environment[ENV_LAKE] = folder.lake_root
     return subprocess.Popen(
         [*command, path, *arguments], stdout=output, stderr=errors, env=environment
     )

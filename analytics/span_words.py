@@ -49,7 +49,8 @@ _BADGES: Final[Mapping[str, str]] = {
     EventType.ERROR: "bold red",
 }
 _REFUSALS: Final = frozenset({"DENIED", "REJECTED", "MODIFY_REJECTED", "CANCEL_REJECTED"})
-_SHORT_ID: Final = 8
+_RUN_PART: Final = 22
+"""Hex digits of a trace id that all chains of a run have in common."""
 
 
 def badge(span: ChainSpan) -> Iterator[Word]:
@@ -256,8 +257,9 @@ def fill_words(span: ChainSpan) -> str:
 
 
 def short_trace(trace_id: str) -> str:
-    """Shorten a trace id to a prefix that is unique in any but the largest lakes."""
-    return trace_id[:_SHORT_ID]
+    """Shorten a trace id to its beginning and its end; `fillpath trace show` takes that."""
+    end = trace_id[_RUN_PART:].lstrip("0").rjust(4, "0")
+    return f"{trace_id[:6]}…{end}"
 
 
 def time_words(nanoseconds: int) -> str:

@@ -10,6 +10,7 @@ from fillpath.analytics.check_result import CheckResult, Outcome
 from fillpath.analytics.report_format import count, duration
 from fillpath.analytics.spool_state import SpoolState, WriterState
 from fillpath.exporters.event_store import EventStore
+from fillpath.exporters.followed_run import home_of_spool
 from fillpath.instrumentation.errors import LakeError, SpoolError
 from fillpath.instrumentation.settings import DataFolder
 from fillpath.instrumentation.spool import list_spools
@@ -31,8 +32,13 @@ def check_spools(folder: DataFolder) -> Iterator[CheckResult]:
     except LakeError:
         done = set()  # the lake's own check tells
     waiting = [spool for spool in spools if spool.name not in done]
+    elsewhere = [spool for spool in waiting if home_of_spool(folder, spool.name) != folder]
     for spool in waiting:
-        yield _check_spool(spool, store)
+        if spool not in elsewhere:
+            yield _check_spool(spool, store)
+    if elsewhere:
+        finding = f"{len(elsewhere)} of the runs here belong to another lake"
+        yield CheckResult.skipped(_AREA, finding, "fillpath doctor --lake PLACE")
     if complete := len(spools) - len(waiting):
         runs = "run is" if complete == 1 else "runs are"
         yield CheckResult.passed(_AREA, f"{complete} {runs} completely in the lake")

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from fillpath.analytics.chain_span import ChainSpan, select_spans, span_document
+from fillpath.analytics.chain_span import ChainSpan, span_document
+from fillpath.analytics.span_places import fills_linked_to, spans_by_id, spans_named
 from fillpath.analytics.trace_lookup import Target
 from fillpath.analytics.trace_tree import Chain, chain_document, grow_chain
 from fillpath.instrumentation.semconv import EventType
@@ -47,11 +48,11 @@ def load_trace(
     """Read the chains of a target.
 
     Args:
-        connection: A connection with the view `spans`.
+        connection: A connection with the views `spans` and `raw_spans`.
         target: What `find_target` found.
         everything: Leave nothing out.
     """
-    asked = _spans_of(connection, target)
+    asked = spans_of(connection, target)
     cycles = 0
     if target.column == "position_id":
         cycles = sum(_opens(span) for span in asked) or 1
@@ -62,9 +63,7 @@ def load_trace(
     whole_chain = target.column in {"trace_id", "correlation_id"}
     focus = frozenset() if whole_chain else frozenset(span.span_id for span in asked)
     by_trace: dict[str, list[ChainSpan]] = {trace_id: [] for trace_id in shown}
-    for span in select_spans(
-        connection, "run_id = ? AND trace_id IN (SELECT unnest(?))", [target.run_id, shown]
-    ):
+    for span in spans_named(connection, target.run_id, "trace_id", shown):
         by_trace[span.trace_id].append(span)
     limit = None if everything else MOST_SPANS
     chains = tuple(grow_chain(spans, focus, limit=limit) for spans in by_trace.values())
@@ -94,12 +93,9 @@ def trace_document(trace: Trace) -> dict[str, Any]:
     }
 
 
-def _spans_of(connection: DuckDBPyConnection, target: Target) -> list[ChainSpan]:
-    condition, values = f"run_id = ? AND {target.column} = ?", [target.run_id, target.value]
-    if target.portfolio is not None:
-        condition += " AND portfolio = ?"
-        values.append(target.portfolio)
-    return select_spans(connection, condition, values)
+def spans_of(connection: DuckDBPyConnection, target: Target) -> list[ChainSpan]:
+    """Read the spans that have the id of a target, in the order of sequence."""
+    return spans_named(connection, target.run_id, target.column, [target.value], target.portfolio)
 
 
 def _opens(span: ChainSpan) -> bool:
@@ -131,12 +127,7 @@ def _linked(
     wanted = {
         link.span_id for chain in chains for node in chain.nodes() for link in node.span.links
     }
-    if not wanted:
-        return {}
-    found = select_spans(
-        connection, "run_id = ? AND span_id IN (SELECT unnest(?))", [run_id, sorted(wanted)]
-    )
-    return {span.span_id: span for span in found}
+    return {span.span_id: span for span in spans_by_id(connection, run_id, wanted)}
 
 
 def _followers(
@@ -144,12 +135,4 @@ def _followers(
 ) -> tuple[ChainSpan, ...]:
     if not fills:
         return ()
-    ids = {fill.span_id for fill in fills}
-    later = select_spans(
-        connection,
-        "run_id = ? AND event_type = 'FILL' AND sequence > ? AND links::VARCHAR <> '[]'",
-        [run_id, fills[0].sequence],
-    )
-    return tuple(
-        span for span in later if span.is_fill and any(link.span_id in ids for link in span.links)
-    )
+    return tuple(span for span in fills_linked_to(connection, run_id, fills) if span.is_fill)

@@ -1,16 +1,20 @@
 """Finds what an id stands for: a chain, a span, an order, a fill or a position.
 
-Ids are matched whole first; what matches no whole id may be the beginning of exactly one.
+Ids are matched whole first; what matches no whole id may be the beginning of exactly one, or its
+beginning and its end with an ellipsis between, as long ids are shown. Both are
+looked for column by column in the view `raw_spans`, so that DuckDB can skip what cannot hold them.
 """
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from fillpath.analytics.run_lookup import LATEST, find_run, listed, run_ids
+from fillpath.analytics.span_places import BINARY_DIGITS, hex_range, is_hex
 from fillpath.instrumentation.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -30,7 +34,9 @@ ID_COLUMNS: Final = {
 Engines count orders and fills separately, in the same form: one id may name one of each.
 """
 
-_HEX: Final = frozenset("0123456789abcdef")
+_ELLIPSIS: Final = re.compile("…|\\.{3}")
+_MOST_ROWS_FOR_NEAREST: Final = 2_000_000
+"""In a larger lake, the nearest id is not looked for: that reads every id there is."""
 _ANYTHING: Final = "chain, span, order, fill or position"
 
 
@@ -90,8 +96,9 @@ def find_target(
     """Find what `given` means.
 
     Args:
-        connection: A connection with the views `spans` and `runs`.
-        given: An id, the beginning of exactly one, or ``latest``: the last fill of the last run.
+        connection: A connection with the views `spans`, `raw_spans` and `runs`.
+        given: An id, the beginning of exactly one (or `beginning…end`), or ``latest``: the last
+            fill of the last run.
         run: Look in this run only; an id, a unique prefix or ``latest``.
         portfolio: Look in this portfolio only.
         kind: Look for this kind only, one of the values of `ID_COLUMNS`.
@@ -109,9 +116,9 @@ def find_target(
     scope = _Scope(
         [column for column, word in ID_COLUMNS.items() if kind in {None, word}], run_id, portfolio
     )
-    hits = _hits(connection, "{column} = ?", _spellings(given), scope)
+    hits = _hits(connection, _spellings(given), scope, whole=True)
     if not hits and len(given) > 1:
-        hits = _hits(connection, "starts_with({column}, ?)", _spellings(given), scope)
+        hits = _hits(connection, _spellings(given), scope, whole=False)
         values = dict.fromkeys(hit.value for hit in hits)
         if len(values) > 1:
             raise UsageError(
@@ -128,35 +135,76 @@ def _spellings(given: str) -> list[str]:
     lowered = given.lower()
     packed = lowered.replace("-", "")
     spellings = [given]
-    if _HEX.issuperset(packed) and packed not in spellings:
+    if is_hex(_ELLIPSIS.sub("", packed)) and packed not in spellings:
         spellings.append(packed)
     return spellings
 
 
 def _hits(
-    connection: DuckDBPyConnection, condition: str, spellings: list[str], scope: _Scope
+    connection: DuckDBPyConnection, spellings: list[str], scope: _Scope, *, whole: bool
 ) -> list[_Hit]:
-    """Find every id that meets a condition, in one pass over the spans.
-
-    The condition has `{column}` where the id stands; it is tried with every spelling.
-    """
-    # Column names are ours; values are bound.
+    """Find every id that is one of the spellings, or that begins (and ends) as one does."""
     limits, limit_values = scope.conditions()
-    in_any = " OR ".join(
-        condition.format(column=column) for column in scope.columns for _ in spellings
-    )
-    in_this = " OR ".join(condition.format(column="id") for _ in spellings)
-    ids = ", ".join(f"{{'id_column': '{column}', 'id': {column}}}" for column in scope.columns)
-    rows = connection.execute(
-        "SELECT id_column, id, run_id, portfolio, max(sequence) FROM ("  # noqa: S608
-        f"SELECT unnest([{ids}], recursive := true), run_id, portfolio, sequence "
-        f"FROM spans WHERE {' AND '.join([f'({in_any})', *limits])}"
-        f") WHERE {in_this} GROUP BY ALL",
-        [*(spellings * len(scope.columns)), *limit_values, *spellings],
-    ).fetchall()
+    queries: list[str] = []
+    values: list[str] = []
+    for column in scope.columns:
+        for expression, condition, given in _conditions(column, spellings, whole=whole):
+            where = " AND ".join([condition, *limits])
+            queries.append(
+                f"SELECT '{column}', {expression}, run_id, portfolio, max(sequence) "  # noqa: S608
+                f"FROM raw_spans WHERE {where} GROUP BY ALL"
+            )
+            values += [*given, *limit_values]
+    if not queries:
+        return []
+    rows = connection.execute(" UNION ALL ".join(queries), values).fetchall()
     order = list(ID_COLUMNS)
     rows.sort(key=lambda row: (order.index(row[0]), row[1], row[2], -row[4]))
-    return [_Hit(*row) for row in rows]
+    return [_Hit(*row) for row in dict.fromkeys(rows)]
+
+
+def _conditions(
+    column: str, spellings: list[str], *, whole: bool
+) -> Iterator[tuple[str, str, list[str]]]:
+    """Yield what shows the id, a condition on it, and the values of the condition.
+
+    Column names are ours. A condition names one column, so that statistics can be used.
+    """
+    if column in BINARY_DIGITS:
+        yield from _binary_conditions(column, spellings, whole=whole)
+        return
+    for spelling in spellings:
+        if whole:
+            yield column, f"{column} = ?", [spelling]
+            continue
+        parts = _ELLIPSIS.split(spelling, maxsplit=1)
+        ends = f" AND ends_with({column}, ?)" * (len(parts) - 1)
+        yield column, f"starts_with({column}, ?){ends}", parts
+    if column == "correlation_id":
+        # A chain that the host did not name goes by its trace id.
+        for shown, condition, values in _binary_conditions("trace_id", spellings, whole=whole):
+            yield shown, f"correlation_id IS NULL AND {condition}", values
+
+
+def _binary_conditions(
+    column: str, spellings: list[str], *, whole: bool
+) -> Iterator[tuple[str, str, list[str]]]:
+    shown, digits = f"lower(hex({column}))", BINARY_DIGITS[column]
+    for spelling in dict.fromkeys(spelling.lower() for spelling in spellings):
+        begin, *end = _ELLIPSIS.split(spelling, maxsplit=1)
+        known = begin + "".join(end)
+        if not is_hex(known) or len(known) > digits:
+            continue
+        if len(begin) == digits:
+            yield shown, f"{column} = unhex(?)", [begin]
+        elif not whole:
+            ends = f" AND ends_with({shown}, ?)" * len(end)
+            lowest, highest = hex_range(begin, digits)
+            yield (
+                shown,
+                f"{column} BETWEEN unhex(?) AND unhex(?){ends}",
+                [lowest, highest, *end],
+            )
 
 
 def _newest(connection: DuckDBPyConnection, hits: list[_Hit]) -> Target:
@@ -236,15 +284,7 @@ def _last_fill(connection: DuckDBPyConnection, run_id: str, portfolio: str | Non
 
 
 def _not_found(connection: DuckDBPyConnection, given: str, scope: _Scope) -> NotFound:
-    limits, values = scope.conditions()
-    condition = f"WHERE {' AND '.join(limits)}" if limits else ""
-    columns = ", ".join(scope.columns)
-    row = connection.execute(
-        "SELECT id FROM ("  # noqa: S608 - names are ours
-        f"SELECT DISTINCT unnest([{columns}]) AS id FROM spans {condition}"
-        ") WHERE id IS NOT NULL ORDER BY jaro_winkler_similarity(id, ?) DESC, id LIMIT 1",
-        [*values, given],
-    ).fetchone()
+    row = _nearest(connection, given, scope)
     what = ID_COLUMNS[scope.columns[0]] if len(scope.columns) == 1 else _ANYTHING
     place = f" in run '{scope.run_id}'" if scope.run_id else ""
     place += f" in portfolio '{scope.portfolio}'" if scope.portfolio else ""
@@ -255,3 +295,23 @@ def _not_found(connection: DuckDBPyConnection, given: str, scope: _Scope) -> Not
         f"{message} The nearest is '{row[0]}'.",
         next_command=shlex.join(["fillpath", "trace", "show", row[0]]),
     )
+
+
+def _nearest(connection: DuckDBPyConnection, given: str, scope: _Scope) -> tuple[str] | None:
+    """Find the id that looks most like this one; None also where that would take long."""
+    limits, values = scope.conditions()
+    condition = f"WHERE {' AND '.join(limits)}" if limits else ""
+    count = connection.execute(
+        f"SELECT count(*) FROM raw_spans {condition}",  # noqa: S608 - names are ours
+        values,
+    ).fetchone()
+    if count is None or count[0] > _MOST_ROWS_FOR_NEAREST:
+        return None
+    columns = ", ".join(scope.columns)
+    row: tuple[str] | None = connection.execute(
+        "SELECT id FROM ("  # noqa: S608 - names are ours
+        f"SELECT DISTINCT unnest([{columns}]) AS id FROM spans {condition}"
+        ") WHERE id IS NOT NULL ORDER BY jaro_winkler_similarity(id, ?) DESC, id LIMIT 1",
+        [*values, given],
+    ).fetchone()
+    return row

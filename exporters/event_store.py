@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -15,7 +16,10 @@ import pyarrow as pa
 
 from fillpath.exporters import lake_views
 from fillpath.exporters.exact_json import to_json
+from fillpath.exporters.further_views import FURTHER_VIEWS, further_views_in
+from fillpath.exporters.lake_file import LakeFile
 from fillpath.exporters.lake_table import LakeTable
+from fillpath.exporters.lookup import SpanFinder
 from fillpath.exporters.parquet_file import read_parquet
 from fillpath.exporters.schema import RUN_SCHEMA, SPAN_SCHEMA
 from fillpath.exporters.sql_guard import check_reads_only
@@ -106,12 +110,19 @@ class EventStore:
 
     Args:
         data: The data folder; `FILLPATH_DATA`, else the user's data directory.
+        lake: Where its lake is: `s3://bucket/prefix` or a folder; `FILLPATH_LAKE`, else in the
+            data folder.
     """
 
-    def __init__(self, data: DataFolder | str | os.PathLike[str] | None = None) -> None:
-        self.folder = data if isinstance(data, DataFolder) else data_folder(data)
-        self.spans = LakeTable(self.folder.lake, SPAN_SCHEMA, "spans")
-        self.runs = LakeTable(self.folder.runs, RUN_SCHEMA, "runs")
+    def __init__(
+        self,
+        data: DataFolder | str | os.PathLike[str] | None = None,
+        lake: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self.folder = data if isinstance(data, DataFolder) else data_folder(data, lake)
+        self.spans = LakeTable(self.folder.lake_place, SPAN_SCHEMA, "spans")
+        self.runs = LakeTable(self.folder.runs_place, RUN_SCHEMA, "runs")
+        self._finder = SpanFinder(self.spans, _raw_connection)
 
     def append_spans(self, rows: pa.Table, run_id: str, app_id: str, version: int) -> None:
         """Commit spans of a run, exactly once for each version of the application.
@@ -128,11 +139,7 @@ class EventStore:
             LakeError: When the table cannot take it.
         """
         known = self.runs.files([record.run_id])
-        old = [
-            file.path
-            for file in known
-            if file.smallest.get("run_id") == file.largest.get("run_id") == record.run_id
-        ]
+        old = [file for file in known if file.run_id == record.run_id]
         self.runs.append(record.to_table(), record.run_id, instead_of=old)
 
     def run_records(self) -> list[RunRecord]:
@@ -143,27 +150,35 @@ class EventStore:
         """
         newest: dict[str, dict[str, Any]] = {}
         for file in self.runs.files():
-            for row in read_parquet(file.path).to_pylist():
+            for row in read_parquet(file).to_pylist():
                 known = newest.get(row["run_id"])
                 if known is None or row["updated_at"] > known["updated_at"]:
                     newest[row["run_id"]] = row
         return [RunRecord.from_row(newest[run_id]) for run_id in sorted(newest)]
 
-    def connect(self, run_ids: Collection[str] | None = None) -> duckdb.DuckDBPyConnection:
+    def connect(
+        self,
+        run_ids: Collection[str] | None = None,
+        *,
+        further_views: Collection[str] = FURTHER_VIEWS,
+    ) -> duckdb.DuckDBPyConnection:
         """Open a DuckDB connection with the views `spans`, `runs`, `raw_spans` and `raw_runs`.
 
+        Further views show the events of one kind, each (`fills`, `bars` and so on), `otel_traces`
+        the spans under the names of the Collector's ClickHouse table; `chain('…')` is one chain.
         The views show the lake as it is now. The connection can read the files of the lake and no
         others. Close it when done.
 
         Args:
             run_ids: Show these runs only, and open only the files that can hold them.
+            further_views: Which of the further views to make; each takes some milliseconds.
 
         Raises:
-            LakeError: When the lake is not one, is damaged, or was written by a later fillpath.
+            LakeError: When the lake is not one, is damaged, or was written by another version.
         """
         spans, runs = self.spans.files(run_ids), self.runs.files(run_ids)
         try:
-            return lake_views.connect(spans, runs, run_ids)
+            return lake_views.connect(spans, runs, run_ids, further_views)
         except duckdb.Error as error:
             raise _explained(error) from error
 
@@ -176,7 +191,7 @@ class EventStore:
             FillpathError: When it is refused because it would write, or fails as it runs.
         """
         check_reads_only(sql)
-        connection = self.connect()
+        connection = self.connect(further_views=further_views_in(sql))
         try:
             cursor = connection.execute(sql, parameters)
             description = cursor.description or []
@@ -189,6 +204,45 @@ class EventStore:
             _rows(connection),
         )
 
+    def find_chain(self, correlation_id: str, run_id: str | None = None) -> pa.Table:
+        """Find the events of a chain by its name: its trace id, or what the host calls it.
+
+        The store remembers the log and the footers of the files it has read: keep it to look for
+        more.
+
+        Args:
+            correlation_id: A trace id in hex, a UUID, or the host's own word.
+            run_id: Look in this run only.
+
+        Returns:
+            Rows of `SPAN_SCHEMA`, by run and sequence; none when there is no such chain.
+
+        Raises:
+            LakeError: When the lake is not one, is damaged, or was written by another version.
+        """
+        with _explaining():
+            return self._finder.chain(correlation_id, run_id)
+
+    def find_span(self, span_id: str, run_id: str | None = None) -> pa.Table:
+        """Find a span by its id in hex; gives rows as `find_chain` does, none or usually one."""
+        with _explaining():
+            return self._finder.span(span_id, run_id)
+
+    def find_named(self, column: str, value: str, run_id: str | None = None) -> pa.Table:
+        """Find the spans that bear an engine's id; gives rows as `find_chain` does.
+
+        Args:
+            column: `client_order_id`, `order_id` (the venue's), `fill_id` or `position_id`.
+            value: The whole id.
+            run_id: Look in this run only.
+        """
+        with _explaining():
+            return self._finder.named(column, value, run_id)
+
+    def close(self) -> None:
+        """Let go of the files that lookups have opened; the store can still be used."""
+        self._finder.close()
+
     def facts(self) -> dict[str, TableFacts]:
         """Tell how large the tables are, by name, and whether their files are there."""
         facts = {}
@@ -198,9 +252,23 @@ class EventStore:
                 len(files),
                 sum(file.rows for file in files),
                 sum(file.size for file in files),
-                [str(file.path) for file in files if not file.path.is_file()],
+                [file.address for file in files if not file.is_there()],
             )
         return facts
+
+
+def _raw_connection(files: Sequence[LakeFile]) -> duckdb.DuckDBPyConnection:
+    return lake_views.connect(files, (), None, ())
+
+
+@contextlib.contextmanager
+def _explaining() -> Iterator[None]:
+    try:
+        yield
+    except duckdb.InvalidInputException as error:  # no query is at fault here
+        raise _damaged(error) from error
+    except duckdb.Error as error:
+        raise _explained(error) from error
 
 
 def _rows(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
@@ -222,8 +290,12 @@ def _explained(error: duckdb.Error) -> FillpathError:
     if isinstance(error, duckdb.PermissionException):
         return FillpathError(f"This query is refused: {message}")
     if isinstance(error, duckdb.IOException):
-        return LakeError(
-            f"A file of the lake is missing or damaged: {message.splitlines()[0]}",
-            next_command="fillpath doctor",
-        )
+        return _damaged(error)
     return FillpathError(f"The query failed: {message}")
+
+
+def _damaged(error: duckdb.Error) -> LakeError:
+    return LakeError(
+        f"A file of the lake is missing or damaged: {str(error).splitlines()[0]}",
+        next_command="fillpath doctor",
+    )

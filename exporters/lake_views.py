@@ -5,20 +5,30 @@ from __future__ import annotations
 import secrets
 import tempfile
 from collections.abc import Collection, Sequence
-from functools import cache
-from importlib import resources
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
-from fillpath.exporters.lake_table import LakeFile
+from fillpath.exporters.further_views import (
+    CHAIN,
+    FURTHER_VIEWS,
+    create_chain_macros,
+    create_further_views,
+    read_sql,
+    with_scale,
+)
+from fillpath.exporters.lake_file import LakeFile
+from fillpath.exporters.lake_filesystem import register_filesystem
 from fillpath.exporters.number_columns import COMMON_SCALE
-from fillpath.exporters.schema import DECIMAL_DIGITS, DECIMAL_SCALE, RUN_SCHEMA, SPAN_SCHEMA
+from fillpath.exporters.schema import DECIMAL_SCALE, RUN_SCHEMA, SPAN_SCHEMA
 
 
 def connect(
-    spans: Sequence[LakeFile], runs: Sequence[LakeFile], run_ids: Collection[str] | None
+    spans: Sequence[LakeFile],
+    runs: Sequence[LakeFile],
+    run_ids: Collection[str] | None,
+    further_views: Collection[str] = FURTHER_VIEWS,
 ) -> duckdb.DuckDBPyConnection:
     """Open an in-memory DuckDB with the views `spans`, `runs`, `raw_spans` and `raw_runs`.
 
@@ -29,6 +39,7 @@ def connect(
         spans: Files of the table of spans.
         runs: Files of the table of runs.
         run_ids: Runs to show; None means all.
+        further_views: Which of the further views to make as well.
     """
     # DuckDB makes this folder only when a query needs more than the memory, and removes it again.
     spill = Path(tempfile.gettempdir()) / f"fillpath-duckdb-{secrets.token_hex(8)}"
@@ -42,15 +53,23 @@ def connect(
         },
     )
     try:
-        _create_raw(connection, "raw_spans", SPAN_SCHEMA, spans, run_ids)
+        if any(file.storage.options is not None for file in (*spans, *runs)):
+            register_filesystem(connection, (*spans, *runs))
+        connection.execute("SET parquet_metadata_cache = true")  # files never change
+        source, columns, condition = _create_raw(
+            connection, "raw_spans", SPAN_SCHEMA, spans, run_ids
+        )
         _create_raw(connection, "raw_runs", RUN_SCHEMA, runs, run_ids)
         finest = max((_finest(file) for file in spans), default=0)
         scale = COMMON_SCALE if finest <= COMMON_SCALE else DECIMAL_SCALE
-        connection.execute(_read_sql("macros"))
-        exact = f"AS DECIMAL({DECIMAL_DIGITS}, {scale})"
-        connection.execute(_read_sql("spans").replace("AS exact", exact))
-        connection.execute(_read_sql("runs"))
-        readable = ", ".join(_quoted(str(file.path)) for file in (*spans, *runs))
+        for name in ("macros", "spans", "runs"):
+            connection.execute(with_scale(read_sql(name), scale))
+        create_further_views(connection, further_views)
+        if CHAIN in further_views:
+            create_chain_macros(
+                connection, spans, scale, source=source, columns=columns, condition=condition
+            )
+        readable = ", ".join(_quoted(file.address) for file in (*spans, *runs))
         connection.execute(f"SET allowed_paths = [{readable}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
@@ -58,11 +77,6 @@ def connect(
         connection.close()
         raise
     return connection
-
-
-@cache
-def _read_sql(name: str) -> str:
-    return (resources.files("fillpath.exporters") / "sql" / f"{name}.sql").read_text("utf-8")
 
 
 def _finest(file: LakeFile) -> int:
@@ -79,10 +93,11 @@ def _create_raw(
     schema: pa.Schema,
     files: Sequence[LakeFile],
     run_ids: Collection[str] | None,
-) -> None:
+) -> tuple[str | None, str, str]:
+    """Create a raw view; gives the files as DuckDB names them, the columns and the condition."""
     columns = ", ".join(_shown(column) for column in schema)
     if files:
-        paths = ", ".join(_quoted(str(file.path)) for file in files)
+        paths = ", ".join(_quoted(file.address) for file in files)
         source = f"read_parquet([{paths}])"
     else:
         source = f"no_{name}"
@@ -94,6 +109,7 @@ def _create_raw(
     connection.execute(
         f"CREATE VIEW {name} AS SELECT {columns} FROM {source} WHERE {condition}"  # noqa: S608
     )
+    return source if files else None, columns, condition
 
 
 def _shown(column: pa.Field) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fillpath.instrumentation.errors import LakeError
+
+if TYPE_CHECKING:
+    from fillpath.exporters.lake_file import LakeFile
 
 ROW_GROUP_ROWS: Final = 32_768
 COMPRESSION_LEVEL: Final = 1
@@ -54,6 +58,41 @@ def encodings_of(schema: pa.Schema) -> dict[str, str]:
     return encodings
 
 
+def parquet_writer(
+    sink: IO[bytes],
+    schema: pa.Schema,
+    *,
+    compression_level: int = COMPRESSION_LEVEL,
+    bloom_filters: Collection[str] = (),
+) -> pq.ParquetWriter:
+    """Begin a Parquet file, to be closed by the caller.
+
+    Args:
+        sink: Where it goes.
+        schema: Its rows' schema; the schema's metadata go into the file.
+        compression_level: Level of zstd, from 1 (fast) to 22 (small).
+        bloom_filters: Columns by which single rows are looked for and whose values are spread so
+            widely that their smallest and largest do not help.
+    """
+    encodings = encodings_of(schema)
+    options: dict[str, Any] = {}
+    if bloom_filters:
+        options["bloom_filter_options"] = {
+            name: {"ndv": ROW_GROUP_ROWS, "fpp": _FALSE_POSITIVES} for name in bloom_filters
+        }
+    return pq.ParquetWriter(
+        sink,
+        schema,
+        compression="zstd",
+        compression_level=compression_level,
+        use_dictionary=[name for name in schema.names if name not in encodings],
+        column_encoding=encodings,
+        write_statistics=[name for name in schema.names if name in _LOOKED_FOR],
+        store_schema=False,  # names come in dictionaries, and are texts to who reads them
+        **options,
+    )
+
+
 def write_parquet(
     rows: pa.Table,
     path: Path,
@@ -66,36 +105,22 @@ def write_parquet(
     Args:
         rows: What to write.
         path: Where to.
-        compression_level: Level of zstd, from 1 (fast) to 22 (small).
-        bloom_filters: Columns by which single rows are looked for and whose values are spread so
-            widely that their smallest and largest do not help.
+        compression_level: As `parquet_writer` takes it.
+        bloom_filters: As `parquet_writer` takes them.
     """
-    encodings = encodings_of(rows.schema)
-    options: dict[str, Any] = {}
-    if bloom_filters:
-        distinct = max(1, min(rows.num_rows, ROW_GROUP_ROWS))
-        options["bloom_filter_options"] = {
-            name: {"ndv": distinct, "fpp": _FALSE_POSITIVES} for name in bloom_filters
-        }
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        with pq.ParquetWriter(
-            file,
-            rows.schema,
-            compression="zstd",
-            compression_level=compression_level,
-            use_dictionary=[name for name in rows.schema.names if name not in encodings],
-            column_encoding=encodings,
-            write_statistics=[name for name in rows.schema.names if name in _LOOKED_FOR],
-            store_schema=False,  # names come in dictionaries, and are texts to who reads them
-            **options,
-        ) as writer:
-            for part in _parts(rows):
-                writer.write_table(part, ROW_GROUP_ROWS)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    fsync(path.parent)
+    with (
+        writing_whole(path) as sink,
+        parquet_writer(
+            sink, rows.schema, compression_level=compression_level, bloom_filters=bloom_filters
+        ) as writer,
+    ):
+        write_rows(writer, rows)
+
+
+def write_rows(writer: pq.ParquetWriter, rows: pa.Table) -> None:
+    """Add rows to a file, in row groups of `ROW_GROUP_ROWS`."""
+    for part in _parts(rows):
+        writer.write_table(part, ROW_GROUP_ROWS)
 
 
 def _parts(rows: pa.Table) -> Iterator[pa.Table]:
@@ -112,17 +137,36 @@ def _parts(rows: pa.Table) -> Iterator[pa.Table]:
         begin += len(chunk)
 
 
-def read_parquet(path: Path) -> pa.Table:
-    """Read a whole file.
+@contextlib.contextmanager
+def writing_whole(path: Path) -> Iterator[IO[bytes]]:
+    """Open a new file to write, that is complete and durable from the moment it can be seen."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    except Exception:
+        # A full disk gets its space back; a read-only one has nothing to give back.
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    fsync(path.parent)
+
+
+def read_parquet(file: LakeFile, columns: list[str] | None = None) -> pa.Table:
+    """Read a file of the lake, or some of its columns.
 
     Raises:
         LakeError: When it is missing or damaged.
     """
     try:
-        return pq.read_table(path)
+        with file.open() as source:
+            return pq.read_table(source, columns=columns)
     except (OSError, pa.ArrowException) as error:
         raise LakeError(
-            f"A file of the lake is missing or damaged: {path} ({error}).",
+            f"A file of the lake is missing or damaged: {file.address} ({error}).",
             next_command="fillpath doctor",
         ) from error
 

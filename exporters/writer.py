@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from fillpath.exporters import host_process
 from fillpath.exporters.event_store import EventStore, RunRecord, Status
-from fillpath.exporters.followed_run import HOST_DIED
+from fillpath.exporters.followed_run import HOST_DIED, home_of_spool
 from fillpath.exporters.paced_reader import PacedReader
 from fillpath.exporters.run_writer import RunWriter, WriterBusy
 from fillpath.instrumentation.errors import FillpathError, SpoolError
@@ -39,7 +39,8 @@ def drain(data: DataFolder, run_id: str, *, patience: float = 30.0) -> Status:
         WriterBusy: When another process keeps writing the run.
     """
     reader = PacedReader(data.spool / run_id)
-    with RunWriter(EventStore(data), run_id, patience=patience, reader=reader) as writer:
+    store = EventStore(home_of_spool(data, run_id))
+    with RunWriter(store, run_id, patience=patience, reader=reader) as writer:
         state: State = "following"
         error: Exception | None = None
         try:
@@ -86,7 +87,8 @@ def _take(writer: RunWriter) -> None:
 def catch_up(data: DataFolder) -> dict[str, Status | FillpathError]:
     """Bring every spool that is not completely in the lake there; call it before reading.
 
-    Runs that another process is writing are left to it. A run that cannot be brought in does not
+    Runs that another process is writing are left to it, and so are those that were recorded for
+    another lake than this one. A run that cannot be brought in does not
     keep the others out.
 
     Args:
@@ -103,7 +105,7 @@ def catch_up(data: DataFolder) -> dict[str, Status | FillpathError]:
     known = {run.run_id for run in records if run.status != "Running"}
     outcomes: dict[str, Status | FillpathError] = {}
     for run_id in (folder.name for folder in list_spools(data.spool)):
-        if run_id in known:
+        if run_id in known or home_of_spool(data, run_id) != data:
             continue
         with _kept_apart(run_id, outcomes):
             outcomes[run_id] = drain(data, run_id, patience=0.0)

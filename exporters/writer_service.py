@@ -18,8 +18,8 @@ from typing import Final
 
 from fillpath.exporters import host_process
 from fillpath.exporters.event_store import EventStore
-from fillpath.exporters.followed_run import FollowedRun, described
-from fillpath.instrumentation.errors import SpoolError
+from fillpath.exporters.followed_run import FollowedRun, described, home_of
+from fillpath.instrumentation.errors import FillpathError
 from fillpath.instrumentation.settings import DataFolder
 from fillpath.instrumentation.writer_files import (
     HEARTBEAT_NAME,
@@ -70,7 +70,7 @@ class WriterService:
         self._lock: int | None = lock
         self._idle_seconds = idle_seconds
         self._leaving = leaving
-        self._store = EventStore(data)
+        self._stores: dict[DataFolder, EventStore] = {}
         self._runs: dict[str, FollowedRun] = {}
         self._known: dict[str, int] = {}
         self._looked_at = float("-inf")
@@ -141,19 +141,22 @@ class WriterService:
         progress = Progress.read(folder)
         if progress is not None and progress.state == "ended":
             return True
+        if not self._runs:
+            self._stores.clear()  # the tables may have been replaced
         try:
             run = described(folder)
-        except SpoolError as error:
+            home = home_of(self._data, run)
+            store = self._stores.get(home) or EventStore(home)
+        except FillpathError as error:
             Progress(os.getpid()).become("gave_up", error).write(folder)
             return True
         except OSError:
             return False
         if run is None:  # it is just being made
             return False
-        if not self._runs:
-            self._store = EventStore(self._data)  # the tables may have been replaced
+        self._stores[home] = store
         if run.get("writer", "process") == "process":
-            self._runs[run_id] = FollowedRun(self._store, run_id, run)
+            self._runs[run_id] = FollowedRun(store, run_id, run)
         return True
 
     def _take_turns(self) -> bool:
@@ -164,8 +167,8 @@ class WriterService:
             if run.committed_at != committed_at:
                 taken = time.monotonic() - began
                 self._commit_seconds += (taken - self._commit_seconds) / 4
-            if run.store is not self._store:  # what it failed of would also fail the next run
-                self._store = run.store
+            # Opened anew if it failed: what it failed of would also fail the next run.
+            self._stores[run.store.folder] = run.store
             if run.over:
                 del self._runs[run_id]
         if sum(run.waiting_rows for run in self._runs.values()) > MAX_WAITING_ROWS:

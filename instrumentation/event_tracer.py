@@ -25,6 +25,7 @@ from fillpath.instrumentation.attribute_sites import NO_NUMBERS, AttributeSites
 from fillpath.instrumentation.emitter import Emitter, as_field, emit_nothing, make_emitter
 from fillpath.instrumentation.errors import UsageError
 from fillpath.instrumentation.event_columns import time_of
+from fillpath.instrumentation.lineage_door import lineage
 from fillpath.instrumentation.open_event import (
     CURRENT,
     AttributeSource,
@@ -546,6 +547,8 @@ class EventTracer:
         finally:
             context.detach(outer)
             self.leave(token)
+
+    lineage = lineage
 
     def span_context(self, event: OpenEvent) -> trace.SpanContext:
         """OpenTelemetry's address of the event, which is recorded now if it was not yet."""

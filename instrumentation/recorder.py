@@ -64,6 +64,7 @@ class Recorder:
         delivery: ``lossless`` waits when the spool is too far ahead of the process that takes it
             into the lake; ``live`` never waits for that, and counts what it drops.
         limit: Bytes that the spool may be ahead.
+        expects_writer: Whether a process that takes the spool has been started.
         sync_seconds: How often the spool is made durable; never if None.
     """
 
@@ -73,11 +74,12 @@ class Recorder:
         *,
         delivery: str = "lossless",
         limit: int = DEFAULT_LIMIT,
+        expects_writer: bool = False,
         sync_seconds: float | None = None,
     ) -> None:
         self._spool = spool
         self._delivery = delivery
-        self._limit = SpoolLimit(spool, limit)
+        self._limit = SpoolLimit(spool, limit, is_expected=expects_writer)
         self._sync_seconds = sync_seconds
         self._lock = threading.RLock()
         self._flushing = False

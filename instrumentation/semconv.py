@@ -242,6 +242,27 @@ class Sampling:
     """Probability with which an event like this one is kept, in (0, 1]."""
 
 
+class Summary:
+    """What an event stands for besides itself, when a cold lake keeps one of many."""
+
+    COUNT: Final = "trading.summary.count"
+    """Events of its kind in the interval, itself among them."""
+    INTERVAL: Final = "trading.summary.interval"
+    """Length of the interval, ns of event time."""
+    FIRST_TIME: Final = "trading.summary.first_time"
+    """Event time of the first of them, ns since the epoch."""
+    OPEN: Final = "trading.summary.open"
+    """Ticks: price of the first, a quote's being its middle."""
+    HIGH: Final = "trading.summary.high"
+    """Ticks: highest price."""
+    LOW: Final = "trading.summary.low"
+    """Ticks: lowest price."""
+    CLOSE: Final = "trading.summary.close"
+    """Ticks: price of the last."""
+    VOLUME: Final = "trading.summary.volume"
+    """Ticks: quantity that was traded."""
+
+
 class EventType:
     """The kinds of event fillpath knows; others that a host publishes are carried as they are."""
 

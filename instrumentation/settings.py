@@ -10,6 +10,8 @@ import platformdirs
 
 ENV_DATA = "FILLPATH_DATA"
 """Data folder for spool, lake, results and reports."""
+ENV_LAKE = "FILLPATH_LAKE"
+"""Where the lake is when it is not in the data folder: `s3://bucket/prefix`, or a folder."""
 ENV_ENABLED = "FILLPATH_ENABLED"
 """`false` switches recording off; anything else leaves it on."""
 ENV_RUN_ID = "FILLPATH_RUN_ID"
@@ -52,9 +54,12 @@ class DataFolder:
 
     Args:
         path: The folder itself. It need not exist yet.
+        lake_root: Where the lake's two tables are instead of below it: the URL of an object store,
+            or an absolute path.
     """
 
     path: Path
+    lake_root: str | None = None
 
     @property
     def spool(self) -> Path:
@@ -62,14 +67,33 @@ class DataFolder:
         return self.path / "spool"
 
     @property
+    def lake_is_remote(self) -> bool:
+        """Whether the lake is in an object store."""
+        return self.lake_root is not None and "://" in self.lake_root
+
+    @property
+    def lake_place(self) -> str:
+        """Path or URL of the Delta Lake table of spans."""
+        return self._table_place("lake")
+
+    @property
+    def runs_place(self) -> str:
+        """Path or URL of the Delta Lake table of runs."""
+        return self._table_place("runs")
+
+    def _table_place(self, name: str) -> str:
+        root = str(self.path) if self.lake_root is None else self.lake_root
+        return f"{root}{name}" if root.endswith("/") else f"{root}/{name}"
+
+    @property
     def lake(self) -> Path:
-        """The Delta Lake table of spans."""
-        return self.path / "lake"
+        """The Delta Lake table of spans, of a lake that is not in an object store."""
+        return Path(self.lake_place)
 
     @property
     def runs(self) -> Path:
-        """The Delta Lake table of runs."""
-        return self.path / "runs"
+        """The Delta Lake table of runs, of a lake that is not in an object store."""
+        return Path(self.runs_place)
 
     @property
     def postgres(self) -> Path:
@@ -82,10 +106,21 @@ class DataFolder:
         return self.path / "reports"
 
 
-def data_folder(given: str | os.PathLike[str] | None = None) -> DataFolder:
-    """Find the data folder: `given`, else ``FILLPATH_DATA``, else the user's data directory."""
+def data_folder(
+    given: str | os.PathLike[str] | None = None, lake: str | os.PathLike[str] | None = None
+) -> DataFolder:
+    """Find the data folder: `given`, else ``FILLPATH_DATA``, else the user's data directory.
+
+    Args:
+        given: The folder that the caller names.
+        lake: Where its lake is: `s3://bucket/prefix` or a folder; ``FILLPATH_LAKE``, else in the
+            data folder.
+    """
     chosen = given or os.environ.get(ENV_DATA) or platformdirs.user_data_dir("fillpath", False)
-    return DataFolder(Path(chosen).expanduser().absolute())
+    root = os.fspath(lake or os.environ.get(ENV_LAKE) or "") or None
+    if root is not None and "://" not in root:
+        root = str(Path(root).expanduser().absolute())
+    return DataFolder(Path(chosen).expanduser().absolute(), root)
 
 
 def recording_enabled() -> bool:

@@ -28,12 +28,21 @@ class SpoolLimit:
     Args:
         spool: The spool.
         max_bytes: How much may wait.
+        is_expected: Whether a writer process has been started, so that it will be there soon.
         patience: Seconds without progress after which `wait` gives up.
     """
 
-    def __init__(self, spool: SpoolWriter, max_bytes: int, patience: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        spool: SpoolWriter,
+        max_bytes: int,
+        *,
+        is_expected: bool = False,
+        patience: float = PATIENCE,
+    ) -> None:
         self._spool = spool
         self._max_bytes = max_bytes
+        self._is_expected = is_expected
         self._patience = patience
         self._taken = _Taken()
         self._given_up: _Taken | None = None
@@ -58,12 +67,17 @@ class SpoolLimit:
                 return False
             if self._taken != before:
                 before, moved_at = self._taken, time.monotonic()
-            if time.monotonic() - moved_at >= self._patience or not _is_alive(self._taken.pid):
+            if time.monotonic() - moved_at >= self._patience or not self._is_being_taken():
                 self._given_up = self._taken
                 return False
             time.sleep(_PAUSE)
         self._given_up = None
         return True
+
+    def _is_being_taken(self) -> bool:
+        if self._taken == _Taken():
+            return self._is_expected
+        return _is_alive(self._taken.pid)
 
     def _read(self) -> _Taken:
         """What the writer process says; what it said before if that makes no sense."""

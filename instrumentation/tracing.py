@@ -183,6 +183,7 @@ class Tracing:
                 self._open_spool(),
                 delivery=self.delivery,
                 limit=self._spool_limit,
+                expects_writer=self.writer == "process",
                 sync_seconds=self._sync,
             )
             if self._engines:
@@ -283,6 +284,7 @@ class Tracing:
             "parameters": self.parameters,
             "delivery": self.delivery,
             "writer": self.writer,
+            "lake": self.folder.lake_root,
             "lake_sampling": self.lake_sampling,
             "sampling": EventSampler.from_environment().to_dict(),
         }

@@ -16,10 +16,12 @@ from typing import Any
 
 import pytest
 
+from fillpath.exporters.event_store import EventStore
 from fillpath.exporters.spool_events import RecordedEvent, SpoolEvents
 from fillpath.instrumentation.errors import FillpathError, UsageError
 from fillpath.instrumentation.event_tracer import EventTracer
 from fillpath.instrumentation.recorder import DROPPED_SPOOL_FULL, Recorder
+from fillpath.instrumentation.settings import DataFolder
 from fillpath.instrumentation.spool import BlockType, SpoolReader
 from fillpath.instrumentation.spool_limit import SpoolLimit
 from fillpath.instrumentation.spool_writer import SpoolWriter
@@ -167,6 +169,30 @@ def test_nobody_waits_long_for_a_writer_that_does_nothing(tmp_path: Path) -> Non
     assert limit.wait()
     assert not limit.is_exceeded()
     spool.close()
+
+
+def test_a_writer_that_has_been_started_is_waited_for(tmp_path: Path) -> None:
+    spool = SpoolWriter(tmp_path / "run", {})
+    limit = SpoolLimit(spool, 10, is_expected=True)
+    thread = threading.Timer(0.3, take, (tmp_path / "run", 1, 1 << 20))
+    thread.start()
+    assert limit.wait()
+    thread.join()
+    spool.close()
+
+
+@pytest.mark.full
+def test_a_real_writer_is_waited_for_and_everything_reaches_the_lake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("FILLPATH_SPOOL_LIMIT", "500000")
+    with caplog.at_level(logging.WARNING), Tracing("run", data=tmp_path) as tracing:
+        emit = tracing.tracer.emitter("BAR", fields=["x"])
+        for n in range(60_000):
+            emit(n, None, 0.5)
+    assert not caplog.records
+    (record,) = EventStore(DataFolder(tmp_path)).run_records()
+    assert (record.status, record.published, record.kept) == ("Ended", 60_000, 60_000)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,153 @@
+"""Writes spans of the lake as OTLP in JSON: one document, for Jaeger's upload or a Collector.
+
+The JSON follows OTLP's own mapping: ids in hex, enumerations as numbers, 64-bit integers as text.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from typing import IO, Any, Final
+
+import pyarrow as pa
+
+from fillpath.exporters.schema import (
+    DROPPED_BY_SDK,
+    LINK_ATTRIBUTES,
+    SCOPE_VERSION,
+    SPAN_EVENTS,
+)
+from fillpath.exporters.span_attributes import parts_of, resource_of, status_of
+from fillpath.instrumentation.semconv import SCHEMA_URL, SCOPE_NAME
+
+_KINDS: Final = {"INTERNAL": 1, "SERVER": 2, "CLIENT": 3, "PRODUCER": 4, "CONSUMER": 5}
+_STATUS_CODES: Final = {"UNSET": 0, "OK": 1, "ERROR": 2}
+_INT64: Final = range(-(1 << 63), 1 << 63)
+_OF_ORIGIN: Final = (
+    "run_id", "service_name", "host_name", "portfolio", "resource_attributes", "scope_name"
+)  # fmt: skip
+
+
+def write_otlp_json(
+    batches: Iterable[pa.RecordBatch], out: IO[str], modes: Mapping[str, str | None]
+) -> int:
+    """Write spans as one document, a batch at a time; gives how many.
+
+    A span that did not end gets its start as its end, because a viewer takes no end for 1970; its
+    attribute `trading.event.unfinished` tells.
+
+    Args:
+        batches: Rows of `SPAN_SCHEMA`.
+        out: Where to; UTF-8.
+        modes: Mode of each run, if known.
+    """
+    count, comma = 0, ""
+    out.write('{"resourceSpans":[')
+    for batch in batches:
+        rows = batch.to_pylist()
+        for origin, group in groupby(rows, lambda row: tuple(row[name] for name in _OF_ORIGIN)):
+            of_origin = list(group)
+            out.write(comma)
+            written = _resource_spans(of_origin, modes.get(origin[0]))
+            out.write(
+                json.dumps(written, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+            )
+            count, comma = count + len(of_origin), ",\n"
+    out.write("]}\n")
+    return count
+
+
+def _resource_spans(rows: list[dict[str, Any]], mode: str | None) -> dict[str, Any]:
+    first = rows[0]
+    name = first["scope_name"]
+    scopes: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        version, span = otlp_span(row)
+        scopes.setdefault(version, []).append(span)
+    return {
+        "resource": {"attributes": _attributes(resource_of(first, mode))},
+        "scopeSpans": [
+            {
+                "scope": {
+                    **({} if name is None else {"name": name}),
+                    **({"version": version} if version else {}),
+                },
+                "spans": spans,
+                **({"schemaUrl": SCHEMA_URL} if name == SCOPE_NAME else {}),
+            }
+            for version, spans in scopes.items()
+        ],
+    }
+
+
+def otlp_span(row: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Give the version of a row's instrumentation scope, and the row as a span of OTLP's JSON."""
+    attributes, others = parts_of(row)
+    start = row["start_time"] or 0
+    span: dict[str, Any] = {"traceId": row["trace_id"].hex(), "spanId": row["span_id"].hex()}
+    if row["trace_state"]:
+        span["traceState"] = row["trace_state"]
+    if row["parent_span_id"] is not None:
+        span["parentSpanId"] = row["parent_span_id"].hex()
+    span["name"] = row["name"] or ""
+    if kind := _KINDS.get(row["span_kind"]):
+        span["kind"] = kind
+    span["startTimeUnixNano"] = str(start)
+    span["endTimeUnixNano"] = str(start + (row["duration"] or 0))
+    span["attributes"] = _attributes(attributes)
+    if events := others.get(SPAN_EVENTS):
+        span["events"] = [
+            {
+                "timeUnixNano": str(event["time_unix_nano"]),
+                "name": event["name"],
+                "attributes": _attributes(event["attributes"]),
+            }
+            for event in events
+        ]
+    if row["links"]:
+        span["links"] = _links(row["links"], others.get(LINK_ATTRIBUTES) or ())
+    code, message = status_of(row, others)
+    status = {"message": message} if message else {}
+    span["status"] = {**status, **({"code": _STATUS_CODES[code]} if code != "UNSET" else {})}
+    for part, count in (others.get(DROPPED_BY_SDK) or {}).items():
+        if count:
+            span[f"dropped{part.capitalize()}Count"] = count
+    return str(others.get(SCOPE_VERSION) or ""), span
+
+
+def _links(
+    links: Iterable[Mapping[str, Any]], attributes: Iterable[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    written: list[dict[str, Any]] = [
+        {"traceId": link["trace_id"].hex(), "spanId": link["span_id"].hex()} for link in links
+    ]
+    for link, of_link in zip(written, attributes, strict=False):
+        link["attributes"] = _attributes(of_link)
+    return written
+
+
+def _attributes(mapping: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{"key": key, "value": _value(value)} for key, value in mapping.items()]
+
+
+def _value(value: Any) -> dict[str, Any]:
+    if isinstance(value, str):
+        return {"stringValue": value}
+    if isinstance(value, bool):
+        return {"boolValue": value}
+    if isinstance(value, int):
+        return {"intValue" if value in _INT64 else "stringValue": str(value)}
+    if isinstance(value, float):
+        return {"doubleValue": value if math.isfinite(value) else _name_of(value)}
+    if isinstance(value, Mapping):
+        return {"kvlistValue": {"values": _attributes(value)}}
+    if isinstance(value, list):
+        return {"arrayValue": {"values": [_value(item) for item in value]}}
+    return {}
+
+
+def _name_of(value: float) -> str:
+    """Name what JSON has no number for, as Protocol Buffers' JSON does."""
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

@@ -1,0 +1,23 @@
+-- Instructions of strategies to the engine.
+CREATE VIEW commands AS
+SELECT
+    run_id,
+    portfolio,
+    sequence,
+    event_time,
+    strategy,
+    symbol,
+    venue,
+    attribute_text(attributes, 'trading.command.name') AS command,
+    client_order_id,
+    order_id,
+    side,
+    order_type,
+    quantity,
+    price,
+    TRY_CAST(attribute_text(attributes, 'trading.order.trigger_price') AS exact) AS trigger_price,
+    trace_id,
+    span_id,
+    parent_span_id
+FROM spans
+WHERE event_type = 'COMMAND'

@@ -1,0 +1,82 @@
+"""Every benchmark runs, at a size that shows no more than that, and reports in the agreed form."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+NAMES = ["caller", "pipeline", "api", "otlp", "size", "find", "memory", "sampling", "engines"]
+KEYS = {"value", "unit", "peer", "peer_value", "ratio", "goal", "met"}
+
+
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the benchmarks' own command."""
+    command = [sys.executable, "-P", str(CHECKOUT / "benchmarks"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def measured(output: Path, *names: str) -> dict[str, Any]:
+    done = bench("--only", ",".join(names), "--size", "tiny", "--output", str(output))
+    assert done.returncode == 0, done.stderr
+    results: dict[str, Any] = json.loads(output.read_text())
+    assert set(results) == {*names, "machine"}
+    return results
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_benchmark_writes_its_figures_in_the_agreed_form(name: str, tmp_path: Path) -> None:
+    results = measured(tmp_path / "build" / "bench.json", name)
+    assert results[name]
+    goals = 0
+    for figure in results[name].values():
+        assert set(figure) == KEYS
+        assert isinstance(figure["value"], int | float)
+        assert isinstance(figure["unit"], str)
+        assert (figure["peer"] is None) == (figure["peer_value"] is None)
+        assert (figure["goal"] is None) == (figure["met"] is None)
+        goals += figure["goal"] is not None
+    assert goals
+    machine = results["machine"]
+    assert machine["size"] == "tiny"
+    assert {"processor", "cores", "python", "versions", "load"} <= set(machine)
+
+
+def test_results_are_printed_as_a_table_of_markdown(tmp_path: Path) -> None:
+    output = tmp_path / "bench.json"
+    results = measured(output, "caller", "size")
+    printed = bench("--markdown", str(output)).stdout
+    rows = [line for line in printed.splitlines() if line.startswith("| ")]
+    assert len(rows) == 1 + sum(len(results[name]) for name in ("caller", "size"))
+    assert results["machine"]["processor"] in printed
+
+
+def test_an_unknown_benchmark_is_refused_with_the_names_there_are(tmp_path: Path) -> None:
+    done = bench("--only", "caller,speed", "--output", str(tmp_path / "bench.json"))
+    assert done.returncode == 2
+    assert "no benchmark speed" in done.stderr
+    for name in NAMES:
+        assert name in done.stderr
+    assert not (tmp_path / "bench.json").exists()
+
+
+def test_a_benchmark_that_fails_fails_the_run_and_keeps_the_others(tmp_path: Path) -> None:
+    copy = tmp_path / "benchmarks"
+    copy.mkdir()
+    for path in (CHECKOUT / "benchmarks").glob("*.py"):
+        (copy / path.name).write_text(path.read_text())
+    (copy / "size.py").write_text("def measure(size):\n    raise RuntimeError('no disk')\n")
+    output = tmp_path / "bench.json"
+    arguments = ["--only", "size,caller", "--size", "tiny", "--output", str(output)]
+    done = subprocess.run(
+        [sys.executable, "-P", str(copy), *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "no disk" in done.stderr
+    assert "benchmark size failed" in done.stderr
+    assert set(json.loads(output.read_text())) == {"caller", "machine"}
