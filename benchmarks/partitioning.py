@@ -1,4 +1,4 @@
-# ruff: noqa: INP001, T201
+# ruff: noqa: T201
 """Measures whether partitioning the lake would help: `python benchmarks/partitioning.py [--full]`.
 
 Two lakes at the ends of what there is: a sweep of many small runs, one commit each, and a live run
