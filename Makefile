@@ -11,6 +11,8 @@ PYTHON ?=
 TESTS ?=
 ONLY ?=
 FULL ?=
+# With CI=true nothing may be skipped: then the environment also has Spark, half a gigabyte.
+LOCK := $(if $(filter true,$(CI)),ci,dev)
 
 # The checkout's folders must not be importable by their bare names.
 export PYTHONSAFEPATH = 1
@@ -27,11 +29,11 @@ demo:  ## install what the demo needs and run it
 	@'$(VENV)/bin/fillpath' demo --data ./.fillpath
 
 test:  ## install what the tests need and run them, without the slow ones
-	@.ci/venv '$(VENV)' dev '$(PYTHON)'
+	@.ci/venv '$(VENV)' $(LOCK) '$(PYTHON)'
 	'$(VENV)/bin/python' -m pytest -m 'not full' $(TESTS)
 
 test-full:  ## every test
-	@.ci/venv '$(VENV)' dev '$(PYTHON)'
+	@.ci/venv '$(VENV)' $(LOCK) '$(PYTHON)'
 	'$(VENV)/bin/python' -m pytest $(TESTS)
 
 smoke:  ## the quick cross-section of the tests
