@@ -28,7 +28,7 @@ from opentelemetry.trace import (
     TraceState,
 )
 
-from fillpath.exporters import otlp_encoder
+from fillpath.exporters import otlp_batch
 from fillpath.exporters.otlp_encoder import OtlpEncoder
 from fillpath.exporters.otlp_span import TEXT_ATTRIBUTES, decimal_text, varint
 from fillpath.exporters.schema import SPAN_SCHEMA
@@ -474,7 +474,7 @@ def test_any_batch_is_what_the_sdk_makes_of_it(
     rows: list[dict[str, Any]], most: int, worth: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:  # templates for all rows, for some, for none
-        patch.setattr(otlp_encoder, "WORTH_A_TEMPLATE", worth)
+        patch.setattr(otlp_batch, "WORTH_A_TEMPLATE", worth)
         check(batch_of(rows), {"run-7": {"trading.run.mode": "live"}}, max_spans=most)
 
 

@@ -1,0 +1,391 @@
+"""Writes the spans of one batch of rows, most of them many at once.
+
+Rows of one shape (same structure, and texts and numerals of the same lengths) differ only in bytes
+at fixed places. So one of them is written as a template; numpy copies it for all of them and fills
+in what varies. Rows of shapes that few others have are put together one by one, of pieces that
+their structure knows. Only rows that have something of their own are written from scratch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from fillpath.exporters.otlp_columns import (
+    Codes,
+    Flags,
+    Integers,
+    Matrix,
+    Part,
+    Shapes,
+    Source,
+    bytes_of,
+    codes_of,
+    contains,
+    decimals,
+    numbers_of,
+    sorted_by,
+    valid_of,
+    varints,
+    whole_numbers,
+)
+from fillpath.exporters.otlp_span import (
+    ID_COLUMNS,
+    TEXT_ATTRIBUTES,
+    Structure,
+    read_layout,
+    resource_message,
+    scope_message,
+    span_message,
+    structure_of,
+)
+from fillpath.exporters.schema import SCOPE_VERSION
+from fillpath.instrumentation.spool import FieldKind
+
+WORTH_A_TEMPLATE: Final = 8
+"""Rows of one shape from which a template pays."""
+_ROWS_IN_CACHE: Final = 1024
+_FEW_STRUCTURES: Final = 512
+_SHAPING: Final = (
+    "name", "span_kind", "event_type", "layout", "attributes", "trace_state", "status_code",
+    "status_message", "sampling_reason",
+)  # fmt: skip
+"""Columns whose different values make different structures."""
+_ORIGIN: Final = (
+    "run_id", "portfolio", "service_name", "host_name", "scope_name", "resource_attributes",
+)  # fmt: skip
+"""Columns that say who recorded a row."""
+_ONE_BY_ONE: Final = ("links", "exact_numbers")
+"""Columns that have no place in a structure."""
+_MOST_KEYS: Final = 1 << 16
+
+Runs = Mapping[str, Mapping[str, Any]]
+
+
+class Origin(NamedTuple):
+    """Resource and scope of a span, as bytes."""
+
+    resource: bytes
+    scope: bytes
+    schema: bytes
+
+
+class _Group(NamedTuple):
+    """Rows of one shape, and what they are written with."""
+
+    rows: Integers
+    template: bytes
+    holes: list[tuple[Source, int, int]]
+    """What varies: from where, where to and how many bytes."""
+
+
+class _Alike(NamedTuple):
+    """Rows of one structure."""
+
+    places: Integers
+    """Which of the rows that were asked about they are."""
+    rows: Integers
+    structure: Structure
+    sources: list[Source]
+
+
+class Room:
+    """Memory for the spans of one batch, used again for the next: new memory is slow."""
+
+    def __init__(self) -> None:
+        self._bytes = np.empty(0, np.uint8)
+
+    def of(self, size: int) -> npt.NDArray[np.uint8]:
+        """Room for so many bytes; what was given before is not valid any more."""
+        if len(self._bytes) < size:
+            self._bytes = np.empty(size + size // 8, np.uint8)
+        return self._bytes[:size]
+
+
+class SpanBatch:
+    """The spans of one batch.
+
+    Args:
+        batch: At least one row of `SPAN_SCHEMA`.
+
+    Attributes:
+        lengths: How many bytes each row's span has.
+    """
+
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        self._batch = batch
+        self._count = len(batch)
+        self._layouts, self._layout_count = codes_of(batch.column("layout"))
+        self._slow = np.zeros(self._count, np.bool_)
+        self._common: list[tuple[str, str | float]] = []
+        self._sources: dict[str, Source] = {}
+        self._numbers: dict[int, dict[str, Source]] = {}
+        self._shaping: list[tuple[str, Codes, int]] = []
+        self._columns: dict[str, tuple[npt.NDArray[Any], Flags | None]] = {}
+        self._groups: list[_Group] = []
+        self._singles: dict[int, bytes] = {}
+        self._sort()
+        self.lengths = np.empty(self._count, np.int64)
+        for group in self._groups:
+            self.lengths[group.rows] = len(group.template)
+        if self._singles:
+            rows = np.fromiter(self._singles, np.int64, len(self._singles))
+            self.lengths[rows] = [len(span) for span in self._singles.values()]
+
+    # -- Which rows are alike ---------------------------------------------------------------------
+
+    def _sort(self) -> None:
+        """Sort the rows by their shapes; those that few share are written at once."""
+        shapes = Shapes(self._count)
+        for name in _ONE_BY_ONE:
+            column = self._batch.column(name)
+            if column.null_count < self._count:
+                there = valid_of(column)
+                self._slow |= True if there is None else there
+        self._add_shaping(shapes)
+        self._add_texts()
+        self._add_times()
+        for source in self._sources.values():
+            source.tell_apart(shapes)
+        self._add_numbers(shapes)
+        codes, size = shapes.codes()
+        order = sorted_by(codes, size)
+        if self._slow.any():
+            order = order[~self._slow[order]]
+            self._write(np.flatnonzero(self._slow))
+            counts = np.bincount(codes[order], minlength=size)
+        else:
+            counts = np.bincount(codes, minlength=size)
+        ends = counts.cumsum()
+        worth = np.flatnonzero(counts >= WORTH_A_TEMPLATE)
+        for alike in self._alike(order[(ends - counts)[worth]]):
+            for at, template, holes in _templates(alike):
+                code = worth[at]
+                rows = order[ends[code] - counts[code] : ends[code]]
+                self._groups.append(_Group(rows, template, holes))
+        few = order[np.repeat(counts < WORTH_A_TEMPLATE, counts)]
+        if len(few):
+            self._put_together(few)
+
+    def _add_shaping(self, shapes: Shapes) -> None:
+        for name in _SHAPING:
+            column = self._batch.column(name)
+            codes, size = (self._layouts, self._layout_count)
+            if name != "layout":
+                codes, size = codes_of(column)
+            if size > 1:
+                shapes.add(codes, size)
+                self._shaping.append((name, codes, size))
+            elif (word := column[0].as_py()) is not None:
+                self._common.append((name, word))
+
+    def _add_texts(self) -> None:
+        for name in (*ID_COLUMNS, *(column for column, _ in TEXT_ATTRIBUTES)):
+            column = self._batch.column(name)
+            if name in _SHAPING or column.null_count == self._count:
+                continue
+            coded = pa.types.is_dictionary(column.type)
+            if coded and len(column.dictionary) == 1 and not column.null_count:
+                self._common.append((name, column.dictionary[0].as_py()))
+            elif (source := bytes_of(column)) is not None:
+                self._sources[name] = source
+
+    def _add_times(self) -> None:
+        column = self._batch.column
+        start, started = numbers_of(column("start_time"))
+        duration, ended = numbers_of(column("duration"))
+        event_time, timed = numbers_of(column("event_time"))
+        probability, sampled = numbers_of(column("sampling_probability"))
+        rooted = valid_of(column("root_sequence"))
+        sequence = column("sequence").to_numpy(zero_copy_only=False)
+        self._sources["start_time"] = Matrix(start, None, started)
+        self._sources["end_time"] = Matrix(start + duration, None, ended)
+        self._sources["sequence"] = varints(sequence, rooted)
+        self._sources["event_time"] = varints(event_time, timed)
+        if sampled is None and probability[0] > 0 and (probability == probability[0]).all():
+            self._common.append(("sampling_probability", float(probability[0])))
+        else:
+            self._sources["sampling_probability"] = Matrix(probability, None, sampled)
+
+    def _add_numbers(self, shapes: Shapes) -> None:
+        """Write the numbers as their layouts want them, and tell rows apart by their lengths."""
+        order = sorted_by(self._layouts, self._layout_count)
+        counts = np.bincount(self._layouts, minlength=self._layout_count)
+        place = np.empty(self._count, np.int64)
+        keys: list[tuple[Integers, Codes]] = []
+        most = 1
+        end = 0
+        for code in np.flatnonzero(counts).tolist():
+            begin, end = end, end + int(counts[code])
+            rows = order[begin:end]
+            layout = read_layout(self._batch.column("layout")[int(rows[0])].as_py())
+            if not layout:
+                continue
+            place[rows] = np.arange(len(rows))
+            shape = Shapes(len(rows))
+            of_these: dict[str, Source] = {}
+            for (_, kind, scale), column in layout:
+                source = self._number(rows, place, column, kind, scale)
+                if source is not None:
+                    source.tell_apart(shape)
+                    of_these[column] = source
+            self._numbers[code] = of_these
+            key, size = shape.key(_MOST_KEYS)
+            if size > 1:
+                keys.append((rows, key))
+                most = max(most, size)
+        if keys:
+            whole = np.zeros(self._count, np.int64)
+            for rows, key in keys:
+                whole[rows] = key
+            shapes.add(whole, most)
+
+    def _number(
+        self, rows: Integers, place: Integers, column: str, kind: str, scale: int
+    ) -> Source | None:
+        if column not in self._columns:
+            self._columns[column] = numbers_of(self._batch.column(column))
+        values, there = self._columns[column]
+        taken = values.take(rows)
+        of_these = None if there is None else there.take(rows)
+        if of_these is not None and not of_these.any():
+            return None
+        bad: Flags | None = None
+        if kind == FieldKind.DECIMAL:
+            source, bad = decimals(taken, scale, of_these)
+        elif kind == FieldKind.INTEGER:
+            source, bad = whole_numbers(taken, of_these)
+        elif kind == FieldKind.BOOLEAN:
+            source = Matrix((taken != 0).astype(np.uint8), None, of_these)
+        else:
+            source = Matrix(taken, None, of_these)
+        if bad is not None and bad.any():
+            self._slow[rows[bad if of_these is None else bad & of_these]] = True
+        return Part(source, place, None if of_these is None or of_these.all() else there)
+
+    # -- What alike rows have in common -----------------------------------------------------------
+
+    def _alike(self, rows: Integers) -> Iterator[_Alike]:
+        """Sort rows by their structures."""
+        if not len(rows):
+            return
+        shapes = Shapes(len(rows))
+        for _, codes, size in self._shaping:
+            shapes.add(codes.take(rows), size)
+        flags = {name: source.there for name, source in self._sources.items()}
+        flags |= {name: there for name, (_, there) in self._columns.items()}
+        for there in flags.values():
+            if there is not None:
+                shapes.add(there.take(rows).view(np.uint8), 2)
+        codes, size = shapes.codes()
+        order = sorted_by(codes, size)
+        ends = np.bincount(codes, minlength=size).cumsum().tolist()
+        begin = 0
+        for end in ends:
+            places = order[begin:end]
+            begin = end
+            these = rows.take(places)
+            yield _Alike(places, these, *self._structure(int(these[0])))
+
+    def _structure(self, row: int) -> tuple[Structure, list[Source]]:
+        """Find what a row is made of."""
+        common = list(self._common)
+        for name, codes, _ in self._shaping:
+            word = self._batch.column(name)[row].as_py()
+            if word is not None:
+                common.append((name, word))
+        found = {**self._sources, **self._numbers.get(int(self._layouts[row]), {})}
+        varying = {
+            name: source
+            for name, source in found.items()
+            if source.there is None or source.there[row]
+        }
+        structure = structure_of(tuple(common), frozenset(varying))
+        return structure, [varying[column] for column in structure.columns]
+
+    def _put_together(self, rows: Integers) -> None:
+        """Write rows of which few have the same shape."""
+        odd: list[Integers] = []
+        for number, alike in enumerate(self._alike(rows)):
+            if number > _FEW_STRUCTURES and len(alike.rows) < WORTH_A_TEMPLATE:
+                odd.append(alike.rows)
+                continue
+            contents = [source.contents(alike.rows) for source in alike.sources]
+            span = alike.structure.span
+            for row, of_row in zip(alike.rows.tolist(), zip(*contents, strict=True), strict=True):
+                self._singles[row] = span(of_row)
+        if odd:
+            self._write(np.concatenate(odd))
+
+    def _write(self, rows: Integers) -> None:
+        """Write rows from scratch."""
+        taken = self._batch.take(pa.array(rows, pa.int64())).to_pylist()
+        for row, values in zip(rows.tolist(), taken, strict=True):
+            self._singles[row] = span_message(values)
+
+    # -- What is asked of a batch -----------------------------------------------------------------
+
+    def origins(self, runs: Runs) -> tuple[Codes, list[Origin]]:
+        """Tell which resource and scope each row has."""
+        shapes = Shapes(self._count)
+        for name in _ORIGIN:
+            shapes.add(*codes_of(self._batch.column(name)))
+        if contains(self._batch.column("attributes"), f'"{SCOPE_VERSION}"'):
+            shapes.add(*codes_of(self._batch.column("attributes")))
+        rooted = valid_of(self._batch.column("root_sequence"))
+        if rooted is not None:
+            shapes.add(rooted.view(np.uint8), 2)
+        codes, size = shapes.codes()
+        firsts = np.zeros(size, np.int64)
+        firsts[codes[::-1]] = np.arange(self._count - 1, -1, -1)
+        known: dict[Origin, int] = {}
+        same = np.zeros(size, np.int64)
+        for code, row in enumerate(self._batch.take(pa.array(firsts)).to_pylist()):
+            origin = Origin(resource_message(row, runs.get(row["run_id"], {})), *scope_message(row))
+            same[code] = known.setdefault(origin, len(known))
+        if len(known) == 1:
+            return np.zeros(self._count, np.int64), list(known)
+        return same[codes], list(known)
+
+    def write(self, offsets: Integers, out: npt.NDArray[np.uint8]) -> None:
+        """Write every span to its place."""
+        for group in self._groups:
+            width = len(group.template)
+            item = np.dtype((np.void, width))
+            targets = np.ndarray((len(out) - width + 1,), item, out, 0, (1,))
+            template = np.frombuffer(group.template, np.uint8)
+            spans = np.empty((min(len(group.rows), _ROWS_IN_CACHE), width), np.uint8)
+            filling = [
+                (
+                    source,
+                    length,
+                    np.ndarray((len(spans),), np.dtype((np.void, length)), spans, offset, (width,)),
+                )
+                for source, offset, length in group.holes
+                if length
+            ]
+            for begin in range(0, len(group.rows), _ROWS_IN_CACHE):
+                rows = group.rows[begin : begin + _ROWS_IN_CACHE]
+                here = spans[: len(rows)]
+                here[:] = template
+                for source, length, places in filling:
+                    places[: len(rows)] = source.take(rows, length)
+                targets[offsets.take(rows)] = here.view(item).reshape(-1)
+        view = out.data
+        for row, begin in zip(
+            self._singles, offsets[list(self._singles)].tolist() if self._singles else ()
+        ):
+            span = self._singles[row]
+            view[begin : begin + len(span)] = span
+
+
+def _templates(alike: _Alike) -> Iterator[tuple[int, bytes, list[tuple[Source, int, int]]]]:
+    """Make a template for each of some rows of one structure."""
+    lengths = [source.lengths_at(alike.rows) for source in alike.sources]
+    for at, of_row in zip(alike.places.tolist(), zip(*lengths, strict=True), strict=True):
+        template, offsets = alike.structure.template(of_row)
+        yield at, template, list(zip(alike.sources, offsets, of_row, strict=True))
