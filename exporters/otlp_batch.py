@@ -229,9 +229,8 @@ class SpanBatch:
             shape = Shapes(len(rows))
             of_these: dict[str, Source] = {}
             for (_, kind, scale), column in layout:
-                source = self._number(rows, place, column, kind, scale)
+                source = self._number(shape, rows, place, column, kind, scale)
                 if source is not None:
-                    source.tell_apart(shape)
                     of_these[column] = source
             self._numbers[code] = of_these
             key, size = shape.key(_MOST_KEYS)
@@ -245,27 +244,38 @@ class SpanBatch:
             shapes.add(whole, most)
 
     def _number(
-        self, rows: Integers, place: Integers, column: str, kind: str, scale: int
+        self,
+        shape: Shapes,
+        rows: Integers,
+        place: Integers,
+        column: str,
+        kind: str,
+        scale: int,
     ) -> Source | None:
+        """Read a number of the rows of one layout; None if none of them has it."""
         if column not in self._columns:
             self._columns[column] = numbers_of(self._batch.column(column))
         values, there = self._columns[column]
-        taken = values.take(rows)
         of_these = None if there is None else there.take(rows)
+        if of_these is not None and of_these.all():
+            there = of_these = None
         if of_these is not None and not of_these.any():
             return None
+        if kind == FieldKind.DOUBLE:
+            shape.add_lengths(None, of_these)
+            return Matrix(values, None, there)
+        taken = values.take(rows)
         bad: Flags | None = None
         if kind == FieldKind.DECIMAL:
             source, bad = decimals(taken, scale, of_these)
         elif kind == FieldKind.INTEGER:
             source, bad = whole_numbers(taken, of_these)
-        elif kind == FieldKind.BOOLEAN:
-            source = Matrix((taken != 0).astype(np.uint8), None, of_these)
         else:
-            source = Matrix(taken, None, of_these)
+            source = Matrix((taken != 0).astype(np.uint8), None, of_these)
+        source.tell_apart(shape)
         if bad is not None and bad.any():
             self._slow[rows[bad if of_these is None else bad & of_these]] = True
-        return Part(source, place, None if of_these is None or of_these.all() else there)
+        return Part(source, place, there)
 
     # -- What alike rows have in common -----------------------------------------------------------
 
@@ -344,7 +354,8 @@ class SpanBatch:
         firsts[codes[::-1]] = np.arange(self._count - 1, -1, -1)
         known: dict[Origin, int] = {}
         same = np.zeros(size, np.int64)
-        for code, row in enumerate(self._batch.take(pa.array(firsts)).to_pylist()):
+        told = self._batch.select([*_ORIGIN, "attributes", "root_sequence"])
+        for code, row in enumerate(told.take(pa.array(firsts)).to_pylist()):
             origin = Origin(resource_message(row, runs.get(row["run_id"], {})), *scope_message(row))
             same[code] = known.setdefault(origin, len(known))
         if len(known) == 1:
@@ -375,12 +386,11 @@ class SpanBatch:
                 for source, length, places in filling:
                     places[: len(rows)] = source.take(rows, length)
                 targets[offsets.take(rows)] = here.view(item).reshape(-1)
-        view = out.data
-        for row, begin in zip(
-            self._singles, offsets[list(self._singles)].tolist() if self._singles else ()
-        ):
-            span = self._singles[row]
-            view[begin : begin + len(span)] = span
+        if self._singles:
+            view = out.data
+            begins = offsets[np.fromiter(self._singles, np.int64, len(self._singles))]
+            for begin, span in zip(begins.tolist(), self._singles.values(), strict=True):
+                view[begin : begin + len(span)] = span
 
 
 def _templates(alike: _Alike) -> Iterator[tuple[int, bytes, list[tuple[Source, int, int]]]]:

@@ -16,7 +16,8 @@ MAX_REQUEST_SPANS: Final = 16_384
 """Spans of one request, unless told otherwise."""
 MAX_REQUEST_BYTES: Final = 4 << 20
 """Bytes of one request, unless told otherwise: what a Collector takes by gRPC when left alone."""
-_ROWS_AT_ONCE: Final = 131_072
+_ROWS_AT_ONCE: Final = 32_768
+"""Rows of a row group of the lake: what is made of them still lies in the processor's cache."""
 
 
 class OtlpEncoder:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -218,7 +219,9 @@ class Structure:
         columns: The columns, in the order of their contents.
     """
 
-    def __init__(self, parts: Sequence[bytes | tuple[Slot, bytes]], varying: Set[str]) -> None:
+    def __init__(
+        self, parts: Sequence[bytes | tuple[Slot, bytes]], varying: AbstractSet[str]
+    ) -> None:
         columns: list[str] = []
         self._heads: list[_Heads] = []
         before = bytearray()
