@@ -304,7 +304,7 @@ class SpanBatch:
     def _structure(self, row: int) -> tuple[Structure, list[Source]]:
         """Find what a row is made of."""
         common = list(self._common)
-        for name, codes, _ in self._shaping:
+        for name, *_ in self._shaping:
             word = self._batch.column(name)[row].as_py()
             if word is not None:
                 common.append((name, word))
