@@ -88,35 +88,25 @@ class Details:
 class LightSpan(trace.Span):
     """A span on its way to the spool. Made by `LightTracer`; see OpenTelemetry's `Span`."""
 
-    # The base class has no slots, so slots would come on top of a dictionary and cost more.
+    # The base class has no slots, so slots would come on top of a dictionary and cost more. What
+    # most spans do not have is an attribute of the class until one has it.
+    _chain: ForeignChain | None = None
+    _placed: Ready | None = None
+    _attributes: dict[str, Any] | None = None
+    _details: Details | None = None
+    _ended = False
+    _written = False
     _written_attributes: dict[str, Any]
 
-    def __init__(
-        self,
-        door: SpanDoor,
-        places: SpanPlaces,
-        name: str,
-        kind: str,
-        parent: LightSpan | KnownParent | None,
-        sequence: int,
-        root: int,
-        chain: ForeignChain | None,
-        placed: Ready | None,
-        start: int,
-    ) -> None:
-        self._door = door
-        self._places = places
-        self._name = name
-        self._kind = kind
-        self._parent = parent
-        self._sequence = sequence
-        self._root = root
-        self._chain = chain
-        self._placed = placed
-        self._start = start
-        self._attributes: dict[str, Any] | None = None
-        self._details: Details | None = None
-        self._ended = self._written = False
+    # `LightTracer.start_span` sets these itself: an `__init__` would cost another call.
+    _door: SpanDoor
+    _places: SpanPlaces
+    _name: str
+    _kind: str
+    _parent: LightSpan | KnownParent | None
+    _sequence: int
+    _root: int
+    _start: int
 
     # -- The API ----------------------------------------------------------------------------------
 
@@ -231,9 +221,22 @@ class LightSpan(trace.Span):
                     untouched = False
                 else:
                     untouched = self._ended = True
-                    site, event_time, numbers, _, _ = placed
+                    site, event_time, a, b, c, d, e, _, _ = placed
                     door.append(
-                        (sequence, cause, self._root, self._start, end, event_time, site, *numbers)
+                        (
+                            sequence,
+                            cause,
+                            self._root,
+                            self._start,
+                            end,
+                            event_time,
+                            site,
+                            a,
+                            b,
+                            c,
+                            d,
+                            e,
+                        )
                     )
                     self._written = True
                     del door.open[sequence]
@@ -274,7 +277,7 @@ class LightSpan(trace.Span):
         if attributes is None:
             attributes = {}
             if placed is not None:
-                _, event_time, numbers, plan, texts = placed
+                _, event_time, *numbers, texts, plan = placed
                 attributes = plan.attributes(texts, numbers, event_time)
             self._attributes = attributes
         self._placed = None

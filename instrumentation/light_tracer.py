@@ -12,13 +12,14 @@ import inspect
 import itertools
 import threading
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from time import perf_counter_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from opentelemetry import context as context_api
 from opentelemetry import trace
-from opentelemetry.context import get_current
+from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.trace.propagation import _SPAN_KEY
 from opentelemetry.util import types
@@ -52,7 +53,18 @@ _BEGIN, _FINISH, _ERROR, _SIDE = (
 _SAMPLED: Final = trace.TraceFlags(trace.TraceFlags.SAMPLED)
 _NO_IDS: Final = trace.INVALID_SPAN_CONTEXT
 _INTERNAL: Final = SpanKind.INTERNAL
-_KIND_NAMES: Final = {kind: kind.name for kind in SpanKind}
+_new_span: Final[Callable[[type[LightSpan]], LightSpan]] = object.__new__
+
+
+def _context_access() -> tuple[Callable[[], Any], Callable[[Any], Any], Callable[[Any], None]]:
+    """How to get, set and reset the current context: of OpenTelemetry's variable without detour."""
+    variable = getattr(getattr(context_api, "_RUNTIME_CONTEXT", None), "_current_context", None)
+    if isinstance(variable, ContextVar):
+        return variable.get, variable.set, variable.reset
+    return context_api.get_current, context_api.attach, context_api.detach
+
+
+_get_context, _set_context, _reset_context = _context_access()
 
 
 class SpanDoor:
@@ -245,7 +257,7 @@ class LightTracer(trace.Tracer):
     ) -> trace.Span:
         """Start a span; its parent is the span in the context, by default the current one."""
         door = self._door
-        parent = (get_current() if context is None else context).get(_SPAN_KEY)
+        parent = (_get_context() if context is None else context).get(_SPAN_KEY)
         try:
             if door.stopped:
                 current = trace.get_current_span(context)
@@ -263,8 +275,9 @@ class LightTracer(trace.Tracer):
                 if isinstance(result, trace.Span):
                     return result
                 attributes = result
-            word = "INTERNAL" if kind is _INTERNAL else _KIND_NAMES[kind]
-            placed = self._places.ready(name, word, attributes) if attributes else None
+            places = self._places
+            word = "INTERNAL" if kind is _INTERNAL else kind._name_  # the enum's lookups are slow
+            placed = places.ready(name, word, attributes) if attributes else None
             chain, remote = None, None
             if parent is None:
                 of_parent: LightSpan | KnownParent | None = None
@@ -276,20 +289,22 @@ class LightTracer(trace.Tracer):
                 of_parent, root, chain, remote = self._strange(parent)
                 sequence = door.take()
                 root = root or sequence
-            span = LightSpan(
-                door,
-                self._places,
-                name if placed is not None else clean_text(str(name)),
-                word,
-                of_parent,
-                sequence,
-                root,
-                chain,
-                placed,
-                perf_counter_ns() if start_time is None else start_time - door.offset,
-            )
-            if placed is None:
-                span._attributes = copied(attributes)
+            span = _new_span(LightSpan)
+            span._door = door
+            span._places = places
+            span._kind = word
+            span._parent = of_parent
+            span._sequence = sequence
+            span._root = root
+            if chain is not None:
+                span._chain = chain
+            if placed is not None:
+                span._name = name
+                span._placed = placed
+            else:
+                span._name = places.names.get(name) or places.clean_name(name)
+                span._attributes = copied(attributes) if attributes else {}
+            span._start = perf_counter_ns() if start_time is None else start_time - door.offset
             door.open[sequence] = span
             if links or remote or not (record_exception and set_status_on_exception):
                 details = span._more()
@@ -389,9 +404,9 @@ class CurrentSpan(contextlib.ContextDecorator):
         return in_a_span  # type: ignore[return-value]  # it is called and awaited like the function
 
     def __enter__(self) -> trace.Span:
-        self._span = self._tracer.start_span(*self._args, **self._parts)
-        self._token = context_api.attach(trace.set_span_in_context(self._span))
-        return self._span
+        self._span = span = self._tracer.start_span(*self._args, **self._parts)
+        self._token = _set_context(Context({**_get_context(), _SPAN_KEY: span}))
+        return span
 
     def __exit__(
         self,
@@ -399,7 +414,10 @@ class CurrentSpan(contextlib.ContextDecorator):
         error: BaseException | None,
         trace_back: TracebackType | None,
     ) -> None:
-        context_api.detach(self._token)
+        try:
+            _reset_context(self._token)
+        except Exception:  # noqa: BLE001 - it was left elsewhere: OpenTelemetry says so
+            context_api.detach(self._token)
         span = self._span
         # GeneratorExit and the like are no failures; OpenTelemetry's own `use_span` agrees.
         if isinstance(error, Exception) and isinstance(span, LightSpan):
