@@ -79,7 +79,8 @@ class Matrix:
         """How many bytes some rows have that have a value."""
         if self._lengths is None:
             return [self._room] * len(rows)
-        return self._lengths.take(rows).tolist()
+        lengths: list[int] = self._lengths.take(rows).tolist()
+        return lengths
 
     def take(self, rows: Integers, width: int) -> npt.NDArray[Any]:
         """Bytes of some rows that all have this many."""
@@ -125,7 +126,8 @@ class Words:
 
     def lengths_at(self, rows: Integers) -> list[int]:
         """How many bytes some rows have that have a value."""
-        return self._sizes.take(self._codes.take(rows)).tolist()
+        lengths: list[int] = self._sizes.take(self._codes.take(rows)).tolist()
+        return lengths
 
     def take(self, rows: Integers, width: int) -> npt.NDArray[Any]:
         """Bytes of some rows that all have this many."""
@@ -159,7 +161,8 @@ class Texts:
 
     def lengths_at(self, rows: Integers) -> list[int]:
         """How many bytes some rows have that have a value."""
-        return self._lengths.take(rows).tolist()
+        lengths: list[int] = self._lengths.take(rows).tolist()
+        return lengths
 
     def take(self, rows: Integers, width: int) -> npt.NDArray[Any]:
         """Bytes of some rows that all have this many."""

@@ -240,7 +240,7 @@ class Structure:
 
     def span(self, contents: Sequence[bytes]) -> bytes:
         """Write a span, its tag and length before it, with a content for each of the columns."""
-        parts = []
+        parts: list[bytes] = []
         for heads, content in zip(self._heads, contents, strict=True):
             parts += heads[len(content)], content
         inside = b"".join(parts) + self._tail

@@ -259,19 +259,8 @@ class LightTracer(trace.Tracer):
         door = self._door
         parent = (_get_context() if context is None else context).get(_SPAN_KEY)
         try:
-            if door.stopped:
-                current = trace.get_current_span(context)
-                return trace.NonRecordingSpan(current.get_span_context())
-            if self._sampler is not None:
-                result = self._unsampled.decide(
-                    self._sampler,
-                    trace.get_current_span(context),
-                    context,
-                    name,
-                    kind,
-                    attributes,
-                    links,
-                )
+            if self._sampler is not None or door.stopped:
+                result = self._judged(context, name, kind, attributes, links)
                 if isinstance(result, trace.Span):
                     return result
                 attributes = result
@@ -296,31 +285,42 @@ class LightTracer(trace.Tracer):
             span._parent = of_parent
             span._sequence = sequence
             span._root = root
-            if chain is not None:
-                span._chain = chain
+            span._chain = chain
+            span._placed = placed
+            span._details = None
+            span._ended = span._written = False
             if placed is not None:
                 span._name = name
-                span._placed = placed
+                span._attributes = None
             else:
                 span._name = places.names.get(name) or places.clean_name(name)
                 span._attributes = copied(attributes) if attributes else {}
             span._start = perf_counter_ns() if start_time is None else start_time - door.offset
             door.open[sequence] = span
-            if links or remote or not (record_exception and set_status_on_exception):
-                details = span._more()
-                details.remote = remote
-                details.record_exception = record_exception
-                details.set_status_on_exception = set_status_on_exception
-                for link in links or ():
-                    span.add_link(link.context, link.attributes)
-            if chain is not None and chain.trace_state:
-                span._more()  # it goes to the side record
+            if chain is not None or links or not (record_exception and set_status_on_exception):
+                _add_details(span, remote, links, record_exception, set_status_on_exception)
             if not sequence & LAST and len(door.open) > MAX_OPEN:
                 door.write_oldest()
         except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
             door.complain(error)
             return trace.NonRecordingSpan(trace.INVALID_SPAN_CONTEXT)
         return span
+
+    def _judged(
+        self,
+        context: context_api.Context | None,
+        name: str,
+        kind: SpanKind,
+        attributes: types.Attributes,
+        links: Sequence[trace.Link] | None,
+    ) -> trace.Span | types.Attributes:
+        """Attributes of a span that is to be recorded, or a span that is not."""
+        current = trace.get_current_span(context)
+        if self._door.stopped or self._sampler is None:
+            return trace.NonRecordingSpan(current.get_span_context())
+        return self._unsampled.decide(
+            self._sampler, current, context, name, kind, attributes, links
+        )
 
     def _strange(
         self, parent: object
@@ -358,7 +358,23 @@ class LightTracer(trace.Tracer):
 
         Takes what `start_span` takes. An exception that leaves the body is recorded and goes on.
         """
-        return CurrentSpan(self, (name, *args), parts, end_on_exit=end_on_exit)
+        return CurrentSpan(self, name, args, parts, end_on_exit)
+
+
+def _add_details(
+    span: LightSpan,
+    remote: tuple[bytes, bytes] | None,
+    links: Sequence[trace.Link] | None,
+    record_exception: bool,
+    set_status_on_exception: bool,
+) -> None:
+    """Give a span what most have not; a chain with a tracestate needs a side record, too."""
+    details = span.details()
+    details.remote = remote
+    details.record_exception = record_exception
+    details.set_status_on_exception = set_status_on_exception
+    for link in links or ():
+        span.add_link(link.context, link.attributes)
 
 
 class KnownParent:
@@ -377,19 +393,20 @@ class CurrentSpan(contextlib.ContextDecorator):
     def __init__(
         self,
         tracer: LightTracer,
+        name: str,
         args: tuple[Any, ...],
         parts: dict[str, Any],
-        *,
         end_on_exit: bool,
     ) -> None:
         self._tracer = tracer
+        self._name = name
         self._args = args
         self._parts = parts
         self._end_on_exit = end_on_exit
 
     def _recreate_cm(self) -> CurrentSpan:
         """Make one for another call of a decorated function."""
-        return CurrentSpan(self._tracer, self._args, self._parts, end_on_exit=self._end_on_exit)
+        return CurrentSpan(self._tracer, self._name, self._args, self._parts, self._end_on_exit)
 
     def __call__(self, function: _Function) -> _Function:
         """Run a function, or a coroutine to its end, in a span of its own each time."""
@@ -404,7 +421,11 @@ class CurrentSpan(contextlib.ContextDecorator):
         return in_a_span  # type: ignore[return-value]  # it is called and awaited like the function
 
     def __enter__(self) -> trace.Span:
-        self._span = span = self._tracer.start_span(*self._args, **self._parts)
+        if self._args or self._parts:
+            span = self._tracer.start_span(self._name, *self._args, **self._parts)
+        else:
+            span = self._tracer.start_span(self._name)
+        self._span = span
         self._token = _set_context(Context({**_get_context(), _SPAN_KEY: span}))
         return span
 
