@@ -34,6 +34,7 @@ from fillpath.instrumentation.light_span import (
     header_of,
     ids_of,
 )
+from fillpath.instrumentation.open_event import Chain, OpenEvent
 from fillpath.instrumentation.payload import clean_text, snapshot
 from fillpath.instrumentation.span_parts import SPAN_NAME
 from fillpath.instrumentation.span_places import Placed, Recurrence, SpanPlaces
@@ -90,6 +91,24 @@ class SpanDoor:
         self._record = recorder.record
         self._key = identity.run_key(tracer.run_id)
         self.lock = threading.RLock()
+        tracer.enclosing = self.enclosing
+
+    def enclosing(self, event: OpenEvent | None) -> OpenEvent | None:
+        """What an event is caused by: the current event, or the current span if it is nearer."""
+        span = _get_context().get(_SPAN_KEY)
+        if type(span) is not LightSpan or span._door is not self:
+            return event
+        # A handler's run has no number until it causes something, such as a span.
+        if event is not None and not 0 < event.sequence < span._sequence:
+            return event
+        try:
+            if not span._written:
+                self.begin(span)
+            foreign = None if span._chain is None else span._chain.trace_id
+            return self.tracer.stand_in(span._sequence, Chain(span._root, self._key, named=foreign))
+        except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
+            self.complain(error)
+            return event
 
     def span_context(self, span: LightSpan) -> trace.SpanContext:
         """Ids of a span."""
