@@ -8,7 +8,7 @@ their structure knows. Only rows that have something of their own are written fr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -49,7 +49,7 @@ from fillpath.instrumentation.spool import FieldKind
 WORTH_A_TEMPLATE: Final = 8
 """Rows of one shape from which a template pays."""
 _ROWS_IN_CACHE: Final = 1024
-_FEW_STRUCTURES: Final = 512
+_MANY_STRUCTURES: Final = 512
 _SHAPING: Final = (
     "name", "span_kind", "event_type", "layout", "attributes", "trace_state", "status_code",
     "status_message", "sampling_reason",
@@ -81,16 +81,6 @@ class _Group(NamedTuple):
     template: bytes
     holes: list[tuple[Source, int, int]]
     """What varies: from where, where to and how many bytes."""
-
-
-class _Alike(NamedTuple):
-    """Rows of one structure."""
-
-    places: Integers
-    """Which of the rows that were asked about they are."""
-    rows: Integers
-    structure: Structure
-    sources: list[Source]
 
 
 class Room:
@@ -162,14 +152,25 @@ class SpanBatch:
             counts = np.bincount(codes, minlength=size)
         ends = counts.cumsum()
         worth = np.flatnonzero(counts >= WORTH_A_TEMPLATE)
-        for alike in self._alike(order[(ends - counts)[worth]]):
-            for at, template, holes in _templates(alike):
-                code = worth[at]
-                rows = order[ends[code] - counts[code] : ends[code]]
-                self._groups.append(_Group(rows, template, holes))
         few = order[np.repeat(counts < WORTH_A_TEMPLATE, counts)]
-        if len(few):
-            self._put_together(few)
+        firsts = order[(ends - counts)[worth]]
+        odd: list[Integers] = []
+        for number, (places, structure, sources) in enumerate(self._alike(firsts, few)):
+            of_templates = int(np.searchsorted(places, len(firsts)))
+            for at, holes in _lengths(firsts.take(places[:of_templates]), sources):
+                code = worth[places[at]]
+                rows = order[ends[code] - counts[code] : ends[code]]
+                template, offsets = structure.template(holes)
+                self._groups.append(
+                    _Group(rows, template, list(zip(sources, offsets, holes, strict=True)))
+                )
+            rest = few.take(places[of_templates:] - len(firsts))
+            if number > _MANY_STRUCTURES and len(rest) < WORTH_A_TEMPLATE:
+                odd.append(rest)
+            elif len(rest):
+                self._put_together(rest, structure, sources)
+        if odd:
+            self._write(np.concatenate(odd))
 
     def _add_shaping(self, shapes: Shapes) -> None:
         for name in _SHAPING:
@@ -279,27 +280,26 @@ class SpanBatch:
 
     # -- What alike rows have in common -----------------------------------------------------------
 
-    def _alike(self, rows: Integers) -> Iterator[_Alike]:
-        """Sort rows by their structures."""
+    def _alike(self, *asked: Integers) -> Iterator[tuple[Integers, Structure, list[Source]]]:
+        """Sort rows by their structures; gives places in what was asked about."""
+        rows = np.concatenate(asked)
         if not len(rows):
             return
         shapes = Shapes(len(rows))
         for _, codes, size in self._shaping:
             shapes.add(codes.take(rows), size)
-        flags = {name: source.there for name, source in self._sources.items()}
-        flags |= {name: there for name, (_, there) in self._columns.items()}
-        for there in flags.values():
+        flags = [source.there for source in self._sources.values()]
+        flags += [there for _, there in self._columns.values()]
+        for there in flags:
             if there is not None:
                 shapes.add(there.take(rows).view(np.uint8), 2)
         codes, size = shapes.codes()
         order = sorted_by(codes, size)
-        ends = np.bincount(codes, minlength=size).cumsum().tolist()
         begin = 0
-        for end in ends:
+        for end in np.bincount(codes, minlength=size).cumsum().tolist():
             places = order[begin:end]
             begin = end
-            these = rows.take(places)
-            yield _Alike(places, these, *self._structure(int(these[0])))
+            yield places, *self._structure(int(rows[places[0]]))
 
     def _structure(self, row: int) -> tuple[Structure, list[Source]]:
         """Find what a row is made of."""
@@ -317,19 +317,10 @@ class SpanBatch:
         structure = structure_of(tuple(common), frozenset(varying))
         return structure, [varying[column] for column in structure.columns]
 
-    def _put_together(self, rows: Integers) -> None:
-        """Write rows of which few have the same shape."""
-        odd: list[Integers] = []
-        for number, alike in enumerate(self._alike(rows)):
-            if number > _FEW_STRUCTURES and len(alike.rows) < WORTH_A_TEMPLATE:
-                odd.append(alike.rows)
-                continue
-            contents = [source.contents(alike.rows) for source in alike.sources]
-            span = alike.structure.span
-            for row, of_row in zip(alike.rows.tolist(), zip(*contents, strict=True), strict=True):
-                self._singles[row] = span(of_row)
-        if odd:
-            self._write(np.concatenate(odd))
+    def _put_together(self, rows: Integers, structure: Structure, sources: list[Source]) -> None:
+        """Write rows of one structure, of which few have the same shape."""
+        contents = zip(*(source.contents(rows) for source in sources), strict=True)
+        self._singles.update(zip(rows.tolist(), map(structure.span, contents), strict=True))
 
     def _write(self, rows: Integers) -> None:
         """Write rows from scratch."""
@@ -393,9 +384,8 @@ class SpanBatch:
                 view[begin : begin + len(span)] = span
 
 
-def _templates(alike: _Alike) -> Iterator[tuple[int, bytes, list[tuple[Source, int, int]]]]:
-    """Make a template for each of some rows of one structure."""
-    lengths = [source.lengths_at(alike.rows) for source in alike.sources]
-    for at, of_row in zip(alike.places.tolist(), zip(*lengths, strict=True), strict=True):
-        template, offsets = alike.structure.template(of_row)
-        yield at, template, list(zip(alike.sources, offsets, of_row, strict=True))
+def _lengths(rows: Integers, sources: list[Source]) -> Iterable[tuple[int, tuple[int, ...]]]:
+    """Lengths of what varies in each of some rows of one structure."""
+    if not len(rows):
+        return ()
+    return enumerate(zip(*(source.lengths_at(rows) for source in sources), strict=True))

@@ -71,7 +71,8 @@ _PARTS: Final = frozenset(
 """Attributes of the lake that are other parts of a span in OTLP."""
 ID_COLUMNS: Final = ("trace_id", "span_id", "parent_span_id")
 _TEXTS: Final = frozenset(column for column, _ in TEXT_ATTRIBUTES)
-_MAX_HEADS: Final = 1024
+_MAX_HEADS: Final = 64
+_MAX_TEMPLATES: Final = 64
 _CONTEXT_FLAGS: Final = 0x100
 """The flags say whether the parent is remote: it is not, as far as the lake knows."""
 _INT64: Final = range(-(1 << 63), 1 << 63)
@@ -237,6 +238,7 @@ class Structure:
                 before += slot.head(len(content)) + content
         self.columns = tuple(columns)
         self._tail = bytes(before)
+        self._templates: dict[tuple[int, ...], tuple[bytes, list[int]]] = {}
 
     def span(self, contents: Sequence[bytes]) -> bytes:
         """Write a span, its tag and length before it, with a content for each of the columns."""
@@ -246,8 +248,16 @@ class Structure:
         inside = b"".join(parts) + self._tail
         return b"\x12" + varint(len(inside)) + inside
 
-    def template(self, lengths: Sequence[int]) -> tuple[bytes, list[int]]:
+    def template(self, lengths: tuple[int, ...]) -> tuple[bytes, list[int]]:
         """Write a span with contents of these lengths; also says where they begin."""
+        known = self._templates.get(lengths)
+        if known is None:
+            known = self._template(lengths)
+            if len(self._templates) < _MAX_TEMPLATES:
+                self._templates[lengths] = known
+        return known
+
+    def _template(self, lengths: tuple[int, ...]) -> tuple[bytes, list[int]]:
         span = self.span([bytes(length) for length in lengths])
         ends = len(span) - len(self._tail)
         offsets = []
@@ -257,7 +267,7 @@ class Structure:
         return span, offsets[::-1]
 
 
-@lru_cache(4096)
+@lru_cache(1024)
 def structure_of(
     values: tuple[tuple[str, str | float | None], ...], varying: frozenset[str]
 ) -> Structure:
