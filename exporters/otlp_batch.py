@@ -23,6 +23,7 @@ from fillpath.exporters.otlp_columns import (
     Part,
     Shapes,
     Source,
+    Words,
     bytes_of,
     codes_of,
     contains,
@@ -37,16 +38,18 @@ from fillpath.exporters.otlp_span import (
     ID_COLUMNS,
     TEXT_ATTRIBUTES,
     Structure,
+    plain_attributes,
     read_layout,
     resource_message,
     scope_message,
+    scope_version,
     span_message,
     structure_of,
 )
 from fillpath.exporters.schema import SCOPE_VERSION
 from fillpath.instrumentation.spool import FieldKind
 
-WORTH_A_TEMPLATE: Final = 8
+WORTH_A_TEMPLATE: Final = 16
 """Rows of one shape from which a template pays."""
 _ROWS_IN_CACHE: Final = 1024
 _MANY_STRUCTURES: Final = 512
@@ -61,6 +64,8 @@ _ORIGIN: Final = (
 """Columns that say who recorded a row."""
 _ONE_BY_ONE: Final = ("links", "exact_numbers")
 """Columns that have no place in a structure."""
+MANY_TEXTS: Final = 64
+"""Different attributes in one batch from which they are taken for such as hardly recur."""
 _MOST_KEYS: Final = 1 << 16
 
 Runs = Mapping[str, Mapping[str, Any]]
@@ -178,11 +183,24 @@ class SpanBatch:
             codes, size = (self._layouts, self._layout_count)
             if name != "layout":
                 codes, size = codes_of(column)
+            if name == "attributes" and size > MANY_TEXTS:
+                codes, size = self._plain_attributes(column, codes)
             if size > 1:
                 shapes.add(codes, size)
                 self._shaping.append((name, codes, size))
             elif (word := column[0].as_py()) is not None:
                 self._common.append((name, word))
+
+    def _plain_attributes(self, column: pa.Array, codes: Codes) -> tuple[Codes, int]:
+        """Write attributes that hardly recur as texts; those that cannot be so go on shaping."""
+        coded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+        layouts = self._batch.column("layout").unique().to_pylist()
+        keys = {number.field.key for layout in layouts for number in read_layout(layout)}
+        written = [text and plain_attributes(text, keys) for text in coded.dictionary.to_pylist()]
+        is_plain = np.array([text is not None for text in written] + [False]).take(codes)
+        words = [text or b"" for text in written]
+        self._sources["attributes"] = Words(codes, words, is_plain)
+        return np.where(is_plain, len(words) + 1, codes), len(words) + 2
 
     def _add_texts(self) -> None:
         for name in (*ID_COLUMNS, *(column for column, _ in TEXT_ATTRIBUTES)):
@@ -303,24 +321,24 @@ class SpanBatch:
 
     def _structure(self, row: int) -> tuple[Structure, list[Source]]:
         """Find what a row is made of."""
-        common = list(self._common)
-        for name, *_ in self._shaping:
-            word = self._batch.column(name)[row].as_py()
-            if word is not None:
-                common.append((name, word))
         found = {**self._sources, **self._numbers.get(int(self._layouts[row]), {})}
         varying = {
             name: source
             for name, source in found.items()
             if source.there is None or source.there[row]
         }
+        common = list(self._common)
+        for name, *_ in self._shaping:
+            word = self._batch.column(name)[row].as_py()
+            if word is not None and name not in varying:
+                common.append((name, word))
         structure = structure_of(tuple(common), frozenset(varying))
         return structure, [varying[column] for column in structure.columns]
 
     def _put_together(self, rows: Integers, structure: Structure, sources: list[Source]) -> None:
         """Write rows of one structure, of which few have the same shape."""
-        contents = zip(*(source.contents(rows) for source in sources), strict=True)
-        self._singles.update(zip(rows.tolist(), map(structure.span, contents), strict=True))
+        spans = structure.spans([source.contents(rows) for source in sources])
+        self._singles.update(zip(rows.tolist(), spans, strict=True))
 
     def _write(self, rows: Integers) -> None:
         """Write rows from scratch."""
@@ -336,7 +354,7 @@ class SpanBatch:
         for name in _ORIGIN:
             shapes.add(*codes_of(self._batch.column(name)))
         if contains(self._batch.column("attributes"), f'"{SCOPE_VERSION}"'):
-            shapes.add(*codes_of(self._batch.column("attributes")))
+            shapes.add(*self._versions())
         rooted = valid_of(self._batch.column("root_sequence"))
         if rooted is not None:
             shapes.add(rooted.view(np.uint8), 2)
@@ -352,6 +370,18 @@ class SpanBatch:
         if len(known) == 1:
             return np.zeros(self._count, np.int64), list(known)
         return same[codes], list(known)
+
+    def _versions(self) -> tuple[Codes, int]:
+        """Number the versions of scopes, which are among the attributes."""
+        column = self._batch.column("attributes")
+        coded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+        known: dict[str, int] = {"": 0}
+        of_words = [
+            known.setdefault(scope_version(text), len(known))
+            for text in coded.dictionary.to_pylist()
+        ]
+        codes, _ = codes_of(column)
+        return np.array([*of_words, 0]).take(codes), len(known)
 
     def write(self, offsets: Integers, out: npt.NDArray[np.uint8]) -> None:
         """Write every span to its place."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from decimal import Decimal
 from functools import lru_cache
+from itertools import repeat
 from typing import Any, Final, NamedTuple
 
 from fillpath.exporters.schema import (
@@ -69,9 +70,15 @@ _PARTS: Final = frozenset(
     }
 )
 """Attributes of the lake that are other parts of a span in OTLP."""
+_NOT_PLAIN: Final = (_PARTS - {SCOPE_VERSION}).union(
+    (Event.SEQUENCE, Event.TIME, Sampling.REASON, Sampling.PROBABILITY),
+    (key for _, key in TEXT_ATTRIBUTES),
+)
+"""Attributes that are another part of the span, or say more exactly what a column says, too."""
 ID_COLUMNS: Final = ("trace_id", "span_id", "parent_span_id")
 _TEXTS: Final = frozenset(column for column, _ in TEXT_ATTRIBUTES)
 _MAX_HEADS: Final = 64
+_MAX_PREFIXES: Final = 4096
 _MAX_TEMPLATES: Final = 64
 _CONTEXT_FLAGS: Final = 0x100
 """The flags say whether the parent is remote: it is not, as far as the lake knows."""
@@ -213,6 +220,19 @@ class _Heads(dict[int, bytes]):
         return head
 
 
+class _Prefixes(dict[int, bytes]):
+    """What stands before a span: its tag and length."""
+
+    def __missing__(self, length: int) -> bytes:
+        prefix = b"\x12" + varint(length)
+        if len(self) < _MAX_PREFIXES:
+            self[length] = prefix
+        return prefix
+
+
+_PREFIXES: Final = _Prefixes()
+
+
 class Structure:
     """What spans have in common that differ in nothing but the content of some columns.
 
@@ -240,13 +260,14 @@ class Structure:
         self._tail = bytes(before)
         self._templates: dict[tuple[int, ...], tuple[bytes, list[int]]] = {}
 
-    def span(self, contents: Sequence[bytes]) -> bytes:
-        """Write a span, its tag and length before it, with a content for each of the columns."""
-        parts: list[bytes] = []
-        for heads, content in zip(self._heads, contents, strict=True):
-            parts += heads[len(content)], content
-        inside = b"".join(parts) + self._tail
-        return b"\x12" + varint(len(inside)) + inside
+    def spans(self, contents: Sequence[Sequence[bytes]]) -> Iterator[bytes]:
+        """Write spans, tag and length before each, with a content for each column and span."""
+        columns: list[Iterable[bytes]] = [
+            [heads[len(content)] + content for content in column]
+            for heads, column in zip(self._heads, contents, strict=True)
+        ]
+        for inside in map(b"".join, zip(*columns, repeat(self._tail))):
+            yield _PREFIXES[len(inside)] + inside
 
     def template(self, lengths: tuple[int, ...]) -> tuple[bytes, list[int]]:
         """Write a span with contents of these lengths; also says where they begin."""
@@ -258,7 +279,7 @@ class Structure:
         return known
 
     def _template(self, lengths: tuple[int, ...]) -> tuple[bytes, list[int]]:
-        span = self.span([bytes(length) for length in lengths])
+        (span,) = self.spans([[bytes(length)] for length in lengths])
         ends = len(span) - len(self._tail)
         offsets = []
         for heads, length in zip(reversed(self._heads), reversed(lengths), strict=True):
@@ -281,9 +302,25 @@ def structure_of(
     row.update(values)
     for column in varying:
         row[column] = b"" if column in ID_COLUMNS else "" if column in _TEXTS else 0
+    row["attributes"] = row["attributes"] or None
     row["root_sequence"] = row["sequence"]  # one is written if the other is there
     row["duration"] = row.pop("end_time", None)
     return Structure(_span_parts(row), varying)
+
+
+def plain_attributes(text: str, taken: AbstractSet[str]) -> bytes | None:
+    """Write the attributes of a row's JSON, if they say nothing about other parts of the span.
+
+    Args:
+        text: The JSON.
+        taken: Keys of the number columns.
+    """
+    others: dict[str, Any] = json.loads(text)
+    keys = others.keys()
+    if not (taken.isdisjoint(keys) and _NOT_PLAIN.isdisjoint(keys)):
+        return None
+    others.pop(SCOPE_VERSION, None)
+    return attributes_of(others, 0x4A)
 
 
 def span_message(row: Mapping[str, Any]) -> bytes:
@@ -292,7 +329,10 @@ def span_message(row: Mapping[str, Any]) -> bytes:
     Args:
         row: Values by the columns of `SPAN_SCHEMA`; `links` as mappings.
     """
-    return Structure(_span_parts(row), frozenset()).span(())
+    inside = bytearray()
+    for part in _span_parts(row):
+        inside += part if isinstance(part, bytes) else part[0].head(len(part[1])) + part[1]
+    return _PREFIXES[len(inside)] + inside
 
 
 def _span_parts(row: Mapping[str, Any]) -> list[bytes | tuple[Slot, bytes]]:
@@ -316,6 +356,8 @@ def _span_parts(row: Mapping[str, Any]) -> list[bytes | tuple[Slot, bytes]]:
     for key, value in others.items():
         if key not in _PARTS:
             span.add(message(0x4A, key_value(key, value)))
+    if not others:
+        span.varying("attributes", b"", b"")
     if (reason := row["sampling_reason"]) is not None and Sampling.REASON not in others:
         span.add(message(0x4A, key_value(Sampling.REASON, reason)))
     probability = row["sampling_probability"]
@@ -422,14 +464,20 @@ def resource_message(row: Mapping[str, Any], of_the_run: Mapping[str, Any]) -> b
     return message(0x0A, attributes_of(attributes, 0x0A))
 
 
+def scope_version(attributes: str | None) -> str:
+    """Version of the instrumentation scope, which is among the attributes; empty without one."""
+    if not attributes or SCOPE_VERSION not in attributes:
+        return ""
+    return str(json.loads(attributes).get(SCOPE_VERSION) or "")
+
+
 def scope_message(row: Mapping[str, Any]) -> tuple[bytes, bytes]:
     """Write the instrumentation scope of a row, and the schema that its spans follow."""
     name = row["scope_name"]
     if name is None:
         return message(0x0A, b""), b""
     content = message(0x0A, name.encode())
-    if row["attributes"] and SCOPE_VERSION in row["attributes"]:
-        version = json.loads(row["attributes"]).get(SCOPE_VERSION)
-        content += message(0x12, str(version).encode()) if version else b""
+    if version := scope_version(row["attributes"]):
+        content += message(0x12, version.encode())
     schema = message(0x1A, SCHEMA_URL.encode()) if name == SCOPE_NAME else b""
     return message(0x0A, content), schema
