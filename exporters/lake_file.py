@@ -83,6 +83,11 @@ class LakeFile:
         low, high = self.smallest.get("run_id"), self.largest.get("run_id")
         return low if low is not None and low == high else None
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether rows of several runs are in it, or may be."""
+        return self.run_id is None
+
     def open(self) -> Any:
         """Open it to read, as Arrow's file; the caller closes it."""
         return self.storage.open(self.name)

@@ -169,6 +169,18 @@ def read_parquet(file: LakeFile, columns: list[str] | None = None) -> pa.Table:
         ) from error
 
 
+def rows_of_runs(file: LakeFile) -> dict[str, int]:
+    """Count the rows of each run in a file.
+
+    Raises:
+        LakeError: When it is missing or damaged.
+    """
+    if not file.is_shared:
+        return {str(file.run_id): file.rows}
+    counted = read_parquet(file, ["run_id"])["run_id"].value_counts()
+    return {one["values"]: one["counts"] for one in counted.to_pylist()}
+
+
 def fsync(path: Path) -> None:
     """Make a file or a folder's list of names durable."""
     descriptor = os.open(path, os.O_RDONLY)

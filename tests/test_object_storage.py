@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
@@ -284,7 +284,7 @@ def test_every_question_has_the_answer_that_a_lake_in_a_folder_gives(
     assert len(call(*chain)) > 5
     for words in (*QUESTIONS, chain):
         assert call(*words, "--lake", url) == call(*words), words
-    written = []
+    written: list[dict[str, bytes]] = []
     for lake in ((), ("--lake", url)):
         here = tmp_path / f"out{len(written)}"
         here.mkdir()
@@ -305,13 +305,14 @@ def test_every_question_has_the_answer_that_a_lake_in_a_folder_gives(
     assert f"{url}/lake" in reports[1]
 
     key = next(iter(read_parquet(local.spans.files()[0])["trace_id"].to_pylist())).hex()
-    for ask in (
+    asked: list[Callable[[EventStore], pa.Table]] = [
         lambda store: store.find_chain(key),
         lambda store: store.find_span(trace[-16:]),
         lambda store: store.find_named("fill_id", "F-2"),
         lambda store: store.find_chain("f" * 32),
         lambda store: Lineage(store, "r2").fill_latencies(),
-    ):
+    ]
+    for ask in asked:
         assert ask(remote).equals(ask(local))
 
 
