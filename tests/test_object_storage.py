@@ -260,6 +260,7 @@ QUESTIONS = [
 ]
 
 
+@pytest.mark.full
 def test_every_question_has_the_answer_that_a_lake_in_a_folder_gives(
     tmp_path: Path, url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
