@@ -19,6 +19,7 @@ from contextvars import ContextVar, Token
 from typing import Any
 
 from opentelemetry import context, trace
+from opentelemetry.trace.propagation import _SPAN_KEY
 
 from fillpath.instrumentation import identity
 from fillpath.instrumentation.attribute_sites import NO_NUMBERS, AttributeSites
@@ -35,6 +36,7 @@ from fillpath.instrumentation.open_event import (
     OpenEvent,
     Parts,
     Place,
+    Placed,
 )
 from fillpath.instrumentation.payload import name_of, printed, snapshot
 from fillpath.instrumentation.recorder import DROPPED_ADAPTER_ERROR, Recorder
@@ -57,6 +59,8 @@ _BEGIN, _FINISH, _ERROR, _SIDE = (
     int(flag) for flag in (Flag.BEGIN, Flag.FINISH, Flag.ERROR, Flag.SIDE)
 )
 _REMEMBERED_CHAINS = 1 << 16
+UserCode = tuple[Token[OpenEvent | None], Token[context.Context] | None]
+"""What undoes `EventTracer.enter_user_code`."""
 _ELSEWHERE = Place((PUBLISH, "EVENT", "", None, None, None, None), 0, Tally())
 
 
@@ -84,8 +88,11 @@ class EventTracer:
         self._open: dict[int, OpenEvent] = {}
         self._named_chains: OrderedDict[int, Chain] = OrderedDict()
         self._lock = threading.RLock()
-        self._stopped = False
+        self.stopped = False
+        """Whether nothing is recorded any more."""
         self._complained = False
+        self.enter: Callable[[OpenEvent], Token[OpenEvent | None]] = self._current.set
+        """Makes an event the parent of whatever this thread or task opens until `leave`."""
 
     @staticmethod
     def now() -> int:
@@ -148,7 +155,7 @@ class EventTracer:
                 f"An emitter of {event_type} events has {len(found)} fields; {SLOTS} are possible.",
                 next_command="open and close the event, which takes any attributes",
             )
-        if self._stopped:
+        if self.stopped:
             return emit_nothing
         place = self._place(operation, event_type, portfolio, strategy, symbol, venue, handler)
         site = self._recorder.site(
@@ -239,19 +246,89 @@ class EventTracer:
             None if event_id is None else name_of(event_id) or None,
         )
         if place.is_delivery:
-            if self._stopped:
+            if self.stopped:
                 self._outside(event)
             return event
         if cause is not None and not cause.written:
             self.begin(cause)
         with self._lock:
-            if self._stopped:
+            if self.stopped:
                 self._outside(event)
             else:
                 place.tally.opened += 1
                 self._number(event)
                 self._open[event.sequence] = event
         return event
+
+    def place(
+        self,
+        event_type: str,
+        *,
+        operation: str = PUBLISH,
+        portfolio: str | None = None,
+        strategy: str | None = None,
+        symbol: str | None = None,
+        venue: str | None = None,
+        handler: str | None = None,
+    ) -> Place:
+        """Look up once what many events have in common, for `open_at`."""
+        return self._place(operation, event_type, portfolio, strategy, symbol, venue, handler)
+
+    def placed(self, place: Place, attributes: Mapping[str, Any]) -> Placed:
+        """Find site and numbers for attributes, for `open_at`; what fits neither is the rest."""
+        return self._attribute_sites.place(place.site, place.parts, self._copied(attributes))
+
+    def open_at(
+        self, place: Place, cause: OpenEvent | None, event_time: int, placed: Placed | None = None
+    ) -> OpenEvent:
+        """Begin an event of a place, as `open` does, at a fraction of its cost.
+
+        Args:
+            place: What `place` gave.
+            cause: The causing event; it must be of this tracer.
+            event_time: Simulated time, or `spool.NO_TIME`.
+            placed: What `placed` gave, or the same with numbers of the same meaning.
+        """
+        event = OpenEvent(self, place, cause, event_time, placed, (), None, None)
+        if place.is_delivery:
+            if self.stopped:
+                self._outside(event)
+            return event
+        if cause is not None and not cause.written:
+            self.begin(cause)
+        with self._lock:
+            if self.stopped:
+                self._outside(event)
+                return event
+            place.tally.opened += 1
+            if cause is None:
+                event.sequence = sequence = next(self._sequence)
+                event.chain = Chain(sequence, self._key)
+            else:
+                self._number(event)
+                sequence = event.sequence
+            self._open[sequence] = event
+        return event
+
+    def close_all(self, events: Iterable[OpenEvent]) -> None:
+        """End events at the times that are noted on them, or at once after they began."""
+        append, lock, still_open = self._recorder.append, self._lock, self._open
+        for event in events:
+            placed = event.attributes
+            if type(placed) is not tuple or event.parent is not None or event.claimed or placed[2]:
+                self.close(event, end=max(event.end, event.start))
+                continue
+            with lock:
+                if event.claimed or event.closed:  # another thread was quicker
+                    continue
+                event.claimed = event.closed = True
+                event.end = end = max(event.end, event.start)
+                sequence, event_time = event.sequence, event.event_time
+                event.attributes = None
+                append((sequence, 0, sequence, event.start, end, event_time, placed[0], *placed[1]))
+                event.written = True
+                still_open.pop(sequence, None)
+        self._recorder.flush_if_full()
 
     def _outside(self, event: OpenEvent) -> None:
         """Mark an event that is in no run."""
@@ -322,7 +399,8 @@ class EventTracer:
             return
         if event.sequence == 0 and event.parent is not None:
             self.begin(event.parent)
-        placed = self._placed(event, self._attributes_of(event))
+        ready = event.attributes
+        placed = ready if type(ready) is tuple else self._placed(event, self._attributes_of(event))
         with self._lock:
             if event.claimed:  # another thread was quicker
                 return
@@ -330,9 +408,7 @@ class EventTracer:
             self._write(event, placed, {}, 0 if event.closed else _BEGIN)
         self._recorder.flush_if_full()
 
-    def _placed(
-        self, event: OpenEvent, attributes: dict[str, Any]
-    ) -> tuple[int, tuple[float, ...], dict[str, Any]]:
+    def _placed(self, event: OpenEvent, attributes: dict[str, Any]) -> Placed:
         """Site and numbers for the attributes, and what has to go beside the record."""
         place = event.place
         if not attributes:
@@ -342,7 +418,7 @@ class EventTracer:
     def _write(
         self,
         event: OpenEvent,
-        placed: tuple[int, tuple[float, ...], dict[str, Any]],
+        placed: Placed,
         extra: dict[str, Any],
         flags: int,
     ) -> None:
@@ -430,6 +506,13 @@ class EventTracer:
                 closed generator is no error.
             end: When it ended, by `now`; this moment when left out.
         """
+        if error is None and attributes is None and event.place.is_delivery and not event.claimed:
+            with self._lock:
+                if not event.claimed:  # it caused nothing, so there is nothing to write
+                    if not event.closed:
+                        event.closed = True
+                        event.end = time.perf_counter_ns() if end is None else end
+                    return
         if event.closed:
             return
         extra: dict[str, Any] = {}
@@ -444,9 +527,14 @@ class EventTracer:
         if is_news and not event.claimed:
             if event.parent is not None and not event.parent.written:
                 self.begin(event.parent)
-            early = self._attributes_of(event)
-            attributes = _merged(early, late) if late else early
-            placed = self._placed(event, attributes) if attributes else late_only
+            if type(event.attributes) is not tuple:
+                early = self._attributes_of(event)
+                attributes = _merged(early, late) if late else early
+                placed = self._placed(event, attributes) if attributes else late_only
+            elif late:  # the numbers are placed already, so what is late comes as an addition
+                self.begin(event)
+            else:
+                placed = event.attributes
         with self._lock:
             if event.closed:  # another thread was quicker
                 return
@@ -467,7 +555,7 @@ class EventTracer:
     def stop(self) -> None:
         """Write the events that are still open, as unfinished ones, and take no more."""
         with self._lock:
-            self._stopped = True
+            self.stopped = True
             unfinished, self._open = list(self._open.values()), {}
         for event in unfinished:
             self.begin(event)
@@ -480,7 +568,7 @@ class EventTracer:
     def abandon(self) -> None:
         """Take nothing more: in a forked child, the run is the parent's."""
         self._lock = threading.RLock()
-        self._stopped = True
+        self.stopped = True
         self._open = {}
         self._recorder.abandon()
 
@@ -501,7 +589,7 @@ class EventTracer:
     def lost(self, event_type: str) -> None:
         """Count an event that could not be read as published and dropped."""
         with self._lock:
-            if not self._stopped:
+            if not self.stopped:
                 kind = name_of(event_type) or "EVENT"
                 self._recorder.published(self.portfolio, kind)
                 self._recorder.dropped(self.portfolio, kind, DROPPED_ADAPTER_ERROR)
@@ -511,10 +599,6 @@ class EventTracer:
         if not self._complained:
             self._complained = True
             _log.warning("fillpath could not record an event: %r", error, exc_info=error)
-
-    def enter(self, event: OpenEvent) -> Token[OpenEvent | None]:
-        """Make the event the parent of whatever this thread or task opens from here on."""
-        return self._current.set(event)
 
     def leave(self, token: Token[OpenEvent | None]) -> None:
         """Undo `enter`."""
@@ -536,17 +620,28 @@ class EventTracer:
     @contextlib.contextmanager
     def handling(self, event: OpenEvent) -> Iterator[None]:
         """Enter the event, and let a user's own OpenTelemetry spans nest under it meanwhile."""
-        if self._stopped:  # the event is in no run, so nothing may name it
-            with self.entered(event):
-                yield
-            return
-        token = self.enter(event)
-        outer = context.attach(trace.set_span_in_context(EventSpan(self, event)))
+        tokens = self.enter_user_code(event)
         try:
             yield
         finally:
+            self.leave_user_code(tokens)
+
+    def enter_user_code(self, event: OpenEvent) -> UserCode:
+        """Do what `handling` does, until `leave_user_code`: a hot path has no room for it."""
+        token = self.enter(event)
+        if self.stopped:  # the event is in no run, so nothing may name it
+            return token, None
+        around = context.get_current()
+        span = EventSpan(self, event)
+        inside = context.Context({**around, _SPAN_KEY: span} if around else {_SPAN_KEY: span})
+        return token, context.attach(inside)
+
+    def leave_user_code(self, tokens: UserCode) -> None:
+        """Undo `enter_user_code`."""
+        token, outer = tokens
+        if outer is not None:
             context.detach(outer)
-            self.leave(token)
+        self.leave(token)
 
     lineage = lineage
 
@@ -582,7 +677,7 @@ class EventSpan(trace.NonRecordingSpan):
     """The event in OpenTelemetry's context; it gets its ids only when somebody asks for them."""
 
     def __init__(self, tracer: EventTracer, event: OpenEvent) -> None:
-        super().__init__(trace.INVALID_SPAN_CONTEXT)
+        self._context = trace.INVALID_SPAN_CONTEXT  # all that the base class has
         self.tracer = tracer
         self.event = event
 
