@@ -279,7 +279,12 @@ class EventTracer:
         return self._attribute_sites.place(place.site, place.parts, self._copied(attributes))
 
     def open_at(
-        self, place: Place, cause: OpenEvent | None, event_time: int, placed: Placed | None = None
+        self,
+        place: Place,
+        cause: OpenEvent | None,
+        event_time: int,
+        attributes: Placed | dict[str, Any] | None = None,
+        links: tuple[OpenEvent, ...] = (),
     ) -> OpenEvent:
         """Begin an event of a place, as `open` does, at a fraction of its cost.
 
@@ -287,9 +292,11 @@ class EventTracer:
             place: What `place` gave.
             cause: The causing event; it must be of this tracer.
             event_time: Simulated time, or `spool.NO_TIME`.
-            placed: What `placed` gave, or the same with numbers of the same meaning.
+            attributes: What `placed` gave, or the same with numbers of the same meaning; or
+                attributes as `payload.snapshot` gives them.
+            links: Further causes.
         """
-        event = OpenEvent(self, place, cause, event_time, placed, (), None, None)
+        event = OpenEvent(self, place, cause, event_time, attributes, links, None, None)
         if place.is_delivery:
             if self.stopped:
                 self._outside(event)
@@ -506,35 +513,19 @@ class EventTracer:
                 closed generator is no error.
             end: When it ended, by `now`; this moment when left out.
         """
-        if error is None and attributes is None and event.place.is_delivery and not event.claimed:
-            with self._lock:
-                if not event.claimed:  # it caused nothing, so there is nothing to write
-                    if not event.closed:
-                        event.closed = True
-                        event.end = time.perf_counter_ns() if end is None else end
-                    return
         if event.closed:
             return
-        extra: dict[str, Any] = {}
-        if error is not None and _is_failure(error):
-            extra["error"] = {
-                "type": type(error).__qualname__,
-                "message": printed(error, 4096),
-            }
+        if error is None and event.place.is_delivery and not event.claimed:
+            with self._lock:
+                if not event.claimed:  # it caused nothing, so there is nothing to write
+                    event.closed = True
+                    event.end = time.perf_counter_ns() if end is None else end
+                    return
+        extra = _failure(error)
         late = {} if attributes is None else self._copied(attributes)
         is_news = bool(extra) or not event.place.is_delivery
-        placed = late_only = event.place.site, NO_NUMBERS, late
-        if is_news and not event.claimed:
-            if event.parent is not None and not event.parent.written:
-                self.begin(event.parent)
-            if type(event.attributes) is not tuple:
-                early = self._attributes_of(event)
-                attributes = _merged(early, late) if late else early
-                placed = self._placed(event, attributes) if attributes else late_only
-            elif late:  # the numbers are placed already, so what is late comes as an addition
-                self.begin(event)
-            else:
-                placed = event.attributes
+        late_only = event.place.site, NO_NUMBERS, late
+        placed = self._at_last(event, late) if is_news and not event.claimed else late_only
         with self._lock:
             if event.closed:  # another thread was quicker
                 return
@@ -551,6 +542,18 @@ class EventTracer:
             self._open.pop(event.sequence, None)
             event.parent = None  # an adapter may keep this event; its ancestors must not pile up
         self._recorder.flush_if_full()
+
+    def _at_last(self, event: OpenEvent, late: dict[str, Any]) -> Placed:
+        """Place the attributes of an event that ends before anything has named it."""
+        if event.parent is not None and not event.parent.written:
+            self.begin(event.parent)
+        if type(event.attributes) is not tuple:
+            early = self._attributes_of(event)
+            return self._placed(event, _merged(early, late) if late else early)
+        if late:  # the numbers are placed already, so what is late comes as an addition
+            self.begin(event)
+            return event.place.site, NO_NUMBERS, late
+        return event.attributes
 
     def stop(self) -> None:
         """Write the events that are still open, as unfinished ones, and take no more."""
@@ -689,6 +692,12 @@ class EventSpan(trace.NonRecordingSpan):
 def _merged(early: dict[str, Any], late: dict[str, Any]) -> dict[str, Any]:
     replaced = [*early.get(Event.REPLACED, ()), *late.get(Event.REPLACED, ())]
     return {**early, **late, **({Event.REPLACED: replaced} if replaced else {})}
+
+
+def _failure(error: BaseException | None) -> dict[str, Any]:
+    if error is None or not _is_failure(error):
+        return {}
+    return {"error": {"type": type(error).__qualname__, "message": printed(error, 4096)}}
 
 
 def _is_failure(error: BaseException) -> bool:

@@ -18,12 +18,14 @@ from nautilus_trader.common.component import MessageBus
 from nautilus_trader.model import events
 from nautilus_trader.model.instruments import Instrument
 
+from fillpath.instrumentation.event_columns import time_of
 from fillpath.instrumentation.event_tracer import EventTracer, OpenEvent
 from fillpath.instrumentation.nautilus_causes import OrderCauses, is_command
-from fillpath.instrumentation.nautilus_events import describe, is_engine_reset
+from fillpath.instrumentation.nautilus_events import describe, is_engine_reset, plain_attributes
 from fillpath.instrumentation.nautilus_market import MARKET_DATA, MarketReader
 from fillpath.instrumentation.open_event import Place
 from fillpath.instrumentation.semconv import PROCESS, EventType
+from fillpath.instrumentation.spool import NO_TIME
 from fillpath.instrumentation.tracing import Tracing
 
 _TAP_PRIORITY: Final = 2**31 - 1
@@ -72,6 +74,7 @@ class BusFollower:
         self._tracing: Tracing | None = None
         self._tracer: EventTracer | None = None
         self._market: MarketReader | None = None
+        self._places: dict[tuple[str | None, ...], Place] = {}
         self._run_places: dict[tuple[Place, str, str], Place] = {}
         self._places_of_runs: set[Place] = set()
         self._portfolio = ""
@@ -104,6 +107,7 @@ class BusFollower:
     def _name_books(self, tracing: Tracing, tracer: EventTracer) -> None:
         self._portfolio = tracing.claim_portfolio(namespace_of_trader(self._trader_id))
         self._market = MarketReader(tracer, self._portfolio)
+        self._places.clear()
         self._run_places.clear()
 
     def running_tracer(self) -> EventTracer | None:
@@ -226,16 +230,20 @@ class BusFollower:
             # The engine's signals name neither; they are about what the handler was given.
             strategy, symbol, venue = run.place.parts[3:6]
             description = description._replace(strategy=strategy, symbol=symbol, venue=venue)
-        event = tracer.open(
-            description.event_type,
-            portfolio=self._portfolio,
-            strategy=description.strategy,
-            symbol=description.symbol,
-            venue=description.venue,
-            event_time=description.event_time,
-            attributes=description.attributes,
-            parent=parent,
-            links=links,
+        event_type, _, *where, time = description
+        key = event_type, *where
+        place = self._places.get(key)
+        if place is None:
+            strategy, symbol, venue = where
+            place = self._places[key] = tracer.place(
+                event_type, portfolio=self._portfolio, strategy=strategy, symbol=symbol, venue=venue
+            )
+        event = tracer.open_at(
+            place,
+            parent,
+            NO_TIME if time is None else time_of(time),
+            plain_attributes(message, description),
+            links,
         )
         self._remember(message, event)
         self._pending.append(event)

@@ -39,8 +39,18 @@ from nautilus_trader.model.instruments import Instrument
 
 from fillpath.instrumentation import semconv
 from fillpath.instrumentation.nautilus_market import exact
+from fillpath.instrumentation.payload import MAX_NAME, snapshot
 from fillpath.instrumentation.semconv import EventType
 
+_OF_PLAIN_PARTS: Final = (
+    events.OrderEvent,
+    events.PositionEvent,
+    events.AccountState,
+    TradingCommand,
+    EngineCommand,
+    ComponentStateChanged,
+    TradingStateChanged,
+)
 _FIRST_TO_RESET: Final = "DataEngine"
 _SIGNAL_PREFIX: Final = "Signal"
 _ORDER_STATUS: Final = {
@@ -88,6 +98,20 @@ def describe(message: Any, instruments: Mapping[Any, Instrument]) -> Description
     description = read(message, instruments)
     # Before the first market event the simulated clock stands at 0, which is no time.
     return description if description.event_time else description._replace(event_time=None)
+
+
+def plain_attributes(message: Any, description: Description) -> dict[str, Any]:
+    """Attributes as they are recorded. What was read of the engine's own is plain already."""
+    if not isinstance(message, _OF_PLAIN_PARTS):
+        return snapshot(description.attributes)
+    plain = {}
+    for key, value in description.attributes.items():
+        if value is None:
+            continue
+        if type(value) is str and not (len(value) <= MAX_NAME and value.isascii()):
+            return snapshot(description.attributes)
+        plain[key] = value
+    return plain
 
 
 def _place(instrument_id: Any) -> tuple[str, str]:
