@@ -9,17 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import logging
-import sys
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextvars import ContextVar, Token
 from typing import Any
 
-from opentelemetry import context, trace
-from opentelemetry.trace.propagation import _SPAN_KEY
+from opentelemetry import trace
 
 from fillpath.instrumentation import identity
 from fillpath.instrumentation.attribute_sites import NO_NUMBERS, AttributeSites
@@ -38,8 +34,9 @@ from fillpath.instrumentation.open_event import (
     Place,
     Placed,
 )
-from fillpath.instrumentation.payload import name_of, printed, snapshot
+from fillpath.instrumentation.payload import name_of, snapshot
 from fillpath.instrumentation.recorder import DROPPED_ADAPTER_ERROR, Recorder
+from fillpath.instrumentation.running_event import RunningEvent, failure_of
 from fillpath.instrumentation.semconv import PUBLISH, Event
 from fillpath.instrumentation.spool import (
     FLAGS_SHIFT,
@@ -54,17 +51,14 @@ from fillpath.instrumentation.tally import Tally
 
 __all__ = ["CURRENT", "AttributeSource", "Chain", "EventTracer", "OpenEvent"]
 
-_log = logging.getLogger(__name__)
 _BEGIN, _FINISH, _ERROR, _SIDE = (
     int(flag) for flag in (Flag.BEGIN, Flag.FINISH, Flag.ERROR, Flag.SIDE)
 )
 _REMEMBERED_CHAINS = 1 << 16
-UserCode = tuple[Token[OpenEvent | None], Token[context.Context] | None]
-"""What undoes `EventTracer.enter_user_code`."""
 _ELSEWHERE = Place((PUBLISH, "EVENT", "", None, None, None, None), 0, Tally())
 
 
-class EventTracer:
+class EventTracer(RunningEvent):
     """Records the events of one run.
 
     Nothing here raises because of what a host's objects do or hold. No lock is held while code of
@@ -77,6 +71,7 @@ class EventTracer:
     """
 
     def __init__(self, run_id: str, recorder: Recorder, portfolio: str) -> None:
+        super().__init__()
         self.run_id = run_id
         self.portfolio = name_of(portfolio) or "default"
         self._recorder = recorder
@@ -84,15 +79,9 @@ class EventTracer:
         self._places: dict[tuple[Any, ...], Place] = {}
         self._key = identity.run_key(run_id)
         self._sequence = itertools.count(1)
-        self._current: ContextVar[OpenEvent | None] = ContextVar("fillpath_event", default=None)
         self._open: dict[int, OpenEvent] = {}
         self._named_chains: OrderedDict[int, Chain] = OrderedDict()
         self._lock = threading.RLock()
-        self.stopped = False
-        """Whether nothing is recorded any more."""
-        self._complained = False
-        self.enter: Callable[[OpenEvent], Token[OpenEvent | None]] = self._current.set
-        """Makes an event the parent of whatever this thread or task opens until `leave`."""
 
     @staticmethod
     def now() -> int:
@@ -101,11 +90,6 @@ class EventTracer:
         The run's `clock_offset` added, they are wall clock.
         """
         return time.perf_counter_ns()
-
-    @property
-    def current(self) -> OpenEvent | None:
-        """The event whose handler is running in this thread or task."""
-        return self._current.get()
 
     def emitter(
         self,
@@ -468,7 +452,7 @@ class EventTracer:
         return event.tracer.address(event) if event is not None and event.sequence else None
 
     def _attributes_of(self, event: OpenEvent) -> dict[str, Any]:
-        source = event.attributes
+        source: Any = event.attributes
         if type(source) is dict:  # copied when the event was opened
             return source
         if callable(source):
@@ -521,7 +505,7 @@ class EventTracer:
                     event.closed = True
                     event.end = time.perf_counter_ns() if end is None else end
                     return
-        extra = _failure(error)
+        extra = failure_of(error)
         late = {} if attributes is None else self._copied(attributes)
         is_news = bool(extra) or not event.place.is_delivery
         late_only = event.place.site, NO_NUMBERS, late
@@ -575,20 +559,6 @@ class EventTracer:
         self._open = {}
         self._recorder.abandon()
 
-    @contextlib.contextmanager
-    def guarded(self, *, losing: str | None = None) -> Iterator[None]:
-        """Keep whatever the body raises from the host: an adapter's own work stands in it.
-
-        Args:
-            losing: The kind of event that is lost if the body fails; it is counted as dropped.
-        """
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
-            if losing is not None:
-                self.lost(losing)
-            self.complain(error)
-
     def lost(self, event_type: str) -> None:
         """Count an event that could not be read as published and dropped."""
         with self._lock:
@@ -596,55 +566,6 @@ class EventTracer:
                 kind = name_of(event_type) or "EVENT"
                 self._recorder.published(self.portfolio, kind)
                 self._recorder.dropped(self.portfolio, kind, DROPPED_ADAPTER_ERROR)
-
-    def complain(self, error: BaseException) -> None:
-        """Log, once, that something could not be recorded; the host goes on."""
-        if not self._complained:
-            self._complained = True
-            _log.warning("fillpath could not record an event: %r", error, exc_info=error)
-
-    def leave(self, token: Token[OpenEvent | None]) -> None:
-        """Undo `enter`."""
-        try:
-            self._current.reset(token)
-        except ValueError:  # a generator or coroutine that goes on in another context than before
-            old = token.old_value
-            self._current.set(None if old is Token.MISSING else old)
-
-    @contextlib.contextmanager
-    def entered(self, event: OpenEvent) -> Iterator[None]:
-        """Enter the event for the body."""
-        token = self.enter(event)
-        try:
-            yield
-        finally:
-            self.leave(token)
-
-    @contextlib.contextmanager
-    def handling(self, event: OpenEvent) -> Iterator[None]:
-        """Enter the event, and let a user's own OpenTelemetry spans nest under it meanwhile."""
-        tokens = self.enter_user_code(event)
-        try:
-            yield
-        finally:
-            self.leave_user_code(tokens)
-
-    def enter_user_code(self, event: OpenEvent) -> UserCode:
-        """Do what `handling` does, until `leave_user_code`: a hot path has no room for it."""
-        token = self.enter(event)
-        if self.stopped:  # the event is in no run, so nothing may name it
-            return token, None
-        around = context.get_current()
-        span = EventSpan(self, event)
-        inside = context.Context({**around, _SPAN_KEY: span} if around else {_SPAN_KEY: span})
-        return token, context.attach(inside)
-
-    def leave_user_code(self, tokens: UserCode) -> None:
-        """Undo `enter_user_code`."""
-        token, outer = tokens
-        if outer is not None:
-            context.detach(outer)
-        self.leave(token)
 
     lineage = lineage
 
@@ -676,31 +597,6 @@ class EventTracer:
                 self.close(event, error=failure)
 
 
-class EventSpan(trace.NonRecordingSpan):
-    """The event in OpenTelemetry's context; it gets its ids only when somebody asks for them."""
-
-    def __init__(self, tracer: EventTracer, event: OpenEvent) -> None:
-        self._context = trace.INVALID_SPAN_CONTEXT  # all that the base class has
-        self.tracer = tracer
-        self.event = event
-
-    def get_span_context(self) -> trace.SpanContext:
-        """The event's ids."""
-        return self.tracer.span_context(self.event)
-
-
 def _merged(early: dict[str, Any], late: dict[str, Any]) -> dict[str, Any]:
     replaced = [*early.get(Event.REPLACED, ()), *late.get(Event.REPLACED, ())]
     return {**early, **late, **({Event.REPLACED: replaced} if replaced else {})}
-
-
-def _failure(error: BaseException | None) -> dict[str, Any]:
-    if error is None or not _is_failure(error):
-        return {}
-    return {"error": {"type": type(error).__qualname__, "message": printed(error, 4096)}}
-
-
-def _is_failure(error: BaseException) -> bool:
-    asyncio = sys.modules.get("asyncio")
-    cancelled = (GeneratorExit,) if asyncio is None else (GeneratorExit, asyncio.CancelledError)
-    return not isinstance(error, cancelled)
