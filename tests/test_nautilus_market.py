@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -19,6 +20,7 @@ from nautilus_trader.model.identifiers import InstrumentId, TradeId
 from nautilus_trader.model.objects import Price, Quantity
 
 from fillpath.instrumentation.nautilus_market import MarketReader, exact
+from fillpath.instrumentation.open_event import OpenEvent
 
 UNIT = Price(1, 0).raw
 MAX_PRECISION = len(str(UNIT)) - 1
@@ -65,6 +67,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 RUNS = iter(range(10**9))
 
 
+def opened(reader: MarketReader, message: Any, cause: OpenEvent | None = None) -> OpenEvent:
+    opener = reader.opener(type(message))
+    assert opener is not None
+    return opener(message, cause)
+
+
 def recorded(session: Tracing) -> list[dict[str, str]]:
     """Printed attributes of every event of the run, in order."""
     sites: dict[int, Site] = {}
@@ -97,7 +105,7 @@ def test_quotes_and_trades_are_recorded_to_the_last_digit(
             quote = QuoteTick(
                 EURUSD, price(bid), price(ask), quantity(bid_size), quantity(ask_size), 1, 1
             )
-            events.append(reader.opener(QuoteTick)(quote, None))
+            events.append(opened(reader, quote))
             wanted.append(
                 {
                     "trading.tick.bid": str(exact(quote.bid_price)),
@@ -111,7 +119,7 @@ def test_quotes_and_trades_are_recorded_to_the_last_digit(
             trade = TradeTick(
                 EURUSD, price(bid), quantity(bid_size), AggressorSide.BUYER, TradeId("1"), 1, 1
             )
-            events.append(reader.opener(TradeTick)(trade, events[-1]))
+            events.append(opened(reader, trade, events[-1]))
             wanted.append(
                 {
                     "trading.tick.price": str(exact(trade.price)),
@@ -127,11 +135,11 @@ def test_quotes_and_trades_are_recorded_to_the_last_digit(
 def test_bars_are_recorded_to_the_last_digit(
     folder: Path, prices: list[Number], volumes: list[Number]
 ) -> None:
-    low, opened, closed, high = sorted(map(price, prices))
-    bar = Bar(MINUTES, opened, high, low, closed, quantity(volumes[0]), 1, 1)
+    low, first, last, high = sorted(map(price, prices))
+    bar = Bar(MINUTES, first, high, low, last, quantity(volumes[0]), 1, 1)
     with Tracing(f"run-{next(RUNS)}", data=folder, writer="none") as session:
-        opener = MarketReader(session.tracer, "fund").opener(Bar)
-        session.tracer.close_all([opener(bar, None) for _ in range(3)])
+        reader = MarketReader(session.tracer, "fund")
+        session.tracer.close_all([opened(reader, bar) for _ in range(3)])
     said = {
         "trading.bar.type": str(MINUTES),
         "trading.bar.open": str(exact(bar.open)),
