@@ -263,6 +263,25 @@ def report(
 
 
 @app.command()
+def completeness(
+    context: typer.Context,
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run, the beginning of its id, or latest.")
+    ],
+    *,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show what became of every event of a run: kept, sampled out, or dropped and why.
+
+    The exit code is 3 when the numbers do not add up or events are unaccounted for.
+    """
+    from fillpath.analytics.completeness_command import show_completeness
+
+    show_completeness(invocation(context).take(data, json), run)
+
+
+@app.command()
 def sql(
     context: typer.Context,
     query: Annotated[

@@ -6,47 +6,17 @@ It is read again from the spool and brought back, at any distance.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator
 
+from fillpath.exporters.batch_sampling import BatchSampling
 from fillpath.exporters.completeness import Completeness
-from fillpath.exporters.sequence_bits import Bits
+from fillpath.exporters.event_batch import REASONS, BatchDecision, EndDecision, EventBatch
+from fillpath.exporters.other_events import OtherEvents
+from fillpath.exporters.record_columns import RecordColumns
 from fillpath.exporters.spool_events import RecordedEvent, SpoolEvents
-from fillpath.instrumentation import identity
-from fillpath.instrumentation.event_sampler import (
-    KEEP_ALL,
-    KEEP_ANCESTOR,
-    KEEP_CRITICAL,
-    SAMPLED_OUT,
-    Decision,
-    EventSampler,
-)
-from fillpath.instrumentation.semconv import PUBLISH, Resource, Trading
+from fillpath.instrumentation.event_sampler import Decision, EventSampler
 
-
-class Sampling(Protocol):
-    """Decides which events of a run go to the lake, and counts what it decides."""
-
-    def admit(self, event: RecordedEvent) -> Iterator[tuple[RecordedEvent, Decision]]:
-        """Take an event that has ended; gives the events to keep that were not given before."""
-        ...
-
-
-class KeepEverything:
-    """Keeps every event.
-
-    Args:
-        completeness: Where events are counted.
-    """
-
-    def __init__(self, completeness: Completeness) -> None:
-        self._completeness = completeness
-
-    def admit(self, event: RecordedEvent) -> Iterator[tuple[RecordedEvent, Decision]]:
-        """Keep the event."""
-        if event.site.operation == PUBLISH:
-            self._completeness.kept(event.site.portfolio, event.site.event_type)
-        yield event, KEEP_ALL
+Kept = tuple[RecordedEvent, Decision]
 
 
 class CausalSampling:
@@ -55,9 +25,9 @@ class CausalSampling:
     A handler run is kept only as an ancestor, or when it raised.
 
     Args:
-        policy: Decides on each event by itself.
+        policy: The policy.
         run_id: The run; its span ids decide about the share that is kept.
-        events: Knows the events that have begun and not ended.
+        events: Knows the sites.
         read_again: Gives an event that has ended, by its sequence; None when it was dropped.
         completeness: Where events are counted.
     """
@@ -70,62 +40,64 @@ class CausalSampling:
         read_again: Callable[[int], RecordedEvent | None],
         completeness: Completeness,
     ) -> None:
-        self._policy = policy
-        self._key = identity.run_key(run_id)
-        self._events = events
+        self._batches = BatchSampling(policy, run_id, events.sites, read_again, completeness)
         self._read_again = read_again
-        self._completeness = completeness
-        self._kept = Bits()
-        self._wanted: set[int] = set()
-        """Open events that are kept when they end, because a descendant is kept."""
 
-    def admit(self, event: RecordedEvent) -> Iterator[tuple[RecordedEvent, Decision]]:
-        """Decide on the event; gives it if it is kept, then the ancestors it brings back."""
-        decision = self._decide(event)
-        if event.sequence in self._wanted:
-            self._wanted.remove(event.sequence)
-            if not decision.kept:
-                decision = KEEP_ANCESTOR
-        if event.site.operation == PUBLISH:
-            count = self._completeness.kept if decision.kept else self._completeness.sampled_out
-            count(event.site.portfolio, event.site.event_type)
-        if decision.kept:
-            self._kept.add(event.sequence)
-            yield event, decision
-            yield from self._ancestors(event)
+    def admit(
+        self, columns: RecordColumns, others: OtherEvents
+    ) -> tuple[BatchDecision, list[Kept]]:
+        """Take the next records of the run; decides on the events that ended in them.
 
-    def _decide(self, event: RecordedEvent) -> Decision:
-        site = event.site
-        if "error" in event.extra:
-            return KEEP_CRITICAL
-        if site.operation != PUBLISH:
-            return SAMPLED_OUT
-        attributes = event.attributes
-        if self._policy.critical_when:
-            known = {
-                Resource.PORTFOLIO: site.portfolio,
-                Trading.STRATEGY: site.strategy,
-                Trading.SYMBOL: site.symbol,
-                Trading.VENUE: site.venue,
-            }
-            attributes = {**known, **attributes}
-        span_id = identity.span_id(self._key, event.sequence)
-        return self._policy.decide(site.event_type, span_id, attributes)
+        Args:
+            columns: The records, in the order of the spool.
+            others: What is known of those that are more than their records.
 
-    def _ancestors(self, event: RecordedEvent) -> Iterator[tuple[RecordedEvent, Decision]]:
-        sequence = event.parent
-        while sequence and sequence not in self._kept and sequence not in self._wanted:
-            ancestor = self._events.open.get(sequence)
-            if ancestor is not None:
-                self._wanted.add(sequence)
-            else:
-                ancestor = self._read_again(sequence)
-                if ancestor is None:
-                    return
-                self._kept.add(sequence)
-                if ancestor.site.operation == PUBLISH:
-                    self._completeness.brought_back(
-                        ancestor.site.portfolio, ancestor.site.event_type
-                    )
-                yield ancestor, KEEP_ANCESTOR
-            sequence = ancestor.parent
+        Returns:
+            The decisions by row, and what is kept of `others` and of earlier batches.
+
+        Raises:
+            SpoolError: When a record refers to a site that was not described, or the spool cannot
+                be read again.
+        """
+        decision = self.admit_batch(
+            self._batches.table.batch(
+                columns.sequence,
+                columns.parent,
+                columns.root,
+                columns.event_time,
+                columns.place,
+                list(columns.numbers),
+                others.attributes,
+                others.failed,
+            )
+        )
+        kept = [
+            (event, Decision(REASONS[decision.reason[row]], float(decision.probability[row])))
+            for row, event in others.ended.items()
+            if decision.kept[row]
+        ]
+        return decision, [*kept, *self._brought_back(decision)]
+
+    def admit_batch(self, batch: EventBatch) -> BatchDecision:
+        """Decide on the events that ended in a batch."""
+        return self._batches.admit(batch)
+
+    def finish(self, unfinished: Iterable[RecordedEvent]) -> list[Kept]:
+        """Decide on the events that never ended, when nothing follows; gives what is kept."""
+        decision = self._batches.finish()
+        answers = zip(decision.reason.tolist(), decision.probability.tolist(), strict=True)
+        by_sequence = dict(zip(decision.sequence.tolist(), answers, strict=True))
+        kept = []
+        for event in unfinished:
+            code, probability = by_sequence.get(event.sequence, (0, 0.0))
+            if code:
+                kept.append((event, Decision(REASONS[code], probability)))
+        return [*kept, *self._brought_back(decision)]
+
+    def _brought_back(self, decision: BatchDecision | EndDecision) -> Iterator[Kept]:
+        for sequence, code in zip(
+            decision.bring_back.tolist(), decision.bring_back_reason.tolist(), strict=True
+        ):
+            event = self._read_again(sequence)
+            if event is not None:  # it was there, or it would not be brought back
+                yield event, Decision(REASONS[code], 1.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -10,9 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fillpath.exporters.batch_spans import BatchSpans, Kept, WholeRows, odd_events
-from fillpath.exporters.causal_sampling import KeepEverything, Sampling
+from fillpath.exporters.batch_spans import BatchSpans, Kept, Sampled, WholeRows, odd_events
+from fillpath.exporters.causal_sampling import CausalSampling
 from fillpath.exporters.completeness import Completeness
+from fillpath.exporters.event_batch import REASONS
+from fillpath.exporters.other_events import OtherEvents
 from fillpath.exporters.record_columns import Booleans, Integers, RecordColumns
 from fillpath.exporters.row_templates import RowTemplate, RowTemplates
 from fillpath.exporters.schema import SPAN_SCHEMA
@@ -20,6 +22,7 @@ from fillpath.exporters.side_texts import SideTexts
 from fillpath.exporters.spool_events import RecordedEvent, SpoolEvents
 from fillpath.exporters.spool_spans import SpoolSpans
 from fillpath.exporters.whole_events import WholeEvents
+from fillpath.instrumentation.event_sampler import KEEP_ALL
 from fillpath.instrumentation.semconv import PUBLISH
 from fillpath.instrumentation.spool import Block, EventRecord, Flag, SideRecord
 
@@ -37,13 +40,13 @@ class RunRows:
         events: Takes all other blocks of the run; what it knows of sites and side records must be
             as new as the blocks that are added here.
         completeness: Where events are counted.
-        sampling: Decides what is kept.
+
+    Attributes:
+        sampling: Decides what is kept; None keeps everything.
     """
 
-    def __init__(
-        self, run_id: str, events: SpoolEvents, completeness: Completeness, sampling: Sampling
-    ) -> None:
-        self.sampling = sampling
+    def __init__(self, run_id: str, events: SpoolEvents, completeness: Completeness) -> None:
+        self.sampling: CausalSampling | None = None
         self._events = events
         self._completeness = completeness
         spans = SpoolSpans(run_id, events)
@@ -75,7 +78,12 @@ class RunRows:
     def add_unfinished(self, *, new: bool) -> None:
         """Take the events that began and did not end: nothing follows."""
         self.settle()
-        kept = [one for event in self._events.unfinished() for one in self._admit(event)]
+        unfinished = list(self._events.unfinished())
+        self._count_others(unfinished)
+        if self.sampling is None:
+            kept: list[Kept] = [(event, KEEP_ALL) for event in unfinished]
+        else:
+            kept = self.sampling.finish(unfinished)
         if new and kept:
             nothing = RecordColumns.of([])
             none = nothing.sequence
@@ -92,27 +100,32 @@ class RunRows:
         if not blocks:
             return
         columns = RecordColumns.of(blocks)
-        if isinstance(self.sampling, KeepEverything):
-            whole = WholeEvents.among(columns, self._events.seen)
-        else:
-            every = np.arange(len(columns))
-            whole = WholeEvents(every[:0], every[:0], every, None)
+        whole = WholeEvents.among(columns, self._events.seen)
         templates, which = self._templates.of(columns, whole.begins)
         rows = WholeRows(whole.begins, whole.ends, templates, which, SideTexts())
-        rows, kept = self._one_by_one(columns, whole, rows)
+        rows, others = self._one_by_one(columns, whole, rows)
         if whole.known is not None:
             self._events.see(columns)
+        self._count_others(others.ended.values())
         self._count(rows.templates, rows.which)
+        if self.sampling is None:
+            sampled = None
+            kept: list[Kept] = [(event, KEEP_ALL) for event in others.ended.values()]
+        else:
+            decision, kept = self.sampling.admit(columns, others)
+            rows = _without(rows, ~decision.kept[rows.ends])
+            ends = rows.ends
+            sampled = Sampled(REASONS, decision.reason[ends], decision.probability[ends])
         if self._new:
-            self._keep(self._batches.table(columns, rows, kept))
+            self._keep(self._batches.table(columns, rows, kept, sampled))
 
     def _one_by_one(
         self, columns: RecordColumns, whole: WholeEvents, rows: WholeRows
-    ) -> tuple[WholeRows, list[Kept]]:
+    ) -> tuple[WholeRows, OtherEvents]:
         """Take side records, and the events that are not made by column, in their order.
 
         Returns:
-            The whole events that remain, and the other events that are kept.
+            The whole events that remain, and the other events.
         """
         careful = columns.flags[rows.begins] & int(Flag.SIDE) != 0
         odd = odd_events(columns, rows.begins, rows.templates, rows.which)
@@ -121,7 +134,7 @@ class RunRows:
         records = np.concatenate([whole.others, rows.begins[places]])
         order = np.argsort(records, kind="stable")
         place_of = np.concatenate([np.full(len(whole.others), -1), places])[order].tolist()
-        kept: list[Kept] = []
+        others = OtherEvents()
         gone = np.zeros(len(rows.begins), np.bool_)
         for row, place, record in zip(
             records[order].tolist(), place_of, columns.records(records[order]), strict=True
@@ -129,10 +142,13 @@ class RunRows:
             if place < 0:
                 known = None if whole.known is None else bool(whole.known[row])
                 event = self._events.take(record, parent_known=known)
-                if event is None:
-                    continue
+                others.note(row, record, event or self._events.open.get(record.sequence))
+                if event is not None:
+                    others.ends(row, event)
             else:
                 side = self._events.side(record)
+                if side is not None and self.sampling is not None:
+                    others.attributes[row] = side.attributes
                 is_odd = odd is not None and bool(odd[place])
                 if not is_odd and self._take_side(rows, place, record, side):
                     continue
@@ -142,8 +158,8 @@ class RunRows:
                 if side is not None:
                     event.take(side)
                 self._events.note_chain(event)
-            kept += self._admit(event)
-        return _without(rows, gone), kept
+                others.ends(int(rows.ends[place]), event)
+        return _without(rows, gone), others
 
     def _take_side(
         self, rows: WholeRows, place: int, record: EventRecord, side: SideRecord | None
@@ -160,19 +176,24 @@ class RunRows:
             self._events.name_chain(record.sequence, record.root, name)
         return True
 
-    def _admit(self, event: RecordedEvent) -> Iterator[Kept]:
-        site = event.site
-        if not site.counted and site.operation == PUBLISH:
-            self._completeness.seen_uncounted(site.portfolio, site.event_type)
-        yield from self.sampling.admit(event)
+    def _count_others(self, events: Iterable[RecordedEvent]) -> None:
+        """Count events; without a policy, all of them are kept."""
+        for event in events:
+            site = event.site
+            if site.operation == PUBLISH:
+                if self.sampling is None:
+                    self._completeness.kept(site.portfolio, site.event_type)
+                if not site.counted:
+                    self._completeness.seen_uncounted(site.portfolio, site.event_type)
 
     def _count(self, templates: list[RowTemplate], which: Integers) -> None:
-        """Count whole events, all of which are kept."""
+        """Count whole events; without a policy, all of them are kept."""
         numbers = np.bincount(which, minlength=len(templates)).tolist()
         for template, number in zip(templates, numbers, strict=True):
             site = template.site
             if site.operation == PUBLISH:
-                self._completeness.kept(site.portfolio, site.event_type, number)
+                if self.sampling is None:
+                    self._completeness.kept(site.portfolio, site.event_type, number)
                 if not site.counted:
                     self._completeness.seen_uncounted(site.portfolio, site.event_type, number)
 
@@ -214,10 +235,9 @@ def _joined(tables: Sequence[pa.Table]) -> pa.Table:
     """Put tables one behind the other without copying what has the same form in all of them."""
     fields = []
     for field in SPAN_SCHEMA:
-        mine = [table.schema.field(field.name) for table in tables]
-        kinds = {one.type for one in mine}
+        kinds = {table.schema.field(field.name).type for table in tables}
         kind = kinds.pop() if len(kinds) == 1 else field.type
-        fields.append(field.with_type(kind).with_nullable(any(one.nullable for one in mine)))
+        fields.append(field.with_type(kind))
     schema = pa.schema(fields, SPAN_SCHEMA.metadata)
     return pa.concat_tables(
         [table if table.schema.equals(schema) else table.cast(schema) for table in tables]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Final, Self
 
 from fillpath.exporters import host_process
-from fillpath.exporters.causal_sampling import CausalSampling, KeepEverything
+from fillpath.exporters.causal_sampling import CausalSampling
 from fillpath.exporters.completeness import Completeness, totals
 from fillpath.exporters.event_store import EventStore, RunRecord, Status
 from fillpath.exporters.run_rows import RunRows
@@ -78,8 +78,7 @@ class RunWriter:
             raise
         self._events = SpoolEvents()
         self._completeness = Completeness()
-        sampling = KeepEverything(self._completeness)
-        self._rows = RunRows(run_id, self._events, self._completeness, sampling)
+        self._rows = RunRows(run_id, self._events, self._completeness)
         self._index: SpoolIndex | None = None
         self._block = 0
         self._oldest_row = 0.0

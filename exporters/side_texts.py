@@ -110,7 +110,9 @@ class SideTexts:
         """Forget some places; those behind them move up."""
         place_of: Integers = np.cumsum(~gone) - 1
         for added in (*self.texts.values(), self.members, self.links):
-            added[0][:] = place_of[added[0]].tolist() if added[0] else []
+            left = [turn for turn, place in enumerate(added[0]) if not gone[place]]
+            added[1][:] = [added[1][turn] for turn in left]
+            added[0][:] = [int(place_of[added[0][turn]]) for turn in left]
 
 
 def _fits(column: str, value: str) -> bool:

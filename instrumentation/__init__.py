@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fillpath.instrumentation.critical_event_processor import CriticalEventProcessor
     from fillpath.instrumentation.critical_event_sampler import CriticalEventSampler
     from fillpath.instrumentation.errors import FillpathError
     from fillpath.instrumentation.event_sampler import EventSampler
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from fillpath.instrumentation.tracing import Tracing
 
 __all__ = [
+    "CriticalEventProcessor",
     "CriticalEventSampler",
     "EventFields",
     "EventSampler",
@@ -34,6 +36,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "CriticalEventProcessor": "critical_event_processor",
     "CriticalEventSampler": "critical_event_sampler",
     "EventFields": "traced_event_bus",
     "EventSampler": "event_sampler",

@@ -1,24 +1,35 @@
 """The sampling policy: which events are kept, why, and with what probability.
 
 A policy is a pure value: the same event gets the same answer in every process and on every run, and
-no random generator is asked. Where it is applied, every ancestor of a kept event is kept as well.
+no random generator is asked. What takes the events that went before into account (a signal that
+says nothing new, the neighbours of a critical event, how lively the market is) is in
+`sampling_stream`. Where the policy is applied, every ancestor of a kept event is kept as well.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
-from typing import Any, Final, Literal, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
+from fillpath.instrumentation.critical_when import CriticalWhen
 from fillpath.instrumentation.errors import UsageError
+from fillpath.instrumentation.id_share import place_of
 from fillpath.instrumentation.semconv import CRITICAL_EVENT_TYPES
-from fillpath.instrumentation.settings import ENV_CRITICAL_KINDS, ENV_SAMPLING_RATE
+from fillpath.instrumentation.settings import (
+    ENV_CRITICAL_KINDS,
+    ENV_SAMPLING_CONTEXT,
+    ENV_SAMPLING_RATE,
+)
 
-DEFAULT_RATE: Final = 0.1
-"""Share of the events kept that nothing else keeps."""
+__all__ = ["CriticalWhen", "Decision", "EventSampler", "by_chance", "parse_rate"]
+
+DEFAULT_RATE: Final = 0.01
+"""Share of the events of a quiet market kept that nothing else keeps."""
+DEFAULT_CONTEXT: Final = 3
+"""Neighbours kept on either side of a critical event."""
+MOST_CONTEXT: Final = 10_000
 
 ALL: Final = "all"
 """Reason: everything is kept, no policy applies."""
@@ -27,13 +38,9 @@ CRITICAL: Final = "critical"
 ANCESTOR: Final = "ancestor"
 """Reason: an event that is kept descends from it."""
 CONTEXT: Final = "context"
-"""Reason: its parent is kept."""
+"""Reason: a neighbour of it is critical; in the SDK's sampler, its parent is sampled."""
 RANDOM: Final = "random"
-"""Reason: its id fell within the rate."""
-
-Operator = Literal["==", "!=", ">", ">=", "<", "<=", "exists"]
-_OPERATORS: Final = ("==", "!=", ">", ">=", "<", "<=", "exists")
-_SPAN: Final = 1 << 64
+"""Reason: its id fell within the probability that the rate and the market's activity give."""
 
 
 class Decision(NamedTuple):
@@ -62,81 +69,25 @@ SAMPLED_OUT: Final = Decision(None, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
-class CriticalWhen:
-    """Makes an event critical by one of its attributes, such as a signal that is not zero.
-
-    Numbers compare by value whatever their type; anything else compares by its text, and only
-    with ``==`` and ``!=``. An event without the attribute is not critical by it.
-
-    Args:
-        attribute: Key of the attribute.
-        operator: One of ``== != > >= < <= exists``.
-        value: What to compare with.
-        event_type: Kind of event it applies to; None means any.
-
-    Raises:
-        UsageError: When the operator is unknown.
-    """
-
-    attribute: str
-    operator: Operator = "exists"
-    value: str | int | float | bool | None = None
-    event_type: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.operator not in _OPERATORS:
-            raise UsageError(
-                f"{self.operator!r} is no operator of the sampling policy.",
-                next_command=f"use one of {' '.join(_OPERATORS)}",
-            )
-
-    def holds(self, event_type: str, attributes: Mapping[str, Any]) -> bool:
-        """Tell whether an event with these attributes is critical by this."""
-        if self.event_type not in (None, event_type) or attributes.get(self.attribute) is None:
-            return False
-        if self.operator == "exists":
-            return True
-        actual, wanted = attributes[self.attribute], self.value
-        left, right = _number(actual), _number(wanted)
-        if left is None or right is None:
-            same = str(actual) == str(wanted)
-            return same if self.operator == "==" else not same and self.operator == "!="
-        return {
-            "==": left == right,
-            "!=": left != right,
-            ">": left > right,
-            ">=": left >= right,
-            "<": left < right,
-            "<=": left <= right,
-        }[self.operator]
-
-
-def _number(value: Any) -> Decimal | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
-        return None
-    try:
-        number = Decimal(str(value))
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() else None
-
-
-@dataclass(frozen=True, slots=True)
 class EventSampler:
     """The policy.
 
     Args:
-        critical_kinds: Event types that are always kept.
-        rate: Probability in [0, 1] with which any other event is kept.
+        critical_kinds: Event types that are always kept; of signals, those that change something.
+        rate: Probability in [0, 1] with which any other event of a quiet market is kept; it rises
+            with the market's activity.
         critical_when: Further conditions that make an event critical.
+        context: How many other events are kept before and after a critical one, in its portfolio
+            and symbol.
 
     Raises:
-        UsageError: When the rate is not a number from 0 to 1.
+        UsageError: When the rate is not a number from 0 to 1, or the context no small number.
     """
 
     critical_kinds: frozenset[str] = CRITICAL_EVENT_TYPES
     rate: float = DEFAULT_RATE
     critical_when: tuple[CriticalWhen, ...] = ()
+    context: int = DEFAULT_CONTEXT
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.rate <= 1.0:  # NaN is neither
@@ -144,25 +95,40 @@ class EventSampler:
                 f"The sampling rate is {self.rate}; it must be a number from 0 to 1.",
                 next_command=f"{ENV_SAMPLING_RATE}={DEFAULT_RATE}",
             )
+        if not 0 <= self.context <= MOST_CONTEXT:
+            raise UsageError(
+                f"The sampling context is {self.context}; it must be a number of events from 0 to "
+                f"{MOST_CONTEXT}.",
+                next_command=f"{ENV_SAMPLING_CONTEXT}={DEFAULT_CONTEXT}",
+            )
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """Read the policy from ``FILLPATH_SAMPLING_RATE`` and ``FILLPATH_CRITICAL_KINDS``.
+        """Read the policy from the environment.
+
+        ``FILLPATH_SAMPLING_RATE``, ``FILLPATH_CRITICAL_KINDS`` and ``FILLPATH_SAMPLING_CONTEXT``.
 
         Raises:
-            UsageError: When the rate is not a number from 0 to 1.
+            UsageError: When the rate is not a number from 0 to 1, or the context no small number.
         """
         given = os.environ if environ is None else environ
         kinds = CRITICAL_EVENT_TYPES
         if (listed := given.get(ENV_CRITICAL_KINDS)) is not None and listed.strip():
             kinds = frozenset(kind.strip() for kind in listed.split(",") if kind.strip())
         rate = (given.get(ENV_SAMPLING_RATE) or "").strip()
-        return cls(kinds, parse_rate(rate) if rate else DEFAULT_RATE)
+        context = (given.get(ENV_SAMPLING_CONTEXT) or "").strip()
+        return cls(
+            kinds,
+            parse_rate(rate) if rate else DEFAULT_RATE,
+            context=_parse_context(context) if context else DEFAULT_CONTEXT,
+        )
 
     def is_critical(self, event_type: str, attributes: Mapping[str, Any] | None = None) -> bool:
-        """Tell whether an event is never dropped."""
-        if event_type in self.critical_kinds:
-            return True
+        """Tell whether an event is never dropped, a signal being one that changes something."""
+        return event_type in self.critical_kinds or self.is_critical_by(event_type, attributes)
+
+    def is_critical_by(self, event_type: str, attributes: Mapping[str, Any] | None) -> bool:
+        """Tell whether a further condition makes an event critical."""
         return bool(attributes) and any(
             condition.holds(event_type, attributes or {}) for condition in self.critical_when
         )
@@ -170,7 +136,7 @@ class EventSampler:
     def decide(
         self, event_type: str, event_id: int, attributes: Mapping[str, Any] | None = None
     ) -> Decision:
-        """Decide on one event by itself; its descendants may still bring it back.
+        """Decide on one event by itself, in a quiet market; others may still bring it back.
 
         Args:
             event_type: Its kind.
@@ -184,13 +150,13 @@ class EventSampler:
 
     def decide_by_rate(self, event_id: int) -> Decision:
         """Decide by the rate alone. What is kept at a rate is kept at every higher one."""
-        kept = _spread(event_id) < int(self.rate * _SPAN)
-        return Decision(RANDOM if kept else None, self.rate)
+        return by_chance(event_id, self.rate)
 
     def to_dict(self) -> dict[str, Any]:
         """Give the policy as plain data, to be stored with a run."""
         return {
             "rate": self.rate,
+            "context": self.context,
             "critical_kinds": sorted(self.critical_kinds),
             "critical_when": [
                 {
@@ -215,6 +181,7 @@ class EventSampler:
                 frozenset(data.get("critical_kinds", CRITICAL_EVENT_TYPES)),
                 float(data.get("rate", DEFAULT_RATE)),
                 tuple(CriticalWhen(**condition) for condition in data.get("critical_when", ())),
+                int(data.get("context", DEFAULT_CONTEXT)),
             )
         except (TypeError, ValueError, AttributeError) as error:
             raise UsageError(f"This is no sampling policy: {data!r} ({error}).") from error
@@ -235,7 +202,17 @@ def parse_rate(text: str) -> float:
         ) from None
 
 
-def _spread(event_id: int) -> int:
-    """Scatter an id over 64 bits: ids of other systems may be counters or share their low half."""
-    data = event_id.to_bytes((event_id.bit_length() + 7) // 8 or 1, "big")
-    return int.from_bytes(hashlib.blake2b(data, digest_size=8, person=b"fillpath-rate").digest())
+def by_chance(event_id: int, probability: float) -> Decision:
+    """Decide by where an id falls. What is kept with a probability is kept with a higher one."""
+    kept = place_of(event_id) < probability
+    return Decision(RANDOM if kept else None, probability)
+
+
+def _parse_context(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(
+            f"The sampling context is {text!r}; it must be a number of events.",
+            next_command=f"{ENV_SAMPLING_CONTEXT}={DEFAULT_CONTEXT}",
+        ) from None

@@ -16,7 +16,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fillpath.exporters.causal_sampling import KeepEverything
 from fillpath.exporters.completeness import Completeness
 from fillpath.exporters.event_store import EventStore
 from fillpath.exporters.parquet_file import write_parquet
@@ -165,10 +164,11 @@ def side_records(draw: st.DrawFn, sequence: int, chains: bool) -> SideRecord:
 
 def _one_by_one(folder: Path) -> tuple[pa.Table, list[dict[str, Any]]]:
     events, rows, completeness = SpoolEvents(), SpanRows(), Completeness()
-    spans, sampling = SpoolSpans(RUN, events), KeepEverything(completeness)
+    spans = SpoolSpans(RUN, events)
     for block in SpoolReader(folder).blocks():
         for event in events.feed(block):
-            list(sampling.admit(event))
+            if event.site.operation == PUBLISH:
+                completeness.kept(event.site.portfolio, event.site.event_type)
             if not event.site.counted and event.site.operation == PUBLISH:
                 completeness.seen_uncounted(event.site.portfolio, event.site.event_type)
             rows.add(spans.span(event, KEEP_ALL))
@@ -177,7 +177,7 @@ def _one_by_one(folder: Path) -> tuple[pa.Table, list[dict[str, Any]]]:
 
 def _by_column(folder: Path, blocks_at_once: int) -> tuple[pa.Table, list[dict[str, Any]]]:
     events, completeness = SpoolEvents(), Completeness()
-    rows = RunRows(RUN, events, completeness, KeepEverything(completeness))
+    rows = RunRows(RUN, events, completeness)
     for number, block in enumerate(SpoolReader(folder).blocks()):
         if block.type is BlockType.EVENTS:
             rows.add(block, new=True)
@@ -260,9 +260,10 @@ def test_other_engines_read_what_was_made_by_column(tmp_path: Path) -> None:
     assert arrow.schema.names == SPAN_SCHEMA.names
     assert [field.type for field in arrow.schema] == [field.type for field in SPAN_SCHEMA]
     frame = pl.read_parquet(file.path)
-    relation = duckdb.read_parquet(str(file.path))
     names = [name for name in SPAN_SCHEMA.names if name not in {"event_timestamp", "links"}]
-    by_duckdb = [dict(zip(names, row, strict=True)) for row in relation.select(*names).fetchall()]
+    with duckdb.connect() as connection:
+        read = connection.read_parquet(str(file.path)).select(*names).fetchall()
+    by_duckdb = [dict(zip(names, row, strict=True)) for row in read]
     assert arrow.select(names).to_pylist() == frame.select(names).to_dicts() == by_duckdb
     first, second = by_duckdb[:2]
     assert (first["open"], first["price"], first["quantity"]) == (100.01, 100.01, 5.5)
@@ -283,7 +284,7 @@ def test_a_column_of_all_different_texts_has_no_dictionary_in_each_row_group(
     place = 1 | int(Flag.SIDE) << FLAGS_SHIFT
     writer.append([(n, 0, n, 1, 2, 3, place, *[0.0] * SLOTS) for n in numbers], side, [site], [])
     writer.close()
-    rows = RunRows(RUN, events, completeness, KeepEverything(completeness))
+    rows = RunRows(RUN, events, completeness)
     for block in SpoolReader(folder).blocks():
         if block.type is BlockType.EVENTS:
             rows.add(block, new=True)

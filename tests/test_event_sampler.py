@@ -21,16 +21,23 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, Trace
 
 from fillpath.instrumentation import identity
 from fillpath.instrumentation.critical_event_sampler import CriticalEventSampler
+from fillpath.instrumentation.critical_when import Operator
 from fillpath.instrumentation.errors import UsageError
-from fillpath.instrumentation.event_sampler import CriticalWhen, EventSampler, Operator
+from fillpath.instrumentation.event_sampler import CriticalWhen, EventSampler
 from fillpath.instrumentation.semconv import (
     CRITICAL_EVENT_TYPES,
     Event,
     EventType,
     Fill,
     Sampling,
+    Signal,
 )
-from fillpath.instrumentation.settings import ENV_CRITICAL_KINDS, ENV_SAMPLING_RATE
+from fillpath.instrumentation.settings import (
+    ENV_CRITICAL_KINDS,
+    ENV_SAMPLING_CONTEXT,
+    ENV_SAMPLING_RATE,
+)
+from fillpath.instrumentation.signal_meaning import FLAT, meaning_of, signal_meaning
 
 RATES = st.floats(0.0, 1.0)
 IDS = st.integers(1, (1 << 128) - 1)
@@ -62,7 +69,7 @@ def test_the_same_event_gets_the_same_answer(event_id: int, rate: float) -> None
 
 def test_the_answer_is_the_same_in_every_version() -> None:
     kept = [n for n in range(1, 60) if EventSampler(rate=0.2).decide(EventType.TICK, n).kept]
-    assert kept == [9, 17, 32, 33, 35, 38, 47, 54]
+    assert kept == [5, 15, 16, 19, 26, 27, 32, 34, 36, 38, 39, 56, 58]
 
 
 @pytest.mark.parametrize("ids", ["ours", "counter", "high bits only"])
@@ -93,11 +100,12 @@ def test_the_rate_is_met_whatever_the_ids(ids: str) -> None:
         ),
         max_size=3,
     ),
+    st.integers(0, 50),
 )
 def test_a_policy_survives_being_stored(
-    kinds: frozenset[str], rate: float, conditions: list[CriticalWhen]
+    kinds: frozenset[str], rate: float, conditions: list[CriticalWhen], context: int
 ) -> None:
-    policy = EventSampler(kinds, rate, tuple(conditions))
+    policy = EventSampler(kinds, rate, tuple(conditions), context)
     assert EventSampler.from_dict(policy.to_dict()) == policy
 
 
@@ -130,15 +138,57 @@ def test_an_attribute_can_make_an_event_critical(
 def test_the_environment_describes_a_policy() -> None:
     assert EventSampler.from_environment({}) == EventSampler()
     policy = EventSampler.from_environment(
-        {ENV_SAMPLING_RATE: " 0.25 ", ENV_CRITICAL_KINDS: "FILL, MY_KIND,"}
+        {
+            ENV_SAMPLING_RATE: " 0.25 ",
+            ENV_CRITICAL_KINDS: "FILL, MY_KIND,",
+            ENV_SAMPLING_CONTEXT: "7",
+        }
     )
-    assert policy == EventSampler(frozenset({"FILL", "MY_KIND"}), 0.25)
+    assert policy == EventSampler(frozenset({"FILL", "MY_KIND"}), 0.25, context=7)
 
 
 @pytest.mark.parametrize("rate", ["ten", "1.01", "-0.1", "nan", "inf"])
 def test_a_rate_that_is_none_is_a_usage_error(rate: str) -> None:
     with pytest.raises(UsageError, match="rate"):
         EventSampler.from_environment({ENV_SAMPLING_RATE: rate})
+
+
+@pytest.mark.parametrize("context", ["ten", "-1", "1.5", "1000000"])
+def test_a_context_that_is_none_is_a_usage_error(context: str) -> None:
+    with pytest.raises(UsageError, match="context"):
+        EventSampler.from_environment({ENV_SAMPLING_CONTEXT: context})
+
+
+@pytest.mark.parametrize(
+    "value", [None, False, 0, 0.0, -0.0, Decimal("0.00"), "0", "", " Flat ", "none", float("nan")]
+)
+def test_no_opinion_is_flat_however_it_is_said(value: object) -> None:
+    assert meaning_of(value) == FLAT
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (1, Decimal("1.00"), True),
+        (1, "1", True),
+        (1, True, True),
+        ("BUY", " buy", True),
+        ("BUY", "SELL", False),
+        (1, -1, False),
+        (0.1, "0.1", True),
+        ("1e400", "inf", False),
+        ([1], [2], False),
+        ("\ud800", "\ud801", False),
+    ],
+)
+def test_signals_mean_the_same_where_their_values_are_the_same(
+    one: object, other: object, same: bool
+) -> None:
+    assert (meaning_of(one) == meaning_of(other)) is same
+    assert (
+        signal_meaning({Signal.VALUE: one, Signal.STRENGTH: 1})
+        == signal_meaning({Signal.STRENGTH: other})
+    ) is same
 
 
 def test_an_unknown_operator_or_part_is_a_usage_error() -> None:
@@ -204,6 +254,26 @@ def test_a_trace_stays_together_and_the_rate_is_met() -> None:
     attributes = bars[0].attributes or {}
     assert attributes[Sampling.REASON] == "random"
     assert attributes[Sampling.PROBABILITY] == 0.3
+
+
+def test_the_sampler_passes_over_signals_that_repeat_and_runs_of_handlers() -> None:
+    tracer, exporter = _record(CriticalEventSampler(0.0))
+    for value in (0, 1, 1, -1):
+        for strategy in ("S", "T"):
+            attributes = {Signal.VALUE: value, "trading.strategy.id": strategy}
+            tracer.start_span("publish SIGNAL", attributes=attributes).end()
+    tracer.start_span("process FILL").end()
+    values = [(span.attributes or {})[Signal.VALUE] for span in exporter.get_finished_spans()]
+    assert values == [1, 1, -1, -1]
+
+
+def test_a_sampler_that_records_everything_marks_what_is_critical() -> None:
+    tracer, exporter = _record(CriticalEventSampler(1.0, record_all=True))
+    for name in ("publish BAR", "process BAR", "publish FILL", "GET /quote"):
+        span = tracer.start_span(name, attributes={"own": 1})
+        assert span.is_recording()
+        span.end()
+    assert set(_by_name(exporter)) == {"publish FILL", "GET /quote"}
 
 
 @pytest.mark.parametrize("sampled", [True, False])

@@ -41,7 +41,12 @@ VOCABULARY = {
     "semconv",
     "traced_event",
     "identity",
-    "event_sampler",
+    "event_sampler",  # the policy, and what belongs to it
+    "critical_when",
+    "event_activity",
+    "id_share",
+    "sampling_stream",
+    "signal_meaning",
     "spool",
     "span_parts",  # what the spool carries of OpenTelemetry spans
     "payload",  # how the spool carries values

@@ -26,6 +26,7 @@ from fillpath.exporters import host_process, parquet_file, run_writer
 from fillpath.exporters.causal_sampling import CausalSampling
 from fillpath.exporters.completeness import Completeness, totals
 from fillpath.exporters.event_store import EventStore, RunRecord
+from fillpath.exporters.run_rows import RunRows
 from fillpath.exporters.run_writer import LOCK_NAME, RunWriter, WriterBusy
 from fillpath.exporters.sequence_bits import Bits
 from fillpath.exporters.spool_events import SpoolEvents
@@ -40,6 +41,7 @@ from fillpath.instrumentation.spool import (
     FLAGS_SHIFT,
     NO_TIME,
     SLOTS,
+    BlockType,
     Count,
     Flag,
     SideRecord,
@@ -276,19 +278,32 @@ def test_a_writer_that_begins_again_adds_what_is_missing(
 # Sampling.
 
 
-def _sampled(folder: Path, policy: EventSampler) -> tuple[dict[int, str], list[dict[str, Any]]]:
+def _sampled(
+    folder: Path, policy: EventSampler, settle_every: int = 1
+) -> tuple[dict[int, str], list[dict[str, Any]]]:
     """Sample a spool; gives the reason of every kept event, and the completeness."""
     events, completeness = SpoolEvents(), Completeness()
     index = SpoolIndex(folder, events)
-    sampling = CausalSampling(policy, RUN, events, index.event, completeness)
-    reasons: dict[int, str] = {}
+    rows = RunRows(RUN, events, completeness)
+    rows.sampling = CausalSampling(policy, RUN, events, index.event, completeness)
     for block in SpoolReader(folder).blocks():
         index.note(block)
-        for event in events.feed(block):
-            for kept, decision in sampling.admit(event):
-                assert kept.sequence not in reasons, "given twice"
-                assert kept.attributes["begun"] == kept.sequence
-                reasons[kept.sequence] = decision.reason or ""
+        if block.type is BlockType.EVENTS:
+            rows.add(block, new=True)
+            if block.number % settle_every == 0:
+                rows.settle()
+            continue
+        events.feed_fact(block)
+        if block.type is BlockType.END:
+            rows.add_unfinished(new=True)
+    table = rows.take()
+    kept = zip(
+        table["sequence"].to_pylist(),
+        table["sampling_reason"].to_pylist(),
+        strict=True,
+    )
+    reasons = dict(kept)
+    assert len(reasons) == len(table), "given twice"
     completeness.host_counted(events.counts)
     return reasons, completeness.rows("Ended")
 
@@ -330,7 +345,7 @@ def test_sampling_keeps_all_ancestors_and_loses_count_of_nothing(
     sums = totals(completeness)
     assert sums["published"] == sum(event.counts for event in events)
     assert sums["kept"] == sum(events[number - 1].counts for number in reasons)
-    assert (reasons, completeness) == _sampled(spooled.folder, low)
+    assert (reasons, completeness) == _sampled(spooled.folder, low, 1_000)
     assert set(reasons) <= set(_sampled(spooled.folder, high)[0])
 
 
