@@ -235,10 +235,9 @@ def _joined(tables: Sequence[pa.Table]) -> pa.Table:
     """Put tables one behind the other without copying what has the same form in all of them."""
     fields = []
     for field in SPAN_SCHEMA:
-        mine = [table.schema.field(field.name) for table in tables]
-        kinds = {one.type for one in mine}
+        kinds = {table.schema.field(field.name).type for table in tables}
         kind = kinds.pop() if len(kinds) == 1 else field.type
-        fields.append(field.with_type(kind).with_nullable(any(one.nullable for one in mine)))
+        fields.append(field.with_type(kind))
     schema = pa.schema(fields, SPAN_SCHEMA.metadata)
     return pa.concat_tables(
         [table if table.schema.equals(schema) else table.cast(schema) for table in tables]

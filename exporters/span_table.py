@@ -190,10 +190,8 @@ class SpanTable:
     def table(self) -> pa.Table:
         """Give the table; names are in dictionaries."""
         arrays = [self._arrays[name] for name in SPAN_SCHEMA.names]
-        # A column without gaps costs less in a file that knows that it has none.
         fields = [
-            field.with_type(array.type).with_nullable(array.null_count > 0)
-            for field, array in zip(SPAN_SCHEMA, arrays, strict=True)
+            field.with_type(array.type) for field, array in zip(SPAN_SCHEMA, arrays, strict=True)
         ]
         return pa.Table.from_arrays(arrays, schema=pa.schema(fields, SPAN_SCHEMA.metadata))
 

@@ -25,7 +25,7 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 from opentelemetry.util import types
 
 from fillpath.instrumentation import identity
-from fillpath.instrumentation.event_tracer import EventSpan, EventTracer
+from fillpath.instrumentation.event_tracer import EventTracer
 from fillpath.instrumentation.light_span import (
     LAST,
     ForeignChain,
@@ -36,6 +36,7 @@ from fillpath.instrumentation.light_span import (
 )
 from fillpath.instrumentation.open_event import Chain, OpenEvent
 from fillpath.instrumentation.payload import clean_text, snapshot
+from fillpath.instrumentation.running_event import EventSpan
 from fillpath.instrumentation.span_parts import SPAN_NAME
 from fillpath.instrumentation.span_places import Placed, Recurrence, SpanPlaces
 from fillpath.instrumentation.spool import FLAGS_SHIFT, NO_TIME, Flag, SideRecord

@@ -260,9 +260,10 @@ def test_other_engines_read_what_was_made_by_column(tmp_path: Path) -> None:
     assert arrow.schema.names == SPAN_SCHEMA.names
     assert [field.type for field in arrow.schema] == [field.type for field in SPAN_SCHEMA]
     frame = pl.read_parquet(file.path)
-    relation = duckdb.read_parquet(str(file.path))
     names = [name for name in SPAN_SCHEMA.names if name not in {"event_timestamp", "links"}]
-    by_duckdb = [dict(zip(names, row, strict=True)) for row in relation.select(*names).fetchall()]
+    with duckdb.connect() as connection:
+        read = connection.read_parquet(str(file.path)).select(*names).fetchall()
+    by_duckdb = [dict(zip(names, row, strict=True)) for row in read]
     assert arrow.select(names).to_pylist() == frame.select(names).to_dicts() == by_duckdb
     first, second = by_duckdb[:2]
     assert (first["open"], first["price"], first["quantity"]) == (100.01, 100.01, 5.5)
