@@ -59,6 +59,11 @@ class RecordColumns:
         columns = dict(zip(COLUMNS, table, strict=False))
         return cls(**columns, numbers=table[len(COLUMNS) :].view(np.float64))
 
+    def before(self, row: int) -> RecordColumns:
+        """Give the records that stand before one."""
+        columns = [getattr(self, name)[:row] for name in COLUMNS]
+        return RecordColumns(*columns, self.numbers[:, :row])
+
     @property
     def flags(self) -> Integers:
         """Bits of `spool.Flag`."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, overload
 
 import numpy as np
+import numpy.typing as npt
 
 from fillpath.exporters.number_columns import (
     LARGEST_SHOWN,
@@ -28,7 +30,10 @@ from fillpath.instrumentation.spool import (
 )
 
 _ABSENT_SHIFT: Final = FLAGS_SHIFT + 8
+_SITE_MASK: Final = (1 << FLAGS_SHIFT) - 1
 _MASKS: Final = 1 << MOST_SLOTS
+_MOST_CODES: Final = 1 << 22
+_FEW_TEMPLATES: Final = 1024
 _SAMPLES: Final = {FieldKind.DOUBLE: 0.5}
 _COMMON_DIGITS: Final = 1e9
 
@@ -53,6 +58,7 @@ class RowTemplate:
         sources: Where their numbers come from.
         decimal_scale: Theirs, if no double needs more digits.
         regular: Whether each of their numbers has a column; otherwise texts differ, too.
+        own: Attributes that the site knows.
     """
 
     site: Site
@@ -60,6 +66,66 @@ class RowTemplate:
     sources: tuple[Source, ...]
     decimal_scale: int | None
     regular: bool
+    own: frozenset[str]
+
+
+class Names(NamedTuple):
+    """A column of texts: which of them the rows of each template have, -1 for none.
+
+    Columns that change together have the same array of codes.
+    """
+
+    codes: npt.NDArray[np.int32]
+    texts: list[str]
+
+
+class Templates(Sequence[RowTemplate]):
+    """Templates by number, and what follows from them for all their rows alike.
+
+    Attributes:
+        sources: The different ways in which numbers come into their columns.
+        group: For each template, which of these is its own.
+        regular: For each template, whether it is.
+        scale: Decimal scale of each; 0 where it has none.
+        scaled: For each template, whether it has one.
+    """
+
+    def __init__(self, templates: Sequence[RowTemplate]) -> None:
+        self._templates = tuple(templates)
+        number_of: dict[tuple[Source, ...], int] = {}
+        group = [number_of.setdefault(one.sources, len(number_of)) for one in self]
+        self.sources = list(number_of)
+        self.group = np.array(group, np.int8 if len(number_of) < 128 else np.int64)
+        self.regular = np.array([one.regular for one in self], np.bool_)
+        self.scale = np.array([one.decimal_scale or 0 for one in self], np.int8)
+        self.scaled = np.array([one.decimal_scale is not None for one in self], np.bool_)
+        self._names: dict[str, Names] = {}
+        self._codes: dict[tuple[int, ...], npt.NDArray[np.int32]] = {}
+
+    def __len__(self) -> int:
+        return len(self._templates)
+
+    @overload
+    def __getitem__(self, number: int) -> RowTemplate: ...
+    @overload
+    def __getitem__(self, number: slice) -> tuple[RowTemplate, ...]: ...
+    def __getitem__(self, number: int | slice) -> RowTemplate | tuple[RowTemplate, ...]:
+        return self._templates[number]
+
+    def __iter__(self) -> Iterator[RowTemplate]:
+        return iter(self._templates)
+
+    def names(self, column: str) -> Names:
+        """Give the texts of a column."""
+        names = self._names.get(column)
+        if names is None:
+            numbers: dict[str | None, int] = {None: -1}
+            codes = tuple(
+                numbers.setdefault(one.texts[column], len(numbers) - 1) for one in self._templates
+            )
+            array = self._codes.setdefault(codes, np.array(codes, np.int32))
+            names = self._names[column] = Names(array, list(numbers)[1:])  # type: ignore[arg-type]
+        return names
 
 
 class RowTemplates:
@@ -74,33 +140,69 @@ class RowTemplates:
         self._events = events
         self._spans = spans
         self._made: dict[int, RowTemplate] = {}
+        self._current: dict[int, RowTemplate] = {}
+        """Templates of the newest batches, by their code."""
+        self._templates = Templates(())
+        self._number = np.zeros(0, np.int32)
+        """For each code, the number of its template in `_templates`; -1 for none."""
+        self._described = np.zeros(0, np.bool_)
+        self._sites = 0
 
-    def of(self, columns: RecordColumns, rows: Integers) -> tuple[list[RowTemplate], Integers]:
-        """Give the templates of some records, and for each of them which of these is its own.
+    def first_undescribed(self, columns: RecordColumns) -> int | None:
+        """Find the first record that needs a site which was not described."""
+        if len(self._events.sites) != self._sites:
+            self._sites = len(self._events.sites)
+            numbers = np.fromiter(self._events.sites, np.int64, self._sites)
+            self._described = np.zeros(int(numbers.max()) + 1, np.bool_)
+            self._described[numbers] = True
+        sites = columns.site
+        last = len(self._described) - 1
+        if int(sites.max(initial=0)) <= last and self._described[sites].all():
+            return None
+        missing = sites > last
+        if last >= 0:
+            missing |= ~self._described[np.minimum(sites, last)]
+        missing &= columns.flags & int(Flag.FINISH) == 0  # the end of an event needs no site
+        places = np.flatnonzero(missing)
+        return int(places[0]) if len(places) else None
+
+    def of(self, columns: RecordColumns, rows: Integers) -> tuple[Templates, Integers]:
+        """Give templates, and for each of some records which of these is its own.
 
         Raises:
             SpoolError: When a record refers to a site that was not described.
         """
         place = columns.place if len(rows) == len(columns) else columns.place[rows]
-        site = place & ((1 << FLAGS_SHIFT) - 1)
-        codes = site * _MASKS + (place >> _ABSENT_SHIFT & _MASKS - 1)
+        codes = (place & _SITE_MASK) * _MASKS + (place >> _ABSENT_SHIFT & _MASKS - 1)
         most = int(codes.max(initial=0)) + 1
-        if most > 1 << 22:
+        if most > _MOST_CODES:
             distinct, which = np.unique(codes, return_inverse=True)
-        else:
-            present = np.zeros(most, np.bool_)
-            present[codes] = True
-            distinct = np.flatnonzero(present)
-            number = np.zeros(most, np.int64)
-            number[distinct] = np.arange(len(distinct))
-            which = number[codes]
-        templates = []
-        for code in distinct.tolist():
-            template = self._made.get(code)
-            if template is None:
-                template = self._made[code] = self._make(*divmod(code, _MASKS))
-            templates.append(template)
-        return templates, which
+            return Templates([self._template(code) for code in distinct.tolist()]), which
+        if most > len(self._number):
+            more = np.full(max(most, 2 * len(self._number)) - len(self._number), -1, np.int32)
+            self._number = np.concatenate([self._number, more])
+        which = self._number[codes]
+        if len(which) and which.min() < 0:
+            self._take(np.unique(codes))
+            which = self._number[codes]
+        return self._templates, which
+
+    def _take(self, codes: Integers) -> None:
+        """Let these be among the current templates, and no more old ones than there are new."""
+        found = {code: self._template(code) for code in codes.tolist()}
+        others = self._current.keys() - found.keys()
+        if len(others) <= max(len(found), _FEW_TEMPLATES):
+            found = {**self._current, **found}
+        self._current = found
+        self._templates = Templates(list(found.values()))
+        self._number[:] = -1
+        self._number[list(found)] = np.arange(len(found))
+
+    def _template(self, code: int) -> RowTemplate:
+        template = self._made.get(code)
+        if template is None:
+            template = self._made[code] = self._make(*divmod(code, _MASKS))
+        return template
 
     def _make(self, number: int, absent: int) -> RowTemplate:
         """Ask the way that any event goes: what it makes of an event of the site."""
@@ -121,7 +223,8 @@ class RowTemplates:
             del texts[name]
         placed_slots = {source.slot for source in sources}
         regular = placed_slots.issuperset(slots.values())
-        return RowTemplate(site, texts, tuple(sources), scale_needed, regular)
+        own = frozenset([field.key for field in site.fields] + [key for key, _ in site.texts])
+        return RowTemplate(site, texts, tuple(sources), scale_needed, regular, own)
 
 
 def numbers_of(source: Source, numbers: Doubles) -> Doubles:
@@ -138,6 +241,13 @@ def numbers_of(source: Source, numbers: Doubles) -> Doubles:
         values = (numbers != 0).astype(np.float64)
         return values
     return numbers
+
+
+def may_be_odd(source: Source) -> bool:
+    """Tell whether `odd_numbers` may find any."""
+    if source.kind == FieldKind.DOUBLE:
+        return source.column in MONEY
+    return source.kind != FieldKind.BOOLEAN
 
 
 def odd_numbers(source: Source, numbers: Doubles) -> Booleans | None:
