@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-import numpy as np
-
 from fillpath.exporters.record_columns import Integers
 from fillpath.instrumentation.spool import Block, SideRecord, side_record
 
@@ -33,15 +31,15 @@ class WaitingSides:
 
     def next_of_each(self, sequences: Integers) -> list[PackedSide | None]:
         """Give the next side record of each of some events, once; they go by their records."""
-        new = self._new
-        # As a rule, they stand in the spool as their records do.
+        # As a rule, they stand in the spool as their records do, and some for later records follow.
+        new, number = self._new, len(sequences)
         if (
-            len(new) == len(sequences)
+            len(new) >= number
+            and [one[0] for one in new[:number]] == sequences.tolist()
             and self._by_sequence.keys().isdisjoint(sequences.tolist())
-            and np.array_equal(np.fromiter((one[0] for one in new), np.int64, len(new)), sequences)
         ):
-            self._new = []
-            return list(new)
+            self._new = new[number:]
+            return list(new[:number])
         self._arrange()
         return [self._next(sequence) for sequence in sequences.tolist()]
 
