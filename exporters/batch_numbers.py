@@ -11,6 +11,7 @@ import numpy.typing as npt
 from fillpath.exporters.number_columns import MONEY
 from fillpath.exporters.record_columns import Booleans, Doubles, Integers
 from fillpath.exporters.row_templates import (
+    Numbers,
     Source,
     Templates,
     fine_numbers,
@@ -36,7 +37,7 @@ class NumberGroups:
         which: For each span, which of these is its own.
     """
 
-    def __init__(self, templates: Templates, which: Integers) -> None:
+    def __init__(self, templates: Templates, which: Numbers) -> None:
         self.templates = templates
         self.which = which
         sources = templates.sources

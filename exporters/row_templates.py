@@ -69,13 +69,16 @@ class RowTemplate:
     own: frozenset[str]
 
 
+Numbers = npt.NDArray[np.int32]
+
+
 class Names(NamedTuple):
     """A column of texts: which of them the rows of each template have, -1 for none.
 
     Columns that change together have the same array of codes.
     """
 
-    codes: npt.NDArray[np.int32]
+    codes: Numbers
     texts: list[str]
 
 
@@ -100,7 +103,7 @@ class Templates(Sequence[RowTemplate]):
         self.scale = np.array([one.decimal_scale or 0 for one in self], np.int8)
         self.scaled = np.array([one.decimal_scale is not None for one in self], np.bool_)
         self._names: dict[str, Names] = {}
-        self._codes: dict[tuple[int, ...], npt.NDArray[np.int32]] = {}
+        self._codes: dict[tuple[int, ...], Numbers] = {}
 
     def __len__(self) -> int:
         return len(self._templates)
@@ -143,7 +146,7 @@ class RowTemplates:
         self._current: dict[int, RowTemplate] = {}
         """Templates of the newest batches, by their code."""
         self._templates = Templates(())
-        self._number = np.zeros(0, np.int32)
+        self._number: Numbers = np.zeros(0, np.int32)
         """For each code, the number of its template in `_templates`; -1 for none."""
         self._described = np.zeros(0, np.bool_)
         self._sites = 0
@@ -166,7 +169,7 @@ class RowTemplates:
         places = np.flatnonzero(missing)
         return int(places[0]) if len(places) else None
 
-    def of(self, columns: RecordColumns, rows: Integers) -> tuple[Templates, Integers]:
+    def of(self, columns: RecordColumns, rows: Integers) -> tuple[Templates, Numbers]:
         """Give templates, and for each of some records which of these is its own.
 
         Raises:
@@ -176,12 +179,13 @@ class RowTemplates:
         codes = (place & _SITE_MASK) * _MASKS + (place >> _ABSENT_SHIFT & _MASKS - 1)
         most = int(codes.max(initial=0)) + 1
         if most > _MOST_CODES:
-            distinct, which = np.unique(codes, return_inverse=True)
-            return Templates([self._template(code) for code in distinct.tolist()]), which
+            distinct, inverse = np.unique(codes, return_inverse=True)
+            templates = Templates([self._template(code) for code in distinct.tolist()])
+            return templates, inverse.astype(np.int32)
         if most > len(self._number):
             more = np.full(max(most, 2 * len(self._number)) - len(self._number), -1, np.int32)
             self._number = np.concatenate([self._number, more])
-        which = self._number[codes]
+        which: Numbers = self._number[codes]
         if len(which) and which.min() < 0:
             self._take(np.unique(codes))
             which = self._number[codes]

@@ -17,7 +17,7 @@ from fillpath.exporters.completeness import Completeness
 from fillpath.exporters.event_batch import REASONS
 from fillpath.exporters.other_events import OtherEvents
 from fillpath.exporters.record_columns import Booleans, Integers, RecordColumns
-from fillpath.exporters.row_templates import RowTemplates, Templates
+from fillpath.exporters.row_templates import Numbers, RowTemplates, Templates
 from fillpath.exporters.schema import SPAN_SCHEMA
 from fillpath.exporters.side_texts import SideTexts
 from fillpath.exporters.spool_events import RecordedEvent, SpoolEvents
@@ -89,7 +89,8 @@ class RunRows:
         if new and kept:
             nothing = RecordColumns.of([])
             none = nothing.sequence
-            whole = WholeRows(none, none, Templates(()), none, SideTexts())
+            which = none.astype(np.int32)
+            whole = WholeRows(none, none, Templates(()), which, SideTexts())
             self._keep(self._batches.table(nothing, whole, kept))
 
     def settle(self) -> None:
@@ -225,7 +226,7 @@ class RunRows:
                 if not site.counted:
                     self._completeness.seen_uncounted(site.portfolio, site.event_type)
 
-    def _count(self, templates: Templates, which: Integers) -> None:
+    def _count(self, templates: Templates, which: Numbers) -> None:
         """Count whole events; without a policy, all of them are kept."""
         numbers = np.bincount(which, minlength=len(templates)).tolist()
         for template, number in zip(templates, numbers, strict=True):

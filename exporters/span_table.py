@@ -34,13 +34,10 @@ class SpanTable:
         kind: Of each span that comes as a column, its kind: they go by number.
     """
 
-    def __init__(self, sequence: Integers, rows: pa.Table, kind: Integers) -> None:
+    def __init__(self, sequence: Integers, rows: pa.Table, kind: Codes) -> None:
         self._kind = kind
-        self._rows = {
-            name: column.combine_chunks()
-            for name, column in zip(SPAN_SCHEMA.names, rows.columns, strict=True)
-            if rows.num_rows
-        }
+        columns = zip(SPAN_SCHEMA.names, rows.columns if rows.num_rows else (), strict=False)
+        self._rows = {name: column.combine_chunks() for name, column in columns}
         self._here = len(sequence)
         self._others = rows.num_rows
         self._arrays: dict[str, pa.Array] = {}
@@ -165,7 +162,11 @@ class SpanTable:
             self._arrays[name] = self._named(indices, pa.array(names.texts, _TEXT))
 
     def texts(
-        self, name: str, texts: Sequence[str | None], which: Integers, added: Added | None = None
+        self,
+        name: str,
+        texts: Sequence[str | None],
+        which: npt.NDArray[Any],
+        added: Added | None = None,
     ) -> None:
         """Fill a column of texts: for each span that comes as a column, which of these it has."""
         given = self._given(name)

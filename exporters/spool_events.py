@@ -76,7 +76,6 @@ class SpoolEvents:
     Attributes:
         run: Map of the RUN block; empty before it was read.
         end: Map of the END block; None before it was read.
-        counts: Totals of the newest COUNTS block.
         clock_offset: What makes wall clock of the ticks of the records' starts and ends.
         foreign_traces: Trace id of the chains that continue a trace of another system, by root.
         names: The host's names of the chains that have one, by root.
@@ -88,13 +87,18 @@ class SpoolEvents:
         self.run: dict[str, Any] = {}
         self.clock_offset = 0
         self.end: dict[str, Any] | None = None
-        self.counts: list[Count] = []
+        self._totals: Block | None = None
         self.foreign_traces: dict[int, bytes] = {}
         self.names: dict[int, Any] = {}
         self.sites: dict[int, Site] = {}
         self.open: dict[int, RecordedEvent] = {}
         self.sides = WaitingSides()
         self.seen = Bits()
+
+    @property
+    def counts(self) -> list[Count]:
+        """Totals of the newest COUNTS block."""
+        return [] if self._totals is None else self._totals.counts()
 
     def beside(self) -> SpoolEvents:
         """Make another one that knows what this one has learnt, to read some blocks again."""
@@ -126,10 +130,12 @@ class SpoolEvents:
             self.sides.add(block)
         elif block.type is BlockType.SITES:
             for site in block.sites():
-                names = {name: _text(getattr(site, name)) for name in _NAMES}
-                self.sites[site.number] = site._replace(**names)
+                # Every file repeats the sites so far.
+                if site.number not in self.sites:
+                    names = {name: _text(getattr(site, name)) for name in _NAMES}
+                    self.sites[site.number] = site._replace(**names)
         elif block.type is BlockType.COUNTS:
-            self.counts = block.counts()
+            self._totals = block
         elif block.type is BlockType.RUN:
             self.run = self.run or dict(block.value())
             self.clock_offset = int(self.run.get("clock_offset") or 0)

@@ -219,7 +219,7 @@ class Block:
     number: int
     type: BlockType
     count: int
-    payload: bytes
+    payload: bytes | memoryview
     slots: int = 0
     file: int = 0
     offset: int = 0
@@ -280,7 +280,7 @@ def side_record(parts: list[Any]) -> SideRecord:
     return SideRecord(sequence, attributes, [tuple(link) for link in links], extra)
 
 
-def _unpack_each(payload: bytes) -> list[Any]:
+def _unpack_each(payload: bytes | memoryview) -> list[Any]:
     parts = []
     end, length_at = 0, _LENGTH.unpack_from
     while end < len(payload):
@@ -339,14 +339,14 @@ class SpoolReader:
 
     def _blocks_of(self, file: BinaryIO) -> Iterator[Block]:
         size = os.fstat(file.fileno()).st_size
+        window = _Window(file)
         while True:
-            file.seek(self._offset)
-            header = file.read(HEADER.size)
+            header = window.read(self._offset, HEADER.size)
             if len(header) < HEADER.size:
                 return
             magic, kind, version, slots, count, length, checksum, own = HEADER.unpack(header)
             if magic != MAGIC:
-                if not any(header) and not any(file.read()):
+                if not any(header) and not any(window.read(self._offset, size - self._offset)):
                     return  # a tail that the file system never filled in, after a loss of power
                 raise SpoolError(
                     f"This is not a fillpath spool: {self._where(file)} has no block header."
@@ -364,7 +364,7 @@ class SpoolReader:
                 )
             if kind not in _KNOWN_TYPES:
                 raise _damaged(self._where(file), f"is of the unknown type {kind}")
-            payload = file.read(length)
+            payload = window.read(self._offset + HEADER.size, length)
             end = self._offset + HEADER.size + length
             if len(payload) < length or zlib.crc32(payload) != checksum:
                 if end < size:
@@ -377,6 +377,27 @@ class SpoolReader:
             yield Block(
                 self._block_number, BlockType(kind), count, payload, slots, self._file_number, begin
             )
+
+
+class _Window:
+    """Reads a file in large parts, of which most blocks are slices that need no call of their own."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._begin = 0
+        self._part = memoryview(b"")
+
+    def read(self, offset: int, length: int) -> memoryview:
+        """Give so many bytes from a place in the file; fewer if it ends before."""
+        at = offset - self._begin
+        if not 0 <= at <= at + length <= len(self._part):
+            self._file.seek(offset)
+            self._part = memoryview(self._file.read(max(length, _PART_BYTES)))
+            self._begin, at = offset, 0
+        return self._part[at : at + length]
+
+
+_PART_BYTES: Final = 1 << 20
 
 
 def _damaged(where: str, how: str) -> SpoolError:
