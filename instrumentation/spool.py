@@ -380,7 +380,7 @@ class SpoolReader:
 
 
 class _Window:
-    """Reads a file in large parts, of which most blocks are slices that need no call of their own."""
+    """Reads a file in large parts; most blocks are slices of one."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
