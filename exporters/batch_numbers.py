@@ -11,7 +11,6 @@ import numpy.typing as npt
 from fillpath.exporters.number_columns import MONEY
 from fillpath.exporters.record_columns import Booleans, Doubles, Integers
 from fillpath.exporters.row_templates import (
-    Numbers,
     Source,
     Templates,
     fine_numbers,
@@ -37,7 +36,7 @@ class NumberGroups:
         which: For each span, which of these is its own.
     """
 
-    def __init__(self, templates: Templates, which: Numbers) -> None:
+    def __init__(self, templates: Templates, which: Integers) -> None:
         self.templates = templates
         self.which = which
         sources = templates.sources
@@ -60,9 +59,8 @@ class NumberGroups:
         """Tell which spans are in one of some groups; for the same groups, the same array."""
         found = self._masks.get(groups)
         if found is None:
-            among = np.zeros(len(self.sizes), np.bool_)
-            among[list(groups)] = True
-            found = self._masks[groups] = among[self._of]
+            among = np.isin(self.templates.group, groups)
+            found = self._masks[groups] = among[self.which]
         return found
 
     def odd_events(self, numbers: Doubles, begins: Integers, every: bool) -> Booleans | None:

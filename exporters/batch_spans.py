@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from fillpath.exporters.batch_numbers import NumberGroups
 from fillpath.exporters.record_columns import Booleans, Integers, RecordColumns
-from fillpath.exporters.row_templates import Numbers, Templates
+from fillpath.exporters.row_templates import Templates
 from fillpath.exporters.schema import SPAN_SCHEMA
 from fillpath.exporters.sequence_bits import Bits
 from fillpath.exporters.side_texts import Added, SideTexts
@@ -53,7 +53,7 @@ class WholeRows:
     begins: Integers
     ends: Integers
     templates: Templates
-    which: Numbers
+    which: Integers
     sides: SideTexts
     groups: NumberGroups | None = None
 

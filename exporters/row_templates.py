@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, overload
 
 import numpy as np
@@ -20,6 +20,7 @@ from fillpath.exporters.span_rows import row_of
 from fillpath.exporters.spool_events import RecordedEvent, SpoolEvents
 from fillpath.exporters.spool_spans import SpoolSpans
 from fillpath.instrumentation.event_sampler import KEEP_ALL
+from fillpath.instrumentation.semconv import PUBLISH, Resource, Trading
 from fillpath.instrumentation.spool import (
     FLAGS_SHIFT,
     MAX_EXACT,
@@ -29,9 +30,11 @@ from fillpath.instrumentation.spool import (
     Site,
 )
 
-_ABSENT_SHIFT: Final = FLAGS_SHIFT + 8
+_ABSENT_BYTE: Final = (FLAGS_SHIFT + 8) // 8
+"""Of a record's place, the byte whose bits say which numbers are absent."""
 _SITE_MASK: Final = (1 << FLAGS_SHIFT) - 1
 _MASKS: Final = 1 << MOST_SLOTS
+_NAME_KEYS: Final = (Resource.PORTFOLIO, Trading.STRATEGY, Trading.SYMBOL, Trading.VENUE)
 _MOST_CODES: Final = 1 << 22
 _FEW_TEMPLATES: Final = 1024
 _SAMPLES: Final = {FieldKind.DOUBLE: 0.5}
@@ -69,7 +72,7 @@ class RowTemplate:
     own: frozenset[str]
 
 
-Numbers = npt.NDArray[np.int32]
+Codes = npt.NDArray[np.int32]
 
 
 class Names(NamedTuple):
@@ -78,7 +81,7 @@ class Names(NamedTuple):
     Columns that change together have the same array of codes.
     """
 
-    codes: Numbers
+    codes: Codes
     texts: list[str]
 
 
@@ -102,8 +105,20 @@ class Templates(Sequence[RowTemplate]):
         self.regular = np.array([one.regular for one in self], np.bool_)
         self.scale = np.array([one.decimal_scale or 0 for one in self], np.int8)
         self.scaled = np.array([one.decimal_scale is not None for one in self], np.bool_)
+        kinds: dict[tuple[str, str, bool], int] = {}
+        published = [
+            (one.site.portfolio, one.site.event_type, one.site.counted)
+            if one.site.operation == PUBLISH
+            else None
+            for one in self
+        ]
+        self._kind = np.array(
+            [-1 if kind is None else kinds.setdefault(kind, len(kinds)) for kind in published],
+            np.int64,
+        )
+        self._kinds = list(kinds)
         self._names: dict[str, Names] = {}
-        self._codes: dict[tuple[int, ...], Numbers] = {}
+        self._codes: dict[tuple[int, ...], Codes] = {}
 
     def __len__(self) -> int:
         return len(self._templates)
@@ -118,14 +133,29 @@ class Templates(Sequence[RowTemplate]):
     def __iter__(self) -> Iterator[RowTemplate]:
         return iter(self._templates)
 
+    def published(self, which: Integers) -> Iterator[tuple[tuple[str, str, bool], int]]:
+        """Count events by portfolio, event type, and whether their site is counted.
+
+        Args:
+            which: For each row, which of the templates is its own.
+        """
+        numbers = np.bincount(which, minlength=len(self))
+        of_kind = np.zeros(len(self._kinds) + 1, np.int64)
+        np.add.at(of_kind, self._kind, numbers)  # the last one stands for those that are none
+        for kind, number in zip(self._kinds, of_kind.tolist(), strict=False):
+            if number:
+                yield kind, number
+
     def names(self, column: str) -> Names:
         """Give the texts of a column."""
         names = self._names.get(column)
         if names is None:
             numbers: dict[str | None, int] = {None: -1}
-            codes = tuple(
-                numbers.setdefault(one.texts[column], len(numbers) - 1) for one in self._templates
-            )
+            texts = [one.texts[column] for one in self._templates]
+            for text in texts:
+                if text not in numbers:
+                    numbers[text] = len(numbers) - 1
+            codes = tuple([numbers[text] for text in texts])
             array = self._codes.setdefault(codes, np.array(codes, np.int32))
             names = self._names[column] = Names(array, list(numbers)[1:])  # type: ignore[arg-type]
         return names
@@ -143,10 +173,12 @@ class RowTemplates:
         self._events = events
         self._spans = spans
         self._made: dict[int, RowTemplate] = {}
+        self._alike: dict[tuple[int, str], RowTemplate] = {}
+        """Of sites that differ in nothing but names, one."""
         self._current: dict[int, RowTemplate] = {}
         """Templates of the newest batches, by their code."""
         self._templates = Templates(())
-        self._number: Numbers = np.zeros(0, np.int32)
+        self._number: Integers = np.zeros(0, np.int64)
         """For each code, the number of its template in `_templates`; -1 for none."""
         self._described = np.zeros(0, np.bool_)
         self._sites = 0
@@ -160,7 +192,7 @@ class RowTemplates:
             self._described[numbers] = True
         sites = columns.site
         last = len(self._described) - 1
-        if int(sites.max(initial=0)) <= last and self._described[sites].all():
+        if self._described[1:].all() and 1 <= sites.min(initial=1) <= sites.max(initial=1) <= last:
             return None
         missing = sites > last
         if last >= 0:
@@ -169,23 +201,25 @@ class RowTemplates:
         places = np.flatnonzero(missing)
         return int(places[0]) if len(places) else None
 
-    def of(self, columns: RecordColumns, rows: Integers) -> tuple[Templates, Numbers]:
+    def of(self, columns: RecordColumns, rows: Integers) -> tuple[Templates, Integers]:
         """Give templates, and for each of some records which of these is its own.
 
         Raises:
             SpoolError: When a record refers to a site that was not described.
         """
         place = columns.place if len(rows) == len(columns) else columns.place[rows]
-        codes = (place & _SITE_MASK) * _MASKS + (place >> _ABSENT_SHIFT & _MASKS - 1)
+        codes = place & _SITE_MASK
+        codes *= _MASKS
+        codes |= place.view(np.uint8)[_ABSENT_BYTE::8]
         most = int(codes.max(initial=0)) + 1
         if most > _MOST_CODES:
-            distinct, inverse = np.unique(codes, return_inverse=True)
+            distinct, which = np.unique(codes, return_inverse=True)
             templates = Templates([self._template(code) for code in distinct.tolist()])
-            return templates, inverse.astype(np.int32)
+            return templates, which
         if most > len(self._number):
-            more = np.full(max(most, 2 * len(self._number)) - len(self._number), -1, np.int32)
+            more = np.full(max(most, 2 * len(self._number)) - len(self._number), -1, np.int64)
             self._number = np.concatenate([self._number, more])
-        which: Numbers = self._number[codes]
+        which: Integers = self._number[codes]
         if len(which) and which.min() < 0:
             self._take(np.unique(codes))
             which = self._number[codes]
@@ -209,8 +243,20 @@ class RowTemplates:
         return template
 
     def _make(self, number: int, absent: int) -> RowTemplate:
-        """Ask the way that any event goes: what it makes of an event of the site."""
+        """Make a template, of one of a site that differs in nothing but names if there is one."""
         site = self._events.site(number, 0)
+        names = {"portfolio": site.portfolio, "strategy": site.strategy}
+        names |= {"symbol": site.symbol, "venue": site.venue}
+        nameless = site._replace(number=0, portfolio="", strategy=None, symbol=None, venue=None)
+        alike = (absent, repr(nameless))
+        other = self._alike.get(alike)
+        if other is not None and other.own.isdisjoint(_NAME_KEYS):
+            return replace(other, site=site, texts={**other.texts, **names})
+        made = self._alike[alike] = self._made_of(site, absent)
+        return made
+
+    def _made_of(self, site: Site, absent: int) -> RowTemplate:
+        """Ask the way that any event goes: what it makes of an event of the site."""
         fields = site.fields[:MOST_SLOTS]
         samples = tuple(_SAMPLES.get(FieldKind(field.kind), 1.0) for field in fields)
         attributes = site.attributes(samples, absent * Flag.ABSENT)

@@ -17,7 +17,7 @@ from fillpath.exporters.completeness import Completeness
 from fillpath.exporters.event_batch import REASONS
 from fillpath.exporters.other_events import OtherEvents
 from fillpath.exporters.record_columns import Booleans, Integers, RecordColumns
-from fillpath.exporters.row_templates import Numbers, RowTemplates, Templates
+from fillpath.exporters.row_templates import RowTemplates, Templates
 from fillpath.exporters.schema import SPAN_SCHEMA
 from fillpath.exporters.side_texts import SideTexts
 from fillpath.exporters.spool_events import RecordedEvent, SpoolEvents
@@ -89,8 +89,7 @@ class RunRows:
         if new and kept:
             nothing = RecordColumns.of([])
             none = nothing.sequence
-            which = none.astype(np.int32)
-            whole = WholeRows(none, none, Templates(()), which, SideTexts())
+            whole = WholeRows(none, none, Templates(()), none, SideTexts())
             self._keep(self._batches.table(nothing, whole, kept))
 
     def settle(self) -> None:
@@ -226,16 +225,13 @@ class RunRows:
                 if not site.counted:
                     self._completeness.seen_uncounted(site.portfolio, site.event_type)
 
-    def _count(self, templates: Templates, which: Numbers) -> None:
+    def _count(self, templates: Templates, which: Integers) -> None:
         """Count whole events; without a policy, all of them are kept."""
-        numbers = np.bincount(which, minlength=len(templates)).tolist()
-        for template, number in zip(templates, numbers, strict=True):
-            site = template.site
-            if number and site.operation == PUBLISH:
-                if self.sampling is None:
-                    self._completeness.kept(site.portfolio, site.event_type, number)
-                if not site.counted:
-                    self._completeness.seen_uncounted(site.portfolio, site.event_type, number)
+        for (portfolio, event_type, counted), number in templates.published(which):
+            if self.sampling is None:
+                self._completeness.kept(portfolio, event_type, number)
+            if not counted:
+                self._completeness.seen_uncounted(portfolio, event_type, number)
 
     def _keep(self, table: pa.Table) -> None:
         if table.num_rows:

@@ -13,7 +13,7 @@ import numpy as np
 
 from fillpath.exporters.exact_json import to_json
 from fillpath.exporters.record_columns import Booleans, Integers
-from fillpath.exporters.row_templates import Numbers, RowTemplate, Templates
+from fillpath.exporters.row_templates import RowTemplate, Templates
 from fillpath.exporters.schema import NUMBER_COLUMNS, TEXT_COLUMNS
 from fillpath.exporters.waiting_sides import PackedSide
 from fillpath.instrumentation.semconv import Event, Fill, Order, Position, Sampling
@@ -74,7 +74,7 @@ class SideTexts:
         self,
         places: Integers,
         templates: Templates,
-        which: Numbers,
+        which: Integers,
         sides: Sequence[PackedSide | None],
     ) -> list[int]:
         """Take the side records of events that hold nothing but texts with columns of their own.

@@ -34,7 +34,7 @@ class SpanTable:
         kind: Of each span that comes as a column, its kind: they go by number.
     """
 
-    def __init__(self, sequence: Integers, rows: pa.Table, kind: Codes) -> None:
+    def __init__(self, sequence: Integers, rows: pa.Table, kind: Integers) -> None:
         self._kind = kind
         columns = zip(SPAN_SCHEMA.names, rows.columns if rows.num_rows else (), strict=False)
         self._rows = {name: column.combine_chunks() for name, column in columns}

@@ -57,7 +57,7 @@ class BlockType(IntEnum):
     """Map of facts that became known while the run went on, such as its engine."""
 
 
-_KNOWN_TYPES: Final = frozenset(BlockType)
+_TYPES: Final = {int(block_type): block_type for block_type in BlockType}
 
 
 class Flag(IntFlag):
@@ -362,7 +362,8 @@ class SpoolReader:
                     if newer
                     else f"record the run again, and move {self.folder} away",
                 )
-            if kind not in _KNOWN_TYPES:
+            block_type = _TYPES.get(kind)
+            if block_type is None:
                 raise _damaged(self._where(file), f"is of the unknown type {kind}")
             payload = window.read(self._offset + HEADER.size, length)
             end = self._offset + HEADER.size + length
@@ -375,7 +376,7 @@ class SpoolReader:
             begin, self._offset = self._offset, end
             self._block_number += 1
             yield Block(
-                self._block_number, BlockType(kind), count, payload, slots, self._file_number, begin
+                self._block_number, block_type, count, payload, slots, self._file_number, begin
             )
 
 
