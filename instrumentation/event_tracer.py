@@ -81,6 +81,8 @@ class EventTracer(RunningEvent):
         self._sequence = itertools.count(1)
         self._open: dict[int, OpenEvent] = {}
         self._named_chains: OrderedDict[int, Chain] = OrderedDict()
+        self.enclosing: Callable[[OpenEvent | None], OpenEvent | None] | None = None
+        """What is current in OpenTelemetry's context, if that is nearer than the current event."""
         self._lock = threading.RLock()
 
     @staticmethod
@@ -213,6 +215,8 @@ class EventTracer(RunningEvent):
             place = self._place(operation, event_type, portfolio, strategy, symbol, venue, handler)
         if parent is CURRENT:
             cause = self._current.get()
+            if self.enclosing is not None:
+                cause = self.enclosing(cause)
         elif parent is None or type(parent) is OpenEvent:
             cause = parent
         else:
@@ -355,10 +359,13 @@ class EventTracer(RunningEvent):
         sequence, root = handle
         if type(sequence) is not int or type(root) is not int or sequence <= 0:
             return None
+        return self.stand_in(sequence, self._named_chains.get(root) or Chain(root, self._key))
+
+    def stand_in(self, sequence: int, chain: Chain) -> OpenEvent:
+        """Make what can be the cause of an event, for a record of this run that is written."""
         event = OpenEvent(self, _ELSEWHERE, None, NO_TIME, None, (), None, None)
         event.sequence = sequence
-        named = self._named_chains.get(root)
-        event.chain = named or Chain(root, self._key)
+        event.chain = chain
         event.correlation_id = event.chain.correlation_id
         event.written = event.claimed = event.closed = True
         return event
