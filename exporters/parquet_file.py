@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from fillpath.exporters.lake_file import LakeFile
 
 ROW_GROUP_ROWS: Final = 32_768
+_ROWS_AT_ONCE: Final = ROW_GROUP_ROWS
+"""Rows that are encoded at once; fewer cost more."""
 COMPRESSION_LEVEL: Final = 1
 """zstd's, for files that are written as a run goes on."""
 _FEW_VALUES: Final = frozenset({"sampling_probability"})
@@ -86,6 +88,7 @@ def parquet_writer(
         use_dictionary=[name for name in schema.names if name not in encodings],
         column_encoding=encodings,
         write_statistics=[name for name in schema.names if name in _LOOKED_FOR],
+        write_batch_size=_ROWS_AT_ONCE,
         store_schema=False,  # names come in dictionaries, and are texts to who reads them
         **options,
     )
