@@ -36,7 +36,6 @@ from fillpath.exporters.otlp_columns import (
 )
 from fillpath.exporters.otlp_span import (
     ID_COLUMNS,
-    TEXT_ATTRIBUTES,
     Structure,
     plain_attributes,
     read_layout,
@@ -46,7 +45,7 @@ from fillpath.exporters.otlp_span import (
     span_message,
     structure_of,
 )
-from fillpath.exporters.schema import SCOPE_VERSION
+from fillpath.exporters.schema import SCOPE_VERSION, TEXT_ATTRIBUTES
 from fillpath.instrumentation.spool import FieldKind
 
 WORTH_A_TEMPLATE: Final = 16

@@ -22,55 +22,23 @@ from fillpath.exporters.schema import (
     LINK_ATTRIBUTES,
     SCOPE_VERSION,
     SPAN_EVENTS,
+    SPAN_PARTS,
     SPAN_SCHEMA,
     STATUS_CODE,
     STATUS_DESCRIPTION,
+    TEXT_ATTRIBUTES,
 )
 from fillpath.instrumentation.semconv import (
     SCHEMA_URL,
     SCOPE_NAME,
     Event,
-    Fill,
-    Order,
-    Position,
     Resource,
     Sampling,
-    Trading,
 )
 from fillpath.instrumentation.spool import Field, FieldKind
 
-TEXT_ATTRIBUTES: Final = (
-    ("event_type", Event.TYPE),
-    ("correlation_id", Event.CORRELATION_ID),
-    ("portfolio", Resource.PORTFOLIO),
-    ("strategy", Trading.STRATEGY),
-    ("symbol", Trading.SYMBOL),
-    ("venue", Trading.VENUE),
-    ("order_id", Order.ID),
-    ("client_order_id", Order.CLIENT_ID),
-    ("fill_id", Fill.ID),
-    ("position_id", Position.ID),
-    ("side", Order.SIDE),
-    ("order_type", Order.TYPE),
-    ("status", Order.STATUS),
-    ("currency", Fill.CURRENCY),
-    ("handler", Event.HANDLER),
-)
-"""Text columns that are an attribute of the span, in the order in which they are written."""
-
 _KINDS: Final = {"INTERNAL": 1, "SERVER": 2, "CLIENT": 3, "PRODUCER": 4, "CONSUMER": 5}
-_PARTS: Final = frozenset(
-    {
-        SPAN_EVENTS,
-        LINK_ATTRIBUTES,
-        STATUS_CODE,
-        STATUS_DESCRIPTION,
-        SCOPE_VERSION,
-        DROPPED_BY_SDK,
-    }
-)
-"""Attributes of the lake that are other parts of a span in OTLP."""
-_NOT_PLAIN: Final = (_PARTS - {SCOPE_VERSION}).union(
+_NOT_PLAIN: Final = (SPAN_PARTS - {SCOPE_VERSION}).union(
     (Event.SEQUENCE, Event.TIME, Sampling.REASON, Sampling.PROBABILITY),
     (key for _, key in TEXT_ATTRIBUTES),
 )
@@ -354,7 +322,7 @@ def _span_parts(row: Mapping[str, Any]) -> list[bytes | tuple[Slot, bytes]]:
     _add_columns(span, row, others)
     _add_numbers(span, row, others)
     for key, value in others.items():
-        if key not in _PARTS:
+        if key not in SPAN_PARTS:
             span.add(message(0x4A, key_value(key, value)))
     if not others:
         span.varying("attributes", b"", b"")

@@ -225,6 +225,24 @@ TEXT_COLUMNS: Final[dict[str, str]] = {
 }
 """Attributes that are a text column, on any event."""
 
+TEXT_ATTRIBUTES: Final = (
+    *((column, key) for key, column in TEXT_COLUMNS.items()),
+    ("currency", Fill.CURRENCY),
+)
+"""Text columns and the attribute that each is on a span for OpenTelemetry."""
+
+SPAN_PARTS: Final = frozenset(
+    {
+        SPAN_EVENTS,
+        LINK_ATTRIBUTES,
+        STATUS_CODE,
+        STATUS_DESCRIPTION,
+        SCOPE_VERSION,
+        DROPPED_BY_SDK,
+    }
+)
+"""Attributes of the lake that are other parts of a span for OpenTelemetry."""
+
 _ORDER_NUMBERS: Final = {"quantity": (Order.QUANTITY,), "price": (Order.PRICE, Order.TRIGGER_PRICE)}
 NUMBER_COLUMNS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     EventType.FILL: {

@@ -7,37 +7,18 @@ import math
 from collections.abc import Mapping
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from fillpath.exporters.schema import (
-    DROPPED_BY_SDK,
     FOREIGN_EVENT_TYPE,
-    LINK_ATTRIBUTES,
-    SCOPE_VERSION,
-    SPAN_EVENTS,
+    SPAN_PARTS,
     STATUS_CODE,
     STATUS_DESCRIPTION,
-    TEXT_COLUMNS,
+    TEXT_ATTRIBUTES,
 )
 from fillpath.exporters.span_rows import STATUS_ERROR
-from fillpath.instrumentation.semconv import SCOPE_NAME, Event, Fill, Resource, Sampling
+from fillpath.instrumentation.semconv import SCOPE_NAME, Event, Resource, Sampling
 from fillpath.instrumentation.spool import FieldKind
-
-PARTS: Final = frozenset(
-    {
-        SPAN_EVENTS,
-        LINK_ATTRIBUTES,
-        STATUS_CODE,
-        STATUS_DESCRIPTION,
-        SCOPE_VERSION,
-        DROPPED_BY_SDK,
-    }
-)
-"""Attributes of the lake that are other parts of a span."""
-_COLUMNS: Final = {
-    **{column: key for key, column in TEXT_COLUMNS.items()},
-    "currency": Fill.CURRENCY,
-}
 
 
 class Parts(NamedTuple):
@@ -55,12 +36,11 @@ def parts_of(row: Mapping[str, Any]) -> Parts:
     """
     kept: dict[str, Any] = json.loads(row["attributes"]) if row["attributes"] else {}
     attributes: dict[str, Any] = {}
-    for column, key in _COLUMNS.items():
+    for column, key in TEXT_ATTRIBUTES:
         if (text := row[column]) is not None:
             attributes[key] = text
     if row["event_type"] == FOREIGN_EVENT_TYPE:
         del attributes[Event.TYPE]
-    attributes.setdefault(Event.CORRELATION_ID, row["trace_id"].hex())
     if row["root_sequence"] is not None:
         attributes[Event.SEQUENCE] = row["sequence"]
     if row["event_time"] is not None:
@@ -71,8 +51,8 @@ def parts_of(row: Mapping[str, Any]) -> Parts:
         attributes[Sampling.REASON] = row["sampling_reason"]
         attributes[Sampling.PROBABILITY] = row["sampling_probability"]
     # What is in the JSON as well is more exact there.
-    attributes |= {key: value for key, value in kept.items() if key not in PARTS}
-    return Parts(attributes, {key: value for key, value in kept.items() if key in PARTS})
+    attributes |= {key: value for key, value in kept.items() if key not in SPAN_PARTS}
+    return Parts(attributes, {key: value for key, value in kept.items() if key in SPAN_PARTS})
 
 
 def resource_of(row: Mapping[str, Any], mode: str | None) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import pytest
 from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.resources import Resource as SdkResource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -24,8 +25,10 @@ from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 
 from fillpath.analytics.cli import main
 from fillpath.exporters.event_store import EventStore
+from fillpath.exporters.otlp_encoder import OtlpEncoder
 from fillpath.exporters.otlp_json import write_otlp_json
 from fillpath.exporters.parquet_span_exporter import ParquetSpanExporter
+from fillpath.exporters.schema import SPAN_SCHEMA
 from fillpath.exporters.span_selection import SpanSelection
 from fillpath.instrumentation import Tracing
 from fillpath.instrumentation.event_sampler import CriticalWhen, EventSampler
@@ -344,3 +347,35 @@ def test_a_file_that_cannot_be_written_is_told_and_leaves_nothing(
     assert run_cli(folder, "nowhere") == 5
     assert run_cli(folder, "market", "--trace", "F-99", "-o", str(tmp_path / "x.json")) == 5
     assert list(tmp_path.iterdir()) == []
+
+
+def spans_by_id(request: ExportTraceServiceRequest) -> dict[bytes, Span]:
+    return {
+        span.span_id: span
+        for resource in request.resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    }
+
+
+def test_the_json_says_what_the_encoder_of_otlp_says(folder: Path) -> None:
+    """Two ways from a row to OTLP, written apart, give the same spans."""
+    for run_id in ("market", "sdk"):
+        told = spans_by_id(parsed(exported(folder, run_id)))
+        with EventStore(folder).connect([run_id]) as connection:
+            rows = connection.sql("SELECT * FROM raw_spans").to_arrow_table()
+        encoded = ExportTraceServiceRequest()
+        for request in OtlpEncoder().encode(rows.cast(SPAN_SCHEMA).to_batches()):
+            encoded.MergeFromString(request)
+        spans = spans_by_id(encoded)
+        assert told.keys() == spans.keys()
+        for span_id, span in spans.items():
+            other = told[span_id]
+            for one in (span, other):
+                one.attributes.sort(key=lambda attribute: attribute.key)
+                # Where the span did not end, one says nothing and the other its beginning.
+                one.end_time_unix_nano = max(one.end_time_unix_nano, one.start_time_unix_nano)
+                one.flags = 0  # the JSON leaves out that the parent is not remote
+                for link in one.links:
+                    link.flags = 0
+            assert repr(span) == repr(other)  # by their text, since NaN equals nothing

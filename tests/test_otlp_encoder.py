@@ -30,8 +30,8 @@ from opentelemetry.trace import (
 
 from fillpath.exporters import otlp_batch
 from fillpath.exporters.otlp_encoder import OtlpEncoder
-from fillpath.exporters.otlp_span import TEXT_ATTRIBUTES, decimal_text, varint
-from fillpath.exporters.schema import SPAN_SCHEMA
+from fillpath.exporters.otlp_span import decimal_text, varint
+from fillpath.exporters.schema import SPAN_SCHEMA, TEXT_ATTRIBUTES
 from fillpath.instrumentation.semconv import SCHEMA_URL
 
 PARTS = {

@@ -94,10 +94,7 @@ SELECT
                 'value': CASE WHEN root_sequence IS NOT NULL THEN CAST(sequence AS VARCHAR) END
             },
             {'key': 'trading.event.time_unix_nano', 'value': CAST(event_time AS VARCHAR)},
-            {
-                'key': 'messaging.message.conversation_id',
-                'value': coalesce(correlation_id, lower(hex(trace_id)))
-            },
+            {'key': 'messaging.message.conversation_id', 'value': correlation_id},
             {'key': 'trading.handler.name', 'value': handler},
             {'key': 'trading.portfolio.namespace', 'value': portfolio},
             {'key': 'trading.strategy.id', 'value': strategy},
