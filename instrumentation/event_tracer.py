@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import logging
-import sys
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextvars import ContextVar, Token
 from typing import Any
 
-from opentelemetry import context, trace
+from opentelemetry import trace
 
 from fillpath.instrumentation import identity
 from fillpath.instrumentation.attribute_sites import NO_NUMBERS, AttributeSites
@@ -35,9 +32,11 @@ from fillpath.instrumentation.open_event import (
     OpenEvent,
     Parts,
     Place,
+    Placed,
 )
-from fillpath.instrumentation.payload import name_of, printed, snapshot
+from fillpath.instrumentation.payload import name_of, snapshot
 from fillpath.instrumentation.recorder import DROPPED_ADAPTER_ERROR, Recorder
+from fillpath.instrumentation.running_event import RunningEvent, failure_of
 from fillpath.instrumentation.semconv import PUBLISH, Event
 from fillpath.instrumentation.spool import (
     FLAGS_SHIFT,
@@ -52,7 +51,6 @@ from fillpath.instrumentation.tally import Tally
 
 __all__ = ["CURRENT", "AttributeSource", "Chain", "EventTracer", "OpenEvent"]
 
-_log = logging.getLogger(__name__)
 _BEGIN, _FINISH, _ERROR, _SIDE = (
     int(flag) for flag in (Flag.BEGIN, Flag.FINISH, Flag.ERROR, Flag.SIDE)
 )
@@ -60,7 +58,7 @@ _REMEMBERED_CHAINS = 1 << 16
 _ELSEWHERE = Place((PUBLISH, "EVENT", "", None, None, None, None), 0, Tally())
 
 
-class EventTracer:
+class EventTracer(RunningEvent):
     """Records the events of one run.
 
     Nothing here raises because of what a host's objects do or hold. No lock is held while code of
@@ -73,6 +71,7 @@ class EventTracer:
     """
 
     def __init__(self, run_id: str, recorder: Recorder, portfolio: str) -> None:
+        super().__init__()
         self.run_id = run_id
         self.portfolio = name_of(portfolio) or "default"
         self._recorder = recorder
@@ -80,12 +79,11 @@ class EventTracer:
         self._places: dict[tuple[Any, ...], Place] = {}
         self._key = identity.run_key(run_id)
         self._sequence = itertools.count(1)
-        self._current: ContextVar[OpenEvent | None] = ContextVar("fillpath_event", default=None)
         self._open: dict[int, OpenEvent] = {}
         self._named_chains: OrderedDict[int, Chain] = OrderedDict()
+        self.enclosing: Callable[[OpenEvent | None], OpenEvent | None] | None = None
+        """What is current in OpenTelemetry's context, if that is nearer than the current event."""
         self._lock = threading.RLock()
-        self._stopped = False
-        self._complained = False
 
     @staticmethod
     def now() -> int:
@@ -94,11 +92,6 @@ class EventTracer:
         The run's `clock_offset` added, they are wall clock.
         """
         return time.perf_counter_ns()
-
-    @property
-    def current(self) -> OpenEvent | None:
-        """The event whose handler is running in this thread or task."""
-        return self._current.get()
 
     def emitter(
         self,
@@ -148,7 +141,7 @@ class EventTracer:
                 f"An emitter of {event_type} events has {len(found)} fields; {SLOTS} are possible.",
                 next_command="open and close the event, which takes any attributes",
             )
-        if self._stopped:
+        if self.stopped:
             return emit_nothing
         place = self._place(operation, event_type, portfolio, strategy, symbol, venue, handler)
         site = self._recorder.site(
@@ -222,6 +215,8 @@ class EventTracer:
             place = self._place(operation, event_type, portfolio, strategy, symbol, venue, handler)
         if parent is CURRENT:
             cause = self._current.get()
+            if self.enclosing is not None:
+                cause = self.enclosing(cause)
         elif parent is None or type(parent) is OpenEvent:
             cause = parent
         else:
@@ -239,19 +234,96 @@ class EventTracer:
             None if event_id is None else name_of(event_id) or None,
         )
         if place.is_delivery:
-            if self._stopped:
+            if self.stopped:
                 self._outside(event)
             return event
         if cause is not None and not cause.written:
             self.begin(cause)
         with self._lock:
-            if self._stopped:
+            if self.stopped:
                 self._outside(event)
             else:
                 place.tally.opened += 1
                 self._number(event)
                 self._open[event.sequence] = event
         return event
+
+    def place(
+        self,
+        event_type: str,
+        *,
+        operation: str = PUBLISH,
+        portfolio: str | None = None,
+        strategy: str | None = None,
+        symbol: str | None = None,
+        venue: str | None = None,
+        handler: str | None = None,
+    ) -> Place:
+        """Look up once what many events have in common, for `open_at`."""
+        return self._place(operation, event_type, portfolio, strategy, symbol, venue, handler)
+
+    def placed(self, place: Place, attributes: Mapping[str, Any]) -> Placed:
+        """Find site and numbers for attributes, for `open_at`; what fits neither is the rest."""
+        return self._attribute_sites.place(place.site, place.parts, self._copied(attributes))
+
+    def open_at(
+        self,
+        place: Place,
+        cause: OpenEvent | None,
+        event_time: int,
+        attributes: Placed | dict[str, Any] | None = None,
+        links: tuple[OpenEvent, ...] = (),
+    ) -> OpenEvent:
+        """Begin an event of a place, as `open` does, at a fraction of its cost.
+
+        Args:
+            place: What `place` gave.
+            cause: The causing event; it must be of this tracer.
+            event_time: Simulated time, or `spool.NO_TIME`.
+            attributes: What `placed` gave, or the same with numbers of the same meaning; or
+                attributes as `payload.snapshot` gives them.
+            links: Further causes.
+        """
+        event = OpenEvent(self, place, cause, event_time, attributes, links, None, None)
+        if place.is_delivery:
+            if self.stopped:
+                self._outside(event)
+            return event
+        if cause is not None and not cause.written:
+            self.begin(cause)
+        with self._lock:
+            if self.stopped:
+                self._outside(event)
+                return event
+            place.tally.opened += 1
+            if cause is None:
+                event.sequence = sequence = next(self._sequence)
+                event.chain = Chain(sequence, self._key)
+            else:
+                self._number(event)
+                sequence = event.sequence
+            self._open[sequence] = event
+        return event
+
+    def close_all(self, events: Iterable[OpenEvent]) -> None:
+        """End events at the times that are noted on them, or at once after they began."""
+        append, lock, still_open = self._recorder.append, self._lock, self._open
+        for event in events:
+            placed = event.attributes
+            if type(placed) is not tuple or event.parent is not None or event.claimed or placed[2]:
+                self.close(event, end=max(event.end, event.start))
+                continue
+            with lock:
+                if event.claimed or event.closed:  # another thread was quicker
+                    continue
+                event.claimed = event.closed = True
+                event.end = end = max(event.end, event.start)
+                sequence, event_time = event.sequence, event.event_time
+                event.attributes = None
+                append((sequence, 0, sequence, event.start, end, event_time, placed[0], *placed[1]))
+                event.written = True
+                still_open.pop(sequence, None)
+        self._recorder.flush_if_full()
 
     def _outside(self, event: OpenEvent) -> None:
         """Mark an event that is in no run."""
@@ -287,10 +359,13 @@ class EventTracer:
         sequence, root = handle
         if type(sequence) is not int or type(root) is not int or sequence <= 0:
             return None
+        return self.stand_in(sequence, self._named_chains.get(root) or Chain(root, self._key))
+
+    def stand_in(self, sequence: int, chain: Chain) -> OpenEvent:
+        """Make what can be the cause of an event, for a record of this run that is written."""
         event = OpenEvent(self, _ELSEWHERE, None, NO_TIME, None, (), None, None)
         event.sequence = sequence
-        named = self._named_chains.get(root)
-        event.chain = named or Chain(root, self._key)
+        event.chain = chain
         event.correlation_id = event.chain.correlation_id
         event.written = event.claimed = event.closed = True
         return event
@@ -322,7 +397,8 @@ class EventTracer:
             return
         if event.sequence == 0 and event.parent is not None:
             self.begin(event.parent)
-        placed = self._placed(event, self._attributes_of(event))
+        ready = event.attributes
+        placed = ready if type(ready) is tuple else self._placed(event, self._attributes_of(event))
         with self._lock:
             if event.claimed:  # another thread was quicker
                 return
@@ -330,9 +406,7 @@ class EventTracer:
             self._write(event, placed, {}, 0 if event.closed else _BEGIN)
         self._recorder.flush_if_full()
 
-    def _placed(
-        self, event: OpenEvent, attributes: dict[str, Any]
-    ) -> tuple[int, tuple[float, ...], dict[str, Any]]:
+    def _placed(self, event: OpenEvent, attributes: dict[str, Any]) -> Placed:
         """Site and numbers for the attributes, and what has to go beside the record."""
         place = event.place
         if not attributes:
@@ -342,7 +416,7 @@ class EventTracer:
     def _write(
         self,
         event: OpenEvent,
-        placed: tuple[int, tuple[float, ...], dict[str, Any]],
+        placed: Placed,
         extra: dict[str, Any],
         flags: int,
     ) -> None:
@@ -385,7 +459,7 @@ class EventTracer:
         return event.tracer.address(event) if event is not None and event.sequence else None
 
     def _attributes_of(self, event: OpenEvent) -> dict[str, Any]:
-        source = event.attributes
+        source: Any = event.attributes
         if type(source) is dict:  # copied when the event was opened
             return source
         if callable(source):
@@ -432,21 +506,17 @@ class EventTracer:
         """
         if event.closed:
             return
-        extra: dict[str, Any] = {}
-        if error is not None and _is_failure(error):
-            extra["error"] = {
-                "type": type(error).__qualname__,
-                "message": printed(error, 4096),
-            }
+        if error is None and event.place.is_delivery and not event.claimed:
+            with self._lock:
+                if not event.claimed:  # it caused nothing, so there is nothing to write
+                    event.closed = True
+                    event.end = time.perf_counter_ns() if end is None else end
+                    return
+        extra = failure_of(error)
         late = {} if attributes is None else self._copied(attributes)
         is_news = bool(extra) or not event.place.is_delivery
-        placed = late_only = event.place.site, NO_NUMBERS, late
-        if is_news and not event.claimed:
-            if event.parent is not None and not event.parent.written:
-                self.begin(event.parent)
-            early = self._attributes_of(event)
-            attributes = _merged(early, late) if late else early
-            placed = self._placed(event, attributes) if attributes else late_only
+        late_only = event.place.site, NO_NUMBERS, late
+        placed = self._at_last(event, late) if is_news and not event.claimed else late_only
         with self._lock:
             if event.closed:  # another thread was quicker
                 return
@@ -464,10 +534,22 @@ class EventTracer:
             event.parent = None  # an adapter may keep this event; its ancestors must not pile up
         self._recorder.flush_if_full()
 
+    def _at_last(self, event: OpenEvent, late: dict[str, Any]) -> Placed:
+        """Place the attributes of an event that ends before anything has named it."""
+        if event.parent is not None and not event.parent.written:
+            self.begin(event.parent)
+        if type(event.attributes) is not tuple:
+            early = self._attributes_of(event)
+            return self._placed(event, _merged(early, late) if late else early)
+        if late:  # the numbers are placed already, so what is late comes as an addition
+            self.begin(event)
+            return event.place.site, NO_NUMBERS, late
+        return event.attributes
+
     def stop(self) -> None:
         """Write the events that are still open, as unfinished ones, and take no more."""
         with self._lock:
-            self._stopped = True
+            self.stopped = True
             unfinished, self._open = list(self._open.values()), {}
         for event in unfinished:
             self.begin(event)
@@ -480,73 +562,17 @@ class EventTracer:
     def abandon(self) -> None:
         """Take nothing more: in a forked child, the run is the parent's."""
         self._lock = threading.RLock()
-        self._stopped = True
+        self.stopped = True
         self._open = {}
         self._recorder.abandon()
-
-    @contextlib.contextmanager
-    def guarded(self, *, losing: str | None = None) -> Iterator[None]:
-        """Keep whatever the body raises from the host: an adapter's own work stands in it.
-
-        Args:
-            losing: The kind of event that is lost if the body fails; it is counted as dropped.
-        """
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
-            if losing is not None:
-                self.lost(losing)
-            self.complain(error)
 
     def lost(self, event_type: str) -> None:
         """Count an event that could not be read as published and dropped."""
         with self._lock:
-            if not self._stopped:
+            if not self.stopped:
                 kind = name_of(event_type) or "EVENT"
                 self._recorder.published(self.portfolio, kind)
                 self._recorder.dropped(self.portfolio, kind, DROPPED_ADAPTER_ERROR)
-
-    def complain(self, error: BaseException) -> None:
-        """Log, once, that something could not be recorded; the host goes on."""
-        if not self._complained:
-            self._complained = True
-            _log.warning("fillpath could not record an event: %r", error, exc_info=error)
-
-    def enter(self, event: OpenEvent) -> Token[OpenEvent | None]:
-        """Make the event the parent of whatever this thread or task opens from here on."""
-        return self._current.set(event)
-
-    def leave(self, token: Token[OpenEvent | None]) -> None:
-        """Undo `enter`."""
-        try:
-            self._current.reset(token)
-        except ValueError:  # a generator or coroutine that goes on in another context than before
-            old = token.old_value
-            self._current.set(None if old is Token.MISSING else old)
-
-    @contextlib.contextmanager
-    def entered(self, event: OpenEvent) -> Iterator[None]:
-        """Enter the event for the body."""
-        token = self.enter(event)
-        try:
-            yield
-        finally:
-            self.leave(token)
-
-    @contextlib.contextmanager
-    def handling(self, event: OpenEvent) -> Iterator[None]:
-        """Enter the event, and let a user's own OpenTelemetry spans nest under it meanwhile."""
-        if self._stopped:  # the event is in no run, so nothing may name it
-            with self.entered(event):
-                yield
-            return
-        token = self.enter(event)
-        outer = context.attach(trace.set_span_in_context(EventSpan(self, event)))
-        try:
-            yield
-        finally:
-            context.detach(outer)
-            self.leave(token)
 
     lineage = lineage
 
@@ -578,25 +604,6 @@ class EventTracer:
                 self.close(event, error=failure)
 
 
-class EventSpan(trace.NonRecordingSpan):
-    """The event in OpenTelemetry's context; it gets its ids only when somebody asks for them."""
-
-    def __init__(self, tracer: EventTracer, event: OpenEvent) -> None:
-        super().__init__(trace.INVALID_SPAN_CONTEXT)
-        self.tracer = tracer
-        self.event = event
-
-    def get_span_context(self) -> trace.SpanContext:
-        """The event's ids."""
-        return self.tracer.span_context(self.event)
-
-
 def _merged(early: dict[str, Any], late: dict[str, Any]) -> dict[str, Any]:
     replaced = [*early.get(Event.REPLACED, ()), *late.get(Event.REPLACED, ())]
     return {**early, **late, **({Event.REPLACED: replaced} if replaced else {})}
-
-
-def _is_failure(error: BaseException) -> bool:
-    asyncio = sys.modules.get("asyncio")
-    cancelled = (GeneratorExit,) if asyncio is None else (GeneratorExit, asyncio.CancelledError)
-    return not isinstance(error, cancelled)
