@@ -213,13 +213,14 @@ class RowTemplates:
         codes |= place.view(np.uint8)[_ABSENT_BYTE::8]
         most = int(codes.max(initial=0)) + 1
         if most > _MOST_CODES:
+            which: Integers
             distinct, which = np.unique(codes, return_inverse=True)
             templates = Templates([self._template(code) for code in distinct.tolist()])
             return templates, which
         if most > len(self._number):
             more = np.full(max(most, 2 * len(self._number)) - len(self._number), -1, np.int64)
             self._number = np.concatenate([self._number, more])
-        which: Integers = self._number[codes]
+        which = self._number[codes]
         if len(which) and which.min() < 0:
             self._take(np.unique(codes))
             which = self._number[codes]

@@ -252,7 +252,16 @@ class Block:
 
     def packed_sides(self) -> list[list[Any]]:
         """Payload of a SIDE block as it is packed: lists of a side record's four parts."""
-        return _unpack_each(self.payload)
+        parts = []
+        payload, end = bytes(self.payload), 0
+        length_at, own = _LENGTH.unpack_from, _LENGTH.size
+        while end < len(payload):
+            begin = end + own
+            end = begin + length_at(payload, end)[0]
+            parts.append(payload[begin:end])
+        # As one array of MessagePack: to unpack each by itself costs a third more.
+        whole: list[list[Any]] = unpack(_ARRAY.pack(0xDD, len(parts)) + b"".join(parts))
+        return whole
 
     def column(self, place: int) -> memoryview[Any]:
         """One column of an EVENTS block: 64-bit integers, or doubles behind those of `COLUMNS`."""
@@ -278,18 +287,6 @@ def side_record(parts: list[Any]) -> SideRecord:
     """Make a side record of its parts as they are packed."""
     sequence, attributes, links, extra = parts
     return SideRecord(sequence, attributes, [tuple(link) for link in links], extra)
-
-
-def _unpack_each(payload: bytes | memoryview) -> list[Any]:
-    parts = []
-    end, length_at = 0, _LENGTH.unpack_from
-    while end < len(payload):
-        begin = end + _LENGTH.size
-        end = begin + length_at(payload, end)[0]
-        parts.append(payload[begin:end])
-    # As one array of MessagePack: to unpack each by itself costs a third more.
-    whole: list[Any] = unpack(_ARRAY.pack(0xDD, len(parts)) + b"".join(parts))
-    return whole
 
 
 _LENGTH: Final = struct.Struct("<I")
