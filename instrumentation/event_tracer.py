@@ -22,7 +22,13 @@ from opentelemetry import context, trace
 
 from fillpath.instrumentation import identity
 from fillpath.instrumentation.attribute_sites import NO_NUMBERS, AttributeSites
-from fillpath.instrumentation.emitter import Emitter, as_field, emit_nothing, make_emitter
+from fillpath.instrumentation.emitter import (
+    Emitter,
+    as_field,
+    as_names,
+    emit_nothing,
+    make_emitter,
+)
 from fillpath.instrumentation.errors import UsageError
 from fillpath.instrumentation.event_columns import time_of
 from fillpath.instrumentation.lineage_door import lineage
@@ -111,22 +117,25 @@ class EventTracer:
         venue: str | None = None,
         handler: str | None = None,
         fields: Iterable[str | Field] = (),
+        names: Iterable[str] = (),
         texts: Mapping[str, Any] | None = None,
     ) -> Emitter:
         """Make the cheapest way to record many events of one kind.
 
-        What it gives is called with the event's time, its cause and a number for each field, and
-        gives a handle that can be a cause in turn::
+        What it gives is called with the event's time, its cause, a number for each field and a text
+        for each name, and gives a handle that can be a cause in turn::
 
             bar = tracer.emitter("BAR", symbol="AAPL", fields=[Bar.CLOSE, Bar.VOLUME])
-            signal = tracer.emitter("SIGNAL", symbol="AAPL", strategy="S-1", fields=[Signal.VALUE])
+            order = tracer.emitter(
+                "ORDER", symbol="AAPL", fields=[Order.QUANTITY], names=[Order.CLIENT_ID]
+            )
             cause = bar(time, None, 190.5, 1200.0)
-            signal(time, cause, 1.0)
+            order(time, cause, 100.0, "O-1")
 
-        A field takes doubles unless it is a `spool.Field` of another kind. What it cannot hold (a
-        text, no number at all) is recorded as it is nevertheless, at the cost of a slow event; a
-        value that the host may change afterwards is copied when its block is packed, within 512
-        events or 10 ms.
+        A field takes doubles unless it is a `spool.Field` of another kind. What a field or a name
+        cannot hold (a text for a number, no text at all) is recorded as it is nevertheless, at the
+        cost of a slow event; a value that the host may change afterwards is copied when its block
+        is packed, within 512 events or 10 ms.
 
         Args:
             event_type: Kind, one of `semconv.EventType` or the host's own word.
@@ -136,11 +145,14 @@ class EventTracer:
             symbol: Ticker or pair without the venue.
             venue: Venue code.
             handler: Handler that runs, as ``Class.method``.
-            fields: Keys of the attributes that are given with each event, at most 5.
+            fields: Keys of the numbers that are given with each event, at most 5.
+            names: Keys of the texts that are given with each event, such as an order's id; at most
+                16. Texts that recur belong to `texts`, which costs nothing.
             texts: Attributes that all of these events have.
 
         Raises:
-            UsageError: When there are too many fields, or one of an unknown kind.
+            UsageError: When there are too many fields or names, a field of an unknown kind, or the
+                same key twice.
         """
         found = tuple(as_field(field) for field in fields)
         if len(found) > SLOTS:
@@ -148,6 +160,7 @@ class EventTracer:
                 f"An emitter of {event_type} events has {len(found)} fields; {SLOTS} are possible.",
                 next_command="open and close the event, which takes any attributes",
             )
+        found_names = as_names(names, found)
         if self._stopped:
             return emit_nothing
         place = self._place(operation, event_type, portfolio, strategy, symbol, venue, handler)
@@ -164,6 +177,7 @@ class EventTracer:
             resolve=self._resolve,
             site=site,
             fields=found,
+            names=found_names,
         )
 
     def direct(self) -> tuple[Callable[[], int], Recorder]:
@@ -375,8 +389,9 @@ class EventTracer:
             event.event_time,
             site | flags << FLAGS_SHIFT if flags else site,
             *numbers,
+            side,
         )
-        self._recorder.append(row) if side is None else self._recorder.record(row, side)
+        self._recorder.append(row)
         event.written = True  # only now: whoever sees this may write a child
 
     def _pair(self, link: Any) -> tuple[bytes, bytes] | None:

@@ -233,7 +233,10 @@ class LightSpan(trace.Span):
                     untouched = self._ended = True
                     site, event_time, numbers, _, _ = placed
                     door.append(
-                        (sequence, cause, self._root, self._start, end, event_time, site, *numbers)
+                        (
+                            sequence, cause, self._root, self._start, end, event_time, site,
+                            *numbers, None,
+                        )  # fmt: skip
                     )
                     self._written = True
                     del door.open[sequence]
