@@ -45,6 +45,7 @@ MAX_SCALE: Final = 18
 """Digits behind the point of a decimal that a number column holds."""
 _SIGNED: Final = (False, False, False, True, True, True, False)
 _MAX_WORD: Final = 1 << 64
+_MAX_PRICES: Final = 8192
 _FORMATS: Final = (
     ("@", "N", "n", "d")  # machine words are packed three times as fast as long longs
     if sys.byteorder == "little" and struct.calcsize("n") == 8
@@ -250,6 +251,8 @@ def _copied(key: str, value: Any, *, by_name: bool) -> dict[str, Any]:
 
 def time_of(value: Any) -> int:
     """A time as the spool can hold it; `NO_TIME` for what is none."""
+    if type(value) is int and NO_TIME <= value < -NO_TIME:
+        return value
     try:
         nanoseconds = operator.index(value)
     except Exception:  # noqa: BLE001 - a host's __index__ may raise anything
@@ -266,7 +269,6 @@ class Unfit:
         self.copied = snapshot({key: value})  # the host may change it before its row is packed
 
 
-@lru_cache(8192)  # prices come again
 def decimal_parts(text: str) -> tuple[float, int] | None:
     """Mantissa and scale of a decimal that a number column can hold with its digits; else None.
 
@@ -284,6 +286,20 @@ def decimal_parts(text: str) -> tuple[float, int] | None:
         return None
     mantissa = float(digits)
     return (mantissa, scale) if mantissa or bare == digits else None  # there is no minus zero
+
+
+class _DecimalParts(dict[str, tuple[float, int] | None]):
+    """Remembers `decimal_parts` of texts, since prices come again."""
+
+    def __missing__(self, text: str) -> tuple[float, int] | None:
+        if len(self) >= _MAX_PRICES:
+            self.clear()
+        self[text] = parts = decimal_parts(text)
+        return parts
+
+
+KNOWN_PARTS: Final = _DecimalParts()
+"""`decimal_parts` of the texts that are asked for most."""
 
 
 def converter(field: Field) -> Callable[[Any], Any]:
@@ -312,7 +328,7 @@ def _as_decimal(scale: int) -> Callable[[Any], float | None]:
             return mantissa if is_exact else None
         if kind is int:
             scaled = value * factor
-        elif kind is Decimal and (parts := decimal_parts(str(value))) and parts[1] <= scale:
+        elif kind is Decimal and (parts := KNOWN_PARTS[str(value)]) and parts[1] <= scale:
             scaled = int(parts[0]) * 10 ** (scale - parts[1])
         else:
             return None

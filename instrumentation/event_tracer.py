@@ -248,7 +248,7 @@ class EventTracer:
             cause,
             NO_TIME if event_time is None else time_of(event_time),
             attributes if attributes is None or callable(attributes) else self._copied(attributes),
-            tuple(links),
+            tuple(links) if links else (),
             None if correlation_id is None else name_of(correlation_id) or None,
             None if event_id is None else name_of(event_id) or None,
         )
@@ -263,7 +263,11 @@ class EventTracer:
                 self._outside(event)
             else:
                 place.tally.opened += 1
-                self._number(event)
+                if cause is None and correlation_id is None:
+                    event.sequence = sequence = next(self._sequence)
+                    event.chain = Chain(sequence, self._key)
+                else:
+                    self._number(event)
                 self._open[event.sequence] = event
         return event
 
@@ -375,11 +379,14 @@ class EventTracer:
                 attributes = {**attributes, Event.CORRELATION_ID: name}
             if event.event_id is not None:
                 extra["event_id"] = event.event_id
-        side = None
+        side: bytes | dict[str, Any] | None = None
         if attributes or links or extra:
-            pairs = [pair for link in links if (pair := self._pair(link)) is not None]
-            side = pack_side_record(SideRecord(sequence, attributes, pairs, extra))
             flags |= _SIDE
+            if links or extra or not _are_texts(attributes):
+                pairs = [pair for link in links if (pair := self._pair(link)) is not None]
+                side = pack_side_record(SideRecord(sequence, attributes, pairs, extra))
+            else:
+                side = attributes  # texts are packed with those of the other events
         row = (
             sequence,
             0 if parent is None else parent.sequence,
@@ -454,14 +461,18 @@ class EventTracer:
                 "message": printed(error, 4096),
             }
         late = {} if attributes is None else self._copied(attributes)
-        is_news = bool(extra) or not event.place.is_delivery
-        placed = late_only = event.place.site, NO_NUMBERS, late
+        place = event.place
+        is_news = bool(extra) or not place.is_delivery
+        placed = late_only = place.site, NO_NUMBERS, late
         if is_news and not event.claimed:
             if event.parent is not None and not event.parent.written:
                 self.begin(event.parent)
-            early = self._attributes_of(event)
+            early = event.attributes
+            if type(early) is not dict:
+                early = self._attributes_of(event)
             attributes = _merged(early, late) if late else early
-            placed = self._placed(event, attributes) if attributes else late_only
+            if attributes:
+                placed = self._attribute_sites.place(place.site, place.parts, attributes)
         with self._lock:
             if event.closed:  # another thread was quicker
                 return
@@ -604,6 +615,13 @@ class EventSpan(trace.NonRecordingSpan):
     def get_span_context(self) -> trace.SpanContext:
         """The event's ids."""
         return self.tracer.span_context(self.event)
+
+
+def _are_texts(attributes: dict[str, Any]) -> bool:
+    for value in attributes.values():
+        if type(value) is not str:
+            return False
+    return True
 
 
 def _merged(early: dict[str, Any], late: dict[str, Any]) -> dict[str, Any]:
