@@ -31,7 +31,7 @@ from fillpath.instrumentation.spool import (
     Flag,
     SideRecord,
 )
-from fillpath.instrumentation.side_texts import are_plain, pack_texts, present
+from fillpath.instrumentation.side_texts import are_plain, pack_texts
 from fillpath.instrumentation.spool_writer import pack_side_record
 
 Row = tuple[Any, ...]
@@ -218,7 +218,7 @@ def mended(row: Row, fields: Sequence[Field], *, by_name: bool = False) -> Row:
         attributes.update(copied)
     side = row[SIDE_PLACE]
     if type(side) is dict:
-        for key, value in present(side).items():
+        for key, value in side.items():
             copied = _copied(key, value, by_name=by_name)
             replaced += copied.get(Event.REPLACED, ())
             attributes.update(copied)

@@ -82,7 +82,9 @@ class EventTracer:
         self.run_id = run_id
         self.portfolio = name_of(portfolio) or "default"
         self._recorder = recorder
-        self._attribute_sites = AttributeSites(recorder.site)
+        self._append = recorder.append
+        self._flush_if_full = recorder.flush_if_full
+        self._placed_by_site = AttributeSites(recorder.site).place
         self._places: dict[tuple[Any, ...], Place] = {}
         self._key = identity.run_key(run_id)
         self._sequence = itertools.count(1)
@@ -355,7 +357,7 @@ class EventTracer:
         place = event.place
         if not attributes:
             return place.site, NO_NUMBERS, attributes
-        return self._attribute_sites.place(place.site, place.parts, attributes)
+        return self._placed_by_site(place.site, place.parts, attributes)
 
     def _write(
         self,
@@ -398,7 +400,7 @@ class EventTracer:
             *numbers,
             side,
         )
-        self._recorder.append(row)
+        self._append(row)
         event.written = True  # only now: whoever sees this may write a child
 
     def _pair(self, link: Any) -> tuple[bytes, bytes] | None:
@@ -472,7 +474,7 @@ class EventTracer:
                 early = self._attributes_of(event)
             attributes = _merged(early, late) if late else early
             if attributes:
-                placed = self._attribute_sites.place(place.site, place.parts, attributes)
+                placed = self._placed_by_site(place.site, place.parts, attributes)
         with self._lock:
             if event.closed:  # another thread was quicker
                 return
@@ -488,7 +490,7 @@ class EventTracer:
                 self._write(event, placed, extra, flags)
             self._open.pop(event.sequence, None)
             event.parent = None  # an adapter may keep this event; its ancestors must not pile up
-        self._recorder.flush_if_full()
+        self._flush_if_full()
 
     def stop(self) -> None:
         """Write the events that are still open, as unfinished ones, and take no more."""

@@ -234,8 +234,15 @@ class LightSpan(trace.Span):
                     site, event_time, numbers, _, _ = placed
                     door.append(
                         (
-                            sequence, cause, self._root, self._start, end, event_time, site,
-                            *numbers, None,
+                            sequence,
+                            cause,
+                            self._root,
+                            self._start,
+                            end,
+                            event_time,
+                            site,
+                            *numbers,
+                            None,
                         )  # fmt: skip
                     )
                     self._written = True

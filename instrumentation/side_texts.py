@@ -38,9 +38,7 @@ def pack_texts(named: Sequence[tuple[int, dict[str, Any]]]) -> list[bytes] | Non
             [sequence, texts, _NOTHING, _NO_EXTRA] for sequence, texts in named
         ]
     elif kinds <= _OR_ABSENT:
-        records = [
-            [sequence, present(texts), _NOTHING, _NO_EXTRA] for sequence, texts in named
-        ]
+        records = [[sequence, _present(texts), _NOTHING, _NO_EXTRA] for sequence, texts in named]
     else:
         return None
     try:
@@ -63,8 +61,8 @@ def are_plain(texts: dict[str, Any]) -> bool:
     )
 
 
-def present(texts: dict[str, Any]) -> dict[str, Any]:
-    """The texts that there are."""
+def _present(texts: dict[str, Any]) -> dict[str, Any]:
+    """Those of the texts that are there; they are nothing but texts and None."""
     if None not in texts.values():
         return texts
     return {key: text for key, text in texts.items() if text is not None}
