@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from fillpath.instrumentation.payload import snapshot
 from fillpath.instrumentation.semconv import Event
+from fillpath.instrumentation.side_texts import are_plain, pack_texts
 from fillpath.instrumentation.spool import (
     COLUMNS,
     FLAGS_SHIFT,
@@ -31,7 +32,6 @@ from fillpath.instrumentation.spool import (
     Flag,
     SideRecord,
 )
-from fillpath.instrumentation.side_texts import are_plain, pack_texts
 from fillpath.instrumentation.spool_writer import pack_side_record
 
 Row = tuple[Any, ...]
@@ -80,7 +80,7 @@ def pack_rows(rows: Sequence[Row], slots: int) -> tuple[bytes, list[bytes]]:
     size = len(rows)
     columns = list(zip(*rows, strict=True))
     unsigned, signed, doubles = _packers(size)
-    packed: list[bytes] = []
+    packed: list[bytes | bytearray] = []
     strange: set[int] = set()
     for column, is_signed in zip(columns, _SIGNED, strict=False):
         try:
@@ -89,7 +89,7 @@ def pack_rows(rows: Sequence[Row], slots: int) -> tuple[bytes, list[bytes]]:
             strange.update(i for i, value in enumerate(column) if not _is_word(value, is_signed))
     all_floats = b"g" * size
     for column in columns[len(COLUMNS) : len(COLUMNS) + slots]:
-        floats = _packed_floats(column, all_floats)
+        floats: bytes | bytearray | None = _packed_floats(column, all_floats)
         if floats is None:
             if not _are_small_integers(column):
                 strange.update(i for i, value in enumerate(column) if not _is_exact(value))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import sys
 import threading
 import time
 from collections import OrderedDict
@@ -31,6 +30,7 @@ from fillpath.instrumentation.emitter import (
 )
 from fillpath.instrumentation.errors import UsageError
 from fillpath.instrumentation.event_columns import time_of
+from fillpath.instrumentation.event_span import EventSpan
 from fillpath.instrumentation.lineage_door import lineage
 from fillpath.instrumentation.open_event import (
     CURRENT,
@@ -41,10 +41,12 @@ from fillpath.instrumentation.open_event import (
     OpenEvent,
     Parts,
     Place,
+    is_failure,
 )
-from fillpath.instrumentation.payload import name_of, printed, snapshot
+from fillpath.instrumentation.payload import merged, name_of, printed, snapshot
 from fillpath.instrumentation.recorder import DROPPED_ADAPTER_ERROR, Recorder
 from fillpath.instrumentation.semconv import PUBLISH, Event
+from fillpath.instrumentation.side_texts import are_texts
 from fillpath.instrumentation.spool import (
     FLAGS_SHIFT,
     NO_TIME,
@@ -342,22 +344,16 @@ class EventTracer:
             return
         if event.sequence == 0 and event.parent is not None:
             self.begin(event.parent)
-        placed = self._placed(event, self._attributes_of(event))
+        attributes, place = self._attributes_of(event), event.place
+        placed = place.site, NO_NUMBERS, attributes
+        if attributes:
+            placed = self._placed_by_site(place.site, place.parts, attributes)
         with self._lock:
             if event.claimed:  # another thread was quicker
                 return
             # A task that a handler left behind may name a delivery that has ended already.
             self._write(event, placed, {}, 0 if event.closed else _BEGIN)
         self._recorder.flush_if_full()
-
-    def _placed(
-        self, event: OpenEvent, attributes: dict[str, Any]
-    ) -> tuple[int, tuple[float, ...], dict[str, Any]]:
-        """Site and numbers for the attributes, and what has to go beside the record."""
-        place = event.place
-        if not attributes:
-            return place.site, NO_NUMBERS, attributes
-        return self._placed_by_site(place.site, place.parts, attributes)
 
     def _write(
         self,
@@ -384,7 +380,7 @@ class EventTracer:
         side: bytes | dict[str, Any] | None = None
         if attributes or links or extra:
             flags |= _SIDE
-            if links or extra or not _are_texts(attributes):
+            if links or extra or not are_texts(attributes):
                 pairs = [pair for link in links if (pair := self._pair(link)) is not None]
                 side = pack_side_record(SideRecord(sequence, attributes, pairs, extra))
             else:
@@ -457,7 +453,7 @@ class EventTracer:
         if event.closed:
             return
         extra: dict[str, Any] = {}
-        if error is not None and _is_failure(error):
+        if error is not None and is_failure(error):
             extra["error"] = {
                 "type": type(error).__qualname__,
                 "message": printed(error, 4096),
@@ -472,7 +468,7 @@ class EventTracer:
             early = event.attributes
             if type(early) is not dict:
                 early = self._attributes_of(event)
-            attributes = _merged(early, late) if late else early
+            attributes = merged(early, late) if late else early
             if attributes:
                 placed = self._placed_by_site(place.site, place.parts, attributes)
         with self._lock:
@@ -604,34 +600,3 @@ class EventTracer:
                 raise
             finally:
                 self.close(event, error=failure)
-
-
-class EventSpan(trace.NonRecordingSpan):
-    """The event in OpenTelemetry's context; it gets its ids only when somebody asks for them."""
-
-    def __init__(self, tracer: EventTracer, event: OpenEvent) -> None:
-        super().__init__(trace.INVALID_SPAN_CONTEXT)
-        self.tracer = tracer
-        self.event = event
-
-    def get_span_context(self) -> trace.SpanContext:
-        """The event's ids."""
-        return self.tracer.span_context(self.event)
-
-
-def _are_texts(attributes: dict[str, Any]) -> bool:
-    for value in attributes.values():
-        if type(value) is not str:
-            return False
-    return True
-
-
-def _merged(early: dict[str, Any], late: dict[str, Any]) -> dict[str, Any]:
-    replaced = [*early.get(Event.REPLACED, ()), *late.get(Event.REPLACED, ())]
-    return {**early, **late, **({Event.REPLACED: replaced} if replaced else {})}
-
-
-def _is_failure(error: BaseException) -> bool:
-    asyncio = sys.modules.get("asyncio")
-    cancelled = (GeneratorExit,) if asyncio is None else (GeneratorExit, asyncio.CancelledError)
-    return not isinstance(error, cancelled)

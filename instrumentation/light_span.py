@@ -232,18 +232,9 @@ class LightSpan(trace.Span):
                 else:
                     untouched = self._ended = True
                     site, event_time, numbers, _, _ = placed
+                    root, start = self._root, self._start
                     door.append(
-                        (
-                            sequence,
-                            cause,
-                            self._root,
-                            self._start,
-                            end,
-                            event_time,
-                            site,
-                            *numbers,
-                            None,
-                        )  # fmt: skip
+                        (sequence, cause, root, start, end, event_time, site, *numbers, None)
                     )
                     self._written = True
                     del door.open[sequence]

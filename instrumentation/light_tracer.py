@@ -24,7 +24,8 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 from opentelemetry.util import types
 
 from fillpath.instrumentation import identity
-from fillpath.instrumentation.event_tracer import EventSpan, EventTracer
+from fillpath.instrumentation.event_span import EventSpan
+from fillpath.instrumentation.event_tracer import EventTracer
 from fillpath.instrumentation.light_span import (
     LAST,
     ForeignChain,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final, Union
@@ -148,3 +149,10 @@ class OpenEvent:
     def portfolio(self) -> str:
         """Portfolio namespace."""
         return self.place.parts[2]
+
+
+def is_failure(error: BaseException) -> bool:
+    """Whether what left an event's handler is an error; a cancelled task is none."""
+    asyncio = sys.modules.get("asyncio")
+    cancelled = (GeneratorExit,) if asyncio is None else (GeneratorExit, asyncio.CancelledError)
+    return not isinstance(error, cancelled)

@@ -150,6 +150,12 @@ def snapshot(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
+def merged(early: dict[str, Any], late: dict[str, Any]) -> dict[str, Any]:
+    """Attributes that `snapshot` has prepared at two moments, as one; the later ones win."""
+    replaced = [*early.get(Event.REPLACED, ()), *late.get(Event.REPLACED, ())]
+    return {**early, **late, **({Event.REPLACED: replaced} if replaced else {})}
+
+
 class _Copier:
     """Copies the values of one event; notes whether something could not be carried as it is."""
 

@@ -53,6 +53,14 @@ def pack_texts(named: Sequence[tuple[int, dict[str, Any]]]) -> list[bytes] | Non
     return [len(each).to_bytes(4, "little") + each for each in packed]
 
 
+def are_texts(attributes: dict[str, Any]) -> bool:
+    """Whether all attributes are texts, or there are none."""
+    for value in attributes.values():  # noqa: SIM110 - `all` takes twice as long
+        if type(value) is not str:
+            return False
+    return True
+
+
 def are_plain(texts: dict[str, Any]) -> bool:
     """Whether the spool can hold all texts as they are."""
     return all(
