@@ -131,7 +131,8 @@ class AttributeSites:
         site = self._numbers.get(key_of_site) or self._new(key_of_site, parts)
         if not site:
             return base, NO_NUMBERS, attributes
-        return site, (*numbers, *_PADDING[len(numbers)]), rest
+        numbers += _PADDING[len(numbers)]
+        return site, tuple(numbers), rest
 
     def _new(self, shape: tuple[Any, ...], parts: Parts) -> int:
         """Number of a new site for these attributes; 0 when there are too many already."""

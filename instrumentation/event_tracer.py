@@ -150,8 +150,7 @@ class EventTracer:
             venue: Venue code.
             handler: Handler that runs, as ``Class.method``.
             fields: Keys of the numbers that are given with each event, at most 5.
-            names: Keys of the texts that are given with each event, such as an order's id; at most
-                16. Texts that recur belong to `texts`, which costs nothing.
+            names: Keys of the texts that are given with each event, such as its id; at most 16.
             texts: Attributes that all of these events have.
 
         Raises:
@@ -344,10 +343,8 @@ class EventTracer:
             return
         if event.sequence == 0 and event.parent is not None:
             self.begin(event.parent)
-        attributes, place = self._attributes_of(event), event.place
-        placed = place.site, NO_NUMBERS, attributes
-        if attributes:
-            placed = self._placed_by_site(place.site, place.parts, attributes)
+        place = event.place
+        placed = self._placed_by_site(place.site, place.parts, self._attributes_of(event))
         with self._lock:
             if event.claimed:  # another thread was quicker
                 return
