@@ -50,7 +50,7 @@ def compact_store(given: Invocation, *, run: str | None, target: str, only_plan:
 
 
 def _compaction(one: Compaction, target_bytes: int) -> _Step:
-    name = one.run_id if one.run_id is not None else "(table of runs)"
+    name = one.run_id or ("(table of runs)" if one.table.name == "runs" else "(small runs)")
     document: dict[str, Any] = {
         "run_id": one.run_id,
         "table": one.table.name,

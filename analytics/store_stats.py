@@ -53,7 +53,7 @@ def gather(store: EventStore) -> dict[str, Any]:
         stage["bytes"] += file.size
     rows, size = sum(file.rows for file in files), sum(file.size for file in files)
     events = sum(record.kept for record in records)
-    small = [one for one in plan_compaction(store) if one.run_id is not None]
+    small = [one for one in plan_compaction(store) if one.table is store.spans]
     waste = plan_vacuum(store)
     spools = {folder.name: spool_bytes(folder) for folder in list_spools(store.folder.spool)}
     running = {record.run_id for record in records if record.status == "Running"}

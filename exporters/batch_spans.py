@@ -13,16 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from fillpath.exporters.number_columns import MONEY
+from fillpath.exporters.batch_numbers import NumberGroups
 from fillpath.exporters.record_columns import Booleans, Integers, RecordColumns
-from fillpath.exporters.row_templates import (
-    RowTemplate,
-    Source,
-    fine_numbers,
-    numbers_of,
-    odd_numbers,
-)
-from fillpath.exporters.schema import NUMBER_NAMES, SPAN_SCHEMA
+from fillpath.exporters.row_templates import Templates
+from fillpath.exporters.schema import SPAN_SCHEMA
 from fillpath.exporters.sequence_bits import Bits
 from fillpath.exporters.side_texts import Added, SideTexts
 from fillpath.exporters.span_rows import SpanRows
@@ -31,7 +25,7 @@ from fillpath.exporters.spool_events import RecordedEvent, SpoolEvents
 from fillpath.exporters.spool_spans import SpoolSpans
 from fillpath.instrumentation import identity
 from fillpath.instrumentation.event_sampler import KEEP_ALL, Decision
-from fillpath.instrumentation.spool import NO_TIME, FieldKind
+from fillpath.instrumentation.spool import NO_TIME
 
 _BY_ROW: Final = frozenset({"correlation_id", "sampling_reason"})
 _SAME_FOR_SITE: Final = tuple(
@@ -41,8 +35,6 @@ _SAME_FOR_SITE: Final = tuple(
 )
 
 Kept = tuple[RecordedEvent, Decision]
-Group = tuple[tuple[Source, ...], Integers | None]
-"""Sources of numbers, and the places of the spans that have them; None: of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +47,15 @@ class WholeRows:
         templates: Templates of their rows.
         which: For each of them, which of these is its own.
         sides: What their side records add.
+        groups: The same rows by where their numbers come from, if that is known.
     """
 
     begins: Integers
     ends: Integers
-    templates: list[RowTemplate]
+    templates: Templates
     which: Integers
     sides: SideTexts
+    groups: NumberGroups | None = None
 
 
 class Sampled(NamedTuple):
@@ -120,16 +114,15 @@ class BatchSpans:
         self._ids(table, picked(columns.sequence), picked(columns.parent), trace)
         end = columns.end if every else columns.end[ends]
         self._times(table, picked(columns.start), end, picked(columns.event_time))
-        attributes = [template.texts["attributes"] for template in templates]
         added: dict[str, Added] = {
             **whole.sides.texts,
-            "attributes": _attributes(whole, attributes),
+            "attributes": _attributes(whole),
         }
         for name in _SAME_FOR_SITE:
-            texts = [template.texts[name] for template in templates]
-            table.texts_of_kinds(name, texts, added.get(name, ([], [])))
+            table.texts_of_kinds(name, templates.names(name), added.get(name, ([], [])))
         numbers = columns.numbers if every else columns.numbers[:, begins]
-        _fill_numbers(table, numbers, templates, which)
+        groups = whole.groups or NumberGroups(templates, which)
+        groups.fill(table, numbers)
         if sampled is None:
             everything = np.zeros(len(begins), np.int8)
             sampled = Sampled([KEEP_ALL.reason], everything, np.ones(len(begins)))
@@ -143,7 +136,7 @@ class BatchSpans:
         table.numbers("root_sequence", roots)
         trace: Any = np.empty((len(roots), 2), np.uint64)
         trace[:, 0] = np.uint64(self._trace_prefix)
-        trace[:, 1] = roots.astype(np.uint64) | np.uint64(self._tag)
+        trace[:, 1] = roots.view(np.uint64) | np.uint64(self._tag)
         names: list[str | None] = [None]
         which = np.zeros(len(roots), np.int64)
         places = self._places_of_named(roots)
@@ -176,11 +169,11 @@ class BatchSpans:
     ) -> None:
         tag = np.uint64(self._tag)
         table.ids("trace_id", trace)
-        table.ids("span_id", sequence.astype(np.uint64) | tag)
+        table.ids("span_id", sequence.view(np.uint64) | tag)
         caused = parent != 0
         table.ids(
             "parent_span_id",
-            parent.astype(np.uint64) | tag,
+            parent.view(np.uint64) | tag,
             None if caused.all() else caused,
         )
 
@@ -200,12 +193,12 @@ class BatchSpans:
         table.numbers("event_timestamp", event_time // 1000, dated)
 
 
-def _attributes(whole: WholeRows, of_template: Sequence[str | None]) -> Added:
+def _attributes(whole: WholeRows) -> Added:
     """JSON of the attributes of those events whose side record adds to them."""
     places, members = whole.sides.members
     texts = []
     for place, more in zip(places, members, strict=True):
-        base = of_template[int(whole.which[place])]
+        base = whole.templates[int(whole.which[place])].texts["attributes"]
         texts.append(f"{{{more}}}" if base is None else f"{base[:-1]},{more}}}")
     return places, texts
 
@@ -213,82 +206,3 @@ def _attributes(whole: WholeRows, of_template: Sequence[str | None]) -> Added:
 def _known(times: Integers) -> Booleans | None:
     known = times != NO_TIME
     return None if known.all() else known
-
-
-def _groups(templates: list[RowTemplate], which: Integers) -> list[Group]:
-    """Group spans by where their numbers come from; there are few different ways."""
-    number_of: dict[tuple[Source, ...], int] = {}
-    numbers = [number_of.setdefault(template.sources, len(number_of)) for template in templates]
-    if len(number_of) == 1:
-        return [(templates[0].sources, None)]
-    group = np.array(numbers, np.int8 if len(number_of) < 128 else np.int64)[which]
-    return [(sources, np.flatnonzero(group == number)) for sources, number in number_of.items()]
-
-
-def odd_events(
-    columns: RecordColumns, begins: Integers, templates: list[RowTemplate], which: Integers
-) -> Booleans | None:
-    """Tell which spans have a number that must be put into its column with care."""
-    odd: Any = None
-    regular = np.array([template.regular for template in templates], np.bool_)
-    if not regular.all():
-        odd = ~regular[which]
-    for sources, places in _groups(templates, which):
-        rows = begins if places is None else begins[places]
-        for source in sources:
-            if source.slot is None:
-                continue
-            found = odd_numbers(source, columns.numbers[source.slot][rows])
-            if found is not None:
-                if odd is None:
-                    odd = np.zeros(len(begins), np.bool_)
-                odd[np.flatnonzero(found) if places is None else places[found]] = True
-    return odd  # type: ignore[no-any-return]
-
-
-def _fill_numbers(
-    table: SpanTable,
-    numbers: npt.NDArray[np.float64],
-    templates: list[RowTemplate],
-    which: Integers,
-) -> None:
-    length = len(which)
-    groups = _groups(templates, which) if templates else []
-    scales: Any = np.array([template.decimal_scale or 0 for template in templates], np.int8)[which]
-    filled: dict[str, list[tuple[Integers | None, Any]]] = {}
-    for sources, places in groups:
-        for source in sources:
-            if source.slot is None:
-                values: Any = source.constant
-            else:
-                given = numbers[source.slot]
-                values = numbers_of(source, given if places is None else given[places])
-                if source.column in MONEY and source.kind == FieldKind.DOUBLE:
-                    fine = fine_numbers(values)
-                    if fine.any():
-                        scales[np.flatnonzero(fine) if places is None else places[fine]] = 18
-            filled.setdefault(source.column, []).append((places, values))
-    for name in NUMBER_NAMES:
-        _fill_column(table, name, length, filled.get(name, ()))
-    scaled = np.array([template.decimal_scale is not None for template in templates], np.bool_)
-    if scaled.any():
-        table.numbers("decimal_scale", scales, None if scaled.all() else scaled[which])
-    else:
-        table.numbers("decimal_scale", None)
-
-
-def _fill_column(
-    table: SpanTable, name: str, length: int, parts: Sequence[tuple[Integers | None, Any]]
-) -> None:
-    if not parts:
-        table.numbers(name, None)
-        return
-    if parts[0][0] is None:
-        values = parts[0][1]
-        table.numbers(name, values if isinstance(values, np.ndarray) else np.full(length, values))
-        return
-    column, known = np.zeros(length), np.zeros(length, np.bool_)
-    for places, values in parts:
-        column[places] = values
-        known[places] = True
-    table.numbers(name, column, known)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +14,7 @@ from fillpath.exporters.lake_file import LakeFile, NewFile
 from fillpath.exporters.lake_rewriting import in_order, rewrite
 from fillpath.exporters.lake_table import LakeConflict, LakeTable
 from fillpath.exporters.parquet_file import read_parquet
+from fillpath.exporters.schema import RUN_SCHEMA
 
 TARGET_BYTES: Final = 128 * 2**20
 """Size of a file that needs no company."""
@@ -21,12 +22,25 @@ LEVEL: Final = 6
 """zstd's level of compacted files: written once and read often."""
 MOST_RUN_FILES: Final = 16
 """Files from which the table of runs is put together."""
+MOST_SMALL_RUNS: Final = 16
+"""Small runs of one file each from which these are put together."""
+SMALL_RUN_BYTES: Final = 256 * 2**10
+"""Size below which a run can share a file with others."""
+SHARED_BYTES: Final = 4 * 2**20
+"""Size of a file of several runs: it is written anew whenever one of them goes."""
+SHARED_LABEL: Final = "runs"
 _STAGES: Final = frozenset({"hot", "compact"})
 
 
 @dataclass(frozen=True, slots=True)
 class Compaction:
-    """Files of one run that become one; or, with a run of None, those of the table of runs."""
+    """Files that become one.
+
+    Attributes:
+        table: Their table.
+        run_id: The run of all their rows; None when there are several, as in the table of runs.
+        files: The files.
+    """
 
     table: LakeTable
     run_id: str | None
@@ -60,9 +74,12 @@ def plan_compaction(
         LakeError: When the lake is not one or is damaged.
     """
     by_run: defaultdict[str, list[LakeFile]] = defaultdict(list)
+    shared: list[LakeFile] = []
     for file in store.spans.files(run_ids):
         run_id = file.run_id
-        if run_id is not None and (run_ids is None or run_id in run_ids):
+        if run_id is None:
+            shared.append(file)
+        elif run_ids is None or run_id in run_ids:
             by_run[run_id].append(file)
     found = [
         Compaction(store.spans, run_id, files)
@@ -70,6 +87,7 @@ def plan_compaction(
         for files in _groups(by_run[run_id], target_bytes)
     ]
     if run_ids is None:
+        found += _of_small_runs(store, by_run, shared)
         files = store.runs.files()
         if len(files) >= MOST_RUN_FILES:
             found.append(Compaction(store.runs, None, files))
@@ -92,6 +110,37 @@ def _groups(files: Sequence[LakeFile], target_bytes: int) -> Iterator[list[LakeF
         yield group
 
 
+def _of_small_runs(
+    store: EventStore, by_run: Mapping[str, Sequence[LakeFile]], shared: Sequence[LakeFile]
+) -> Iterator[Compaction]:
+    """Group the files of finished runs that are all of a small run, neighbours by name first."""
+    small = [
+        file
+        for files in by_run.values()
+        if len(files) == 1
+        for file in files
+        if file.stage in _STAGES and file.size < SMALL_RUN_BYTES
+    ]
+    if len(small) < MOST_SMALL_RUNS:
+        return
+    finished = {one.run_id for one in store.run_records() if one.status != "Running"}
+    small = [file for file in small if file.run_id in finished]
+    # What is half full or more stays; a sweep that goes on would write it anew each time.
+    small += [
+        file
+        for file in shared
+        if file.label == SHARED_LABEL and file.stage in _STAGES and file.size < SHARED_BYTES // 2
+    ]
+    group: list[LakeFile] = []
+    for file in [*sorted(small, key=lambda file: str(file.smallest.get("run_id"))), None]:
+        if file is None or sum(one.size for one in group) + file.size > SHARED_BYTES:
+            if len(group) >= MOST_SMALL_RUNS:
+                yield Compaction(store.spans, None, group)
+            group = []
+        if file is not None:
+            group.append(file)
+
+
 def compact(one: Compaction, *, target_bytes: int = TARGET_BYTES) -> list[NewFile] | None:
     """Carry out a part of a plan; may be done while the run is recorded.
 
@@ -102,7 +151,7 @@ def compact(one: Compaction, *, target_bytes: int = TARGET_BYTES) -> list[NewFil
         LakeError: When a file cannot be read or written; the lake is as it was.
     """
     try:
-        if one.run_id is None:
+        if one.table.schema.equals(RUN_SCHEMA):
             return rewrite(
                 one.table,
                 one.files,
@@ -116,10 +165,11 @@ def compact(one: Compaction, *, target_bytes: int = TARGET_BYTES) -> list[NewFil
             one.table,
             one.files,
             in_order(one.files, one.table.schema),
-            one.run_id,
+            one.run_id or SHARED_LABEL,
             stage="compact",
             level=LEVEL,
             target_bytes=target_bytes,
+            of_several_runs=one.run_id is None,
         )
     except LakeConflict:
         return None

@@ -87,13 +87,17 @@ def create_chain_macros(
         columns: The columns of `raw_spans`, as they are made from the source.
         condition: What rows of the source must meet.
     """
-    paths, keys, firsts, lasts = [], [], [], []
+    paths: list[str] = []
+    keys: list[str | None] = []
+    firsts: list[int | None] = []
+    lasts: list[int | None] = []
     for file in files:
-        run_id, first, last = file.smallest.get("run_id"), *_roots_of(file)
-        if run_id is None or run_id != file.largest.get("run_id") or first is None or last is None:
+        first, last = _roots_of(file)
+        if file.run_id is not None and (first is None or last is None):
             continue
         paths.append(file.address)
-        keys.append(f"{identity.run_key(run_id):022x}")
+        # A file of several runs can hold any chain.
+        keys.append(None if file.run_id is None else f"{identity.run_key(file.run_id):022x}")
         firsts.append(first)
         lasts.append(last)
     connection.execute(

@@ -14,8 +14,10 @@ from typing import IO, Any, Final, Literal, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from deltalake.transaction import AddAction, RemoveAction
 
+from fillpath.exporters.bloom_filters import FALSE_POSITIVES, filters_worth_having
 from fillpath.exporters.lake_storage import FolderStorage, LakeStorage
 from fillpath.exporters.parquet_file import COMPRESSION_LEVEL, parquet_writer, write_rows
 from fillpath.instrumentation.errors import LakeError
@@ -81,6 +83,11 @@ class LakeFile:
         low, high = self.smallest.get("run_id"), self.largest.get("run_id")
         return low if low is not None and low == high else None
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether rows of several runs are in it, or may be."""
+        return self.run_id is None
+
     def open(self) -> Any:
         """Open it to read, as Arrow's file; the caller closes it."""
         return self.storage.open(self.name)
@@ -111,7 +118,6 @@ class NewFile:
         schema: Schema of the rows; its metadata go into the file.
         stage: What the rows went through.
         level: zstd's level.
-        bloom_filters: Columns that get a Bloom filter.
     """
 
     def __init__(
@@ -123,7 +129,6 @@ class NewFile:
         *,
         stage: Stage = "hot",
         level: int = COMPRESSION_LEVEL,
-        bloom_filters: Collection[str] = (),
     ) -> None:
         suffix = "" if stage == "hot" else f".{stage}"
         self.name = f"{table}-{label}-{secrets.token_hex(6)}{suffix}.parquet"
@@ -132,7 +137,7 @@ class NewFile:
         self._storage = storage
         self._schema = schema
         self._level = level
-        self._blooms = bloom_filters
+        self._writer: pq.ParquetWriter | None = None
         self._smallest: dict[str, Any] = {}
         self._largest: dict[str, Any] = {}
         # Of these columns alone: a longer list makes every commit of a long log slower to read.
@@ -141,14 +146,23 @@ class NewFile:
     def __enter__(self) -> Self:
         self._opened = self._storage.writing(self.name)
         self._sink: IO[bytes] = self._opened.__enter__()
-        self._writer = parquet_writer(
-            self._sink, self._schema, compression_level=self._level, bloom_filters=self._blooms
-        )
         return self
+
+    def _begun(self, rows: pa.Table) -> pq.ParquetWriter:
+        """Begin the file, which has to know from its first rows what is worth a Bloom filter."""
+        if self._writer is None:
+            filters = {
+                name: {"ndv": number, "fpp": FALSE_POSITIVES}
+                for name, number in filters_worth_having(rows).items()
+            }
+            self._writer = parquet_writer(
+                self._sink, self._schema, compression_level=self._level, bloom_filters=filters
+            )
+        return self._writer
 
     def write(self, rows: pa.Table) -> None:
         """Add rows; each call begins a row group, so give many at a time."""
-        write_rows(self._writer, rows)
+        write_rows(self._begun(rows), rows)
         self.rows += rows.num_rows
         for name in self._nulls:
             column = rows[name]
@@ -168,7 +182,7 @@ class NewFile:
 
     def add_metadata(self, metadata: dict[str, str]) -> None:
         """Put texts by key into the footer."""
-        self._writer.add_key_value_metadata(metadata)
+        self._begun(self._schema.empty_table()).add_key_value_metadata(metadata)
 
     def __exit__(
         self,
@@ -177,10 +191,11 @@ class NewFile:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            self._writer.close()
+            self._begun(self._schema.empty_table()).close()
             self.size = self._sink.tell()
         except BaseException as failure:
-            self._writer.is_open = False  # or it would try once more when it is forgotten
+            if self._writer is not None:
+                self._writer.is_open = False  # or it would try once more when it is forgotten
             if error is None:
                 self._opened.__exit__(type(failure), failure, failure.__traceback__)
                 raise

@@ -96,6 +96,7 @@ def rewrite(
     target_bytes: int,
     data_change: bool = False,
     metadata: Callable[[], dict[str, str]] | None = None,
+    of_several_runs: bool = False,
 ) -> list[NewFile]:
     """Write rows to new files and put these in the place of the old ones, in one commit.
 
@@ -109,6 +110,7 @@ def rewrite(
         target_bytes: Size from which another file is begun.
         data_change: Whether the rows are others than the old ones.
         metadata: Called when all rows are written; goes into the footer of the last file.
+        of_several_runs: Whether row groups are to end where runs do, as far as that goes.
 
     Raises:
         LakeConflict: When another process has replaced some of the old files meanwhile.
@@ -116,7 +118,8 @@ def rewrite(
     """
     written: list[NewFile] = []
     try:
-        _write(table, rows, label, stage, level, target_bytes, written, metadata)
+        pieces = _whole_runs(rows) if of_several_runs else _pieces(rows)
+        _write(table, pieces, label, stage, level, target_bytes, written, metadata)
     except BaseException:
         _forget(table, written)
         raise
@@ -130,7 +133,7 @@ def rewrite(
 
 def _write(
     table: LakeTable,
-    rows: Iterable[pa.Table],
+    pieces: Iterator[pa.Table],
     label: str,
     stage: Stage,
     level: int,
@@ -138,7 +141,6 @@ def _write(
     written: list[NewFile],
     metadata: Callable[[], dict[str, str]] | None,
 ) -> None:
-    pieces = _pieces(rows)
     piece = next(pieces, None)
     while piece is not None:
         file = table.new_file(label, stage=stage, level=level)
@@ -168,6 +170,23 @@ def _pieces(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
             waiting, number = [whole.slice(cut)], number - cut
     if number:
         yield pa.concat_tables(waiting)
+
+
+def _whole_runs(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Cut rows in the order of their runs into row groups of whole runs, as many as have room.
+
+    So the smallest and the largest run of a row group tell whether it has to be read.
+    """
+    rows = pa.concat_tables(tables)
+    begin = end = 0
+    for run in rows["run_id"].value_counts().to_pylist():
+        number = run["counts"]
+        if begin < end and end - begin + number > ROW_GROUP_ROWS:
+            yield rows.slice(begin, end - begin)
+            begin = end
+        end += number
+    if begin < end:
+        yield rows.slice(begin, end - begin)
 
 
 def _forget(table: LakeTable, files: Sequence[NewFile]) -> None:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from fillpath.exporters.lake_file import LakeFile
 from fillpath.exporters.lake_table import LakeTable
+from fillpath.exporters.parquet_file import rows_of_runs
 from fillpath.exporters.schema import SPAN_SCHEMA
 from fillpath.instrumentation import identity
 from fillpath.instrumentation.errors import LakeError
@@ -58,6 +59,7 @@ class SpanFinder:
         self._connected_to: Sequence[LakeFile] = ()
         self._run_of_key: dict[int, str] = {}
         self._run_ids: set[str] = set()
+        self._learned: set[str] = set()
         self._opened: dict[str, pq.ParquetFile] = {}
 
     def chain(self, correlation_id: str, run_id: str | None = None) -> pa.Table:
@@ -96,6 +98,7 @@ class SpanFinder:
         if address is not None:
             tag, sequence = address
             files = self._files()
+            self._learn_shared(files)
             owners = [
                 run
                 for key, run in self._run_of_key.items()
@@ -139,15 +142,28 @@ class SpanFinder:
         files = self._table.known_files()
         for file in files:
             for end in (file.smallest, file.largest):
-                run_id = end.get("run_id")
-                if run_id is not None and run_id not in self._run_ids:
-                    self._run_ids.add(run_id)
-                    self._run_of_key[identity.run_key(run_id)] = run_id
+                if (run_id := end.get("run_id")) is not None:
+                    self._learn(run_id)
         return files
+
+    def _learn(self, run_id: str) -> None:
+        if run_id not in self._run_ids:
+            self._run_ids.add(run_id)
+            self._run_of_key[identity.run_key(run_id)] = run_id
+
+    def _learn_shared(self, files: Sequence[LakeFile]) -> None:
+        """Learn the runs that share files, of which the log tells the first and the last."""
+        for file in files:
+            if file.is_shared and file.name not in self._learned:
+                for run_id in rows_of_runs(file):
+                    self._learn(run_id)
+                self._learned.add(file.name)
 
     def _own_chain(self, trace_id: int, run_id: str | None) -> pa.Table:
         address = identity.root_of_trace(trace_id)
         files = self._files()
+        if address is not None and address[0] not in self._run_of_key:
+            self._learn_shared(files)
         owner = None if address is None else self._run_of_key.get(address[0])
         if address is None or owner is None or run_id not in {None, owner}:
             return SPAN_SCHEMA.empty_table()
@@ -197,6 +213,9 @@ class SpanFinder:
                 group = opened.metadata.row_group(number)
                 ends = group.column(places[column]).statistics
                 if ends is not None and ends.has_min_max and not ends.min <= value <= ends.max:
+                    continue
+                ends = group.column(places["run_id"]).statistics
+                if ends is not None and ends.has_min_max and not ends.min <= run_id <= ends.max:
                     continue
                 keys = opened.read_row_group(number, [column, "run_id"], use_threads=False)
                 right_run = pc.equal(keys["run_id"].cast(pa.string()), owner)

@@ -13,8 +13,7 @@ from fillpath.instrumentation.spool import MAX_EXACT, MAX_MANTISSA
 
 Integers = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int64]
-ABSENT: Final = -1
-"""Length of a value that is not there."""
+Flags = npt.NDArray[np.bool_]
 _WIDEST_KEY: Final = 1 << 62
 _VARINT_ROOM: Final = 16
 _DECIMAL_ROOM: Final = 24
@@ -27,16 +26,25 @@ _FOUR_DIGITS: Final = np.frombuffer(
 
 
 class Source(Protocol):
-    """Gives the bytes of one column, for rows that have equally many of them.
+    """Gives the bytes of one column.
 
     Attributes:
-        lengths: How many each row has, `ABSENT` where there is no value; None if all have the same.
+        there: Which rows have a value; None when all have.
     """
 
-    lengths: Integers | None
+    there: Flags | None
+
+    def tell_apart(self, shapes: Shapes) -> None:
+        """Tell rows apart by how many bytes they have, and whether they have any."""
+
+    def lengths_at(self, rows: Integers) -> list[int]:
+        """How many bytes some rows have that have a value."""
 
     def take(self, rows: Integers, width: int) -> npt.NDArray[Any]:
         """Bytes of some rows that all have this many."""
+
+    def contents(self, rows: Integers) -> list[bytes]:
+        """Bytes of some rows that have a value."""
 
 
 class Matrix:
@@ -45,16 +53,34 @@ class Matrix:
     Args:
         values: One item a row.
         lengths: Bytes that each row uses; None means all of them.
+        there: Which rows have a value.
         at_end: Whether they are the last ones.
     """
 
     def __init__(
-        self, values: npt.NDArray[Any], lengths: Integers | None = None, *, at_end: bool = False
+        self,
+        values: npt.NDArray[Any],
+        lengths: Integers | None = None,
+        there: Flags | None = None,
+        *,
+        at_end: bool = False,
     ) -> None:
         self._room = values.itemsize
         self._values = values.view(np.dtype((np.void, self._room)))
         self._at_end = at_end
-        self.lengths = lengths
+        self._lengths = lengths
+        self.there = there
+
+    def tell_apart(self, shapes: Shapes) -> None:
+        """Tell rows apart by how many bytes they have, and whether they have any."""
+        shapes.add_lengths(self._lengths, self.there)
+
+    def lengths_at(self, rows: Integers) -> list[int]:
+        """How many bytes some rows have that have a value."""
+        if self._lengths is None:
+            return [self._room] * len(rows)
+        lengths: list[int] = self._lengths.take(rows).tolist()
+        return lengths
 
     def take(self, rows: Integers, width: int) -> npt.NDArray[Any]:
         """Bytes of some rows that all have this many."""
@@ -65,16 +91,43 @@ class Matrix:
         item = np.dtype((np.void, width))
         return np.ndarray((len(rows),), item, taken, first, (self._room,))
 
+    def contents(self, rows: Integers) -> list[bytes]:
+        """Bytes of some rows that have a value."""
+        taken: list[bytes] = self._values.take(rows).tolist()
+        if self._lengths is None:
+            return taken
+        lengths = self._lengths.take(rows).tolist()
+        if self._at_end:
+            return [each[-length:] for each, length in zip(taken, lengths, strict=True)]
+        return [each[:length] for each, length in zip(taken, lengths, strict=True)]
+
 
 class Words:
     """Texts of a dictionary: each row has the number of one."""
 
-    def __init__(self, codes: npt.NDArray[Any], words: list[bytes]) -> None:
+    def __init__(
+        self, codes: npt.NDArray[Any], words: list[bytes], there: Flags | None = None
+    ) -> None:
         self._codes = codes
         self._words = words
         self._tables: dict[int, npt.NDArray[Any]] = {}
-        sizes = np.array([len(word) for word in words], np.int64)
-        self.lengths = None if (sizes == sizes[0]).all() else sizes.take(codes)
+        self._sizes = np.array([len(word) for word in words], np.int64)
+        self.there = there
+
+    def tell_apart(self, shapes: Shapes) -> None:
+        """Tell rows apart by how many bytes they have, and whether they have any."""
+        sizes, classes = np.unique(self._sizes, return_inverse=True)
+        if self.there is None:
+            if len(sizes) > 1:
+                shapes.add(classes.take(self._codes), len(sizes))
+        else:
+            rows = np.flatnonzero(self.there)
+            shapes.add(classes.take(self._codes.take(rows)) + 1, len(sizes) + 1, rows)
+
+    def lengths_at(self, rows: Integers) -> list[int]:
+        """How many bytes some rows have that have a value."""
+        lengths: list[int] = self._sizes.take(self._codes.take(rows)).tolist()
+        return lengths
 
     def take(self, rows: Integers, width: int) -> npt.NDArray[Any]:
         """Bytes of some rows that all have this many."""
@@ -84,15 +137,32 @@ class Words:
             table = self._tables[width] = np.frombuffer(padded, np.dtype((np.void, width)))
         return table.take(self._codes.take(rows))
 
+    def contents(self, rows: Integers) -> list[bytes]:
+        """Bytes of some rows that have a value."""
+        words = self._words
+        return [words[code] for code in self._codes.take(rows).tolist()]
+
 
 class Texts:
     """Bytes of different lengths, one after another."""
 
-    def __init__(self, data: npt.NDArray[np.uint8], ends: Integers) -> None:
+    def __init__(
+        self, data: npt.NDArray[np.uint8], ends: Integers, there: Flags | None = None
+    ) -> None:
         self._data = data
         self._starts = ends[:-1]
+        self._lengths = np.diff(ends)
         self._views: dict[int, npt.NDArray[Any]] = {}
-        self.lengths: Integers | None = np.diff(ends)
+        self.there = there
+
+    def tell_apart(self, shapes: Shapes) -> None:
+        """Tell rows apart by how many bytes they have, and whether they have any."""
+        shapes.add_lengths(self._lengths, self.there)
+
+    def lengths_at(self, rows: Integers) -> list[int]:
+        """How many bytes some rows have that have a value."""
+        lengths: list[int] = self._lengths.take(rows).tolist()
+        return lengths
 
     def take(self, rows: Integers, width: int) -> npt.NDArray[Any]:
         """Bytes of some rows that all have this many."""
@@ -104,33 +174,63 @@ class Texts:
             self._views[width] = view
         return view[self._starts.take(rows)]  # `take` would copy the view first
 
+    def contents(self, rows: Integers) -> list[bytes]:
+        """Bytes of some rows that have a value."""
+        data = self._data.data
+        starts = self._starts.take(rows)
+        ends = starts + self._lengths.take(rows)
+        return [bytes(data[i:j]) for i, j in zip(starts.tolist(), ends.tolist(), strict=True)]
+
+
+class Part:
+    """A source that has only some rows of the batch.
+
+    Args:
+        source: The source.
+        place: Which of its rows each row of the batch is.
+        there: Which rows of the batch have a value.
+    """
+
+    def __init__(self, source: Source, place: Integers, there: Flags | None) -> None:
+        self._source = source
+        self._place = place
+        self.there = there
+
+    def tell_apart(self, shapes: Shapes) -> None:
+        """Tell rows of the source apart, not of the batch."""
+        self._source.tell_apart(shapes)
+
+    def lengths_at(self, rows: Integers) -> list[int]:
+        """How many bytes some rows have that have a value."""
+        return self._source.lengths_at(self._place.take(rows))
+
+    def take(self, rows: Integers, width: int) -> npt.NDArray[Any]:
+        """Bytes of some rows that all have this many."""
+        return self._source.take(self._place.take(rows), width)
+
+    def contents(self, rows: Integers) -> list[bytes]:
+        """Bytes of some rows that have a value."""
+        return self._source.contents(self._place.take(rows))
+
 
 def bytes_of(array: pa.Array) -> Source | None:
     """Read a column of texts or bytes, dictionary-coded or not; None if no row has a value."""
     rows = len(array)
     if array.null_count == rows:
         return None
-    source: Source
+    there = valid_of(array)
     if pa.types.is_dictionary(array.type):
         words = [b"" if word is None else _utf8(word) for word in array.dictionary.to_pylist()]
-        source = Words(numbers_of(array.indices)[0], words)
-    else:
-        _, offsets, data = array.buffers()
-        kind = np.int64 if _is_large(array.type) else np.int32
-        ends = np.frombuffer(offsets, kind)[array.offset : array.offset + rows + 1]
-        content = np.zeros(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
-        width = int(ends[1] - ends[0])
-        if width and len(content) and (np.diff(ends) == width).all():
-            item = np.dtype((np.void, width))
-            source = Matrix(np.frombuffer(content, item, rows, int(ends[0])))
-        else:
-            source = Texts(content, ends.astype(np.int64))
-    if (there := valid_of(array)) is not None:
-        lengths = source.lengths
-        if lengths is None:
-            lengths = np.ones(rows, np.int64)  # how many is the same for all that have any
-        source.lengths = np.where(there, lengths, ABSENT)
-    return source
+        return Words(numbers_of(array.indices)[0], words, there)
+    _, offsets, data = array.buffers()
+    kind = np.int64 if _is_large(array.type) else np.int32
+    ends = np.frombuffer(offsets, kind)[array.offset : array.offset + rows + 1]
+    content = np.zeros(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
+    width = int(ends[1] - ends[0])
+    if width and len(content) and (np.diff(ends) == width).all():
+        item = np.dtype((np.void, width))
+        return Matrix(np.frombuffer(content, item, rows, int(ends[0])), None, there)
+    return Texts(content, ends.astype(np.int64), there)
 
 
 def _utf8(word: str | bytes) -> bytes:
@@ -141,7 +241,7 @@ def _is_large(kind: pa.DataType) -> bool:
     return bool(pa.types.is_large_string(kind) or pa.types.is_large_binary(kind))
 
 
-def valid_of(array: pa.Array) -> npt.NDArray[np.bool_] | None:
+def valid_of(array: pa.Array) -> Flags | None:
     """Which rows have a value; None when all have."""
     if not array.null_count:
         return None
@@ -188,27 +288,43 @@ class Shapes:
         self._key = np.zeros(rows, np.int64)
         self._size = 1
 
-    def add(self, codes: Codes, size: int) -> None:
-        """Tell rows apart by numbers below a size."""
+    def add(self, codes: npt.NDArray[Any], size: int, rows: Integers | None = None) -> None:
+        """Tell rows apart by numbers below a size; rows that are left out have a zero."""
         if size <= 1:
             return
         if self._size * size > _WIDEST_KEY:
             self._key, self._size = _dense(self._key)
-        self._key = codes if self._size == 1 else self._key * size + codes
+        if rows is None:
+            self._key += codes * np.int64(self._size)
+        else:
+            self._key[rows] += codes * np.int64(self._size)
         self._size *= size
 
-    def add_lengths(self, lengths: Integers | None) -> None:
-        """Tell rows apart by how many bytes they have, or whether they have any."""
-        if lengths is not None and len(lengths):
+    def add_lengths(self, lengths: Integers | None, there: Flags | None) -> None:
+        """Tell rows apart by how many bytes they have, and whether they have any."""
+        if lengths is None or not len(lengths):
+            if there is not None:
+                self.add(there.view(np.uint8), 2)
+        elif there is None:
             least, most = int(lengths.min()), int(lengths.max())
             if least != most:
                 self.add(lengths - least, most - least + 1)
+        else:
+            rows = np.flatnonzero(there)
+            some = lengths.take(rows)
+            if len(some):
+                least, most = int(some.min()), int(some.max())
+                self.add(some - (least - 1), most - least + 2, rows)
 
     def codes(self) -> tuple[Codes, int]:
         """Number the shapes, and count them."""
         if self._size == 1:
             return self._key, 1
         return _dense(self._key)
+
+    def key(self, most: int) -> tuple[Codes, int]:
+        """Number the shapes by numbers below a size, which need not all be in use."""
+        return (self._key, self._size) if self._size <= most else self.codes()
 
 
 def _dense(key: Codes) -> tuple[Codes, int]:
@@ -224,7 +340,7 @@ def sorted_by(codes: Codes, size: int) -> Integers:
     return narrow.argsort(kind="stable")  # by radix, where 16 bits are enough
 
 
-def varints(values: Integers) -> Matrix:
+def varints(values: Integers, there: Flags | None = None) -> Matrix:
     """Integers as Protocol Buffers write them: seven bits a byte, the lowest first."""
     number = values.astype(np.uint64)
     rows = len(values)
@@ -252,14 +368,16 @@ def varints(values: Integers) -> Matrix:
         out[:, 1] = (high & np.uint64(0x7F)) | np.uint64(0x80) | ((high >> np.uint64(7)) << 8)
     data = out.view(np.uint8).reshape(-1)
     data[np.arange(rows) * _VARINT_ROOM + (lengths - 1)] &= 0x7F
-    return Matrix(out.view(np.dtype((np.void, _VARINT_ROOM))).reshape(-1), lengths)
+    return Matrix(out.view(np.dtype((np.void, _VARINT_ROOM))).reshape(-1), lengths, there)
 
 
 def _varint_length(value: int) -> int:
     return max(1, (value.bit_length() + 6) // 7)
 
 
-def decimals(values: npt.NDArray[np.float64], scale: int) -> tuple[Matrix, npt.NDArray[np.bool_]]:
+def decimals(
+    values: npt.NDArray[np.float64], scale: int, there: Flags | None = None
+) -> tuple[Matrix, Flags]:
     """Digits of decimals that have this many after the point.
 
     Returns:
@@ -267,7 +385,7 @@ def decimals(values: npt.NDArray[np.float64], scale: int) -> tuple[Matrix, npt.N
     """
     if scale > MAX_SCALE:
         nothing = np.zeros(len(values), np.dtype((np.void, 1)))
-        return Matrix(nothing), np.ones(len(values), np.bool_)
+        return Matrix(nothing, None, there), np.ones(len(values), np.bool_)
     with np.errstate(invalid="ignore", over="ignore"):
         scaled = np.rint(values * 10.0**scale)
         bad = ~(np.abs(scaled) < MAX_MANTISSA)
@@ -302,7 +420,7 @@ def decimals(values: npt.NDArray[np.float64], scale: int) -> tuple[Matrix, npt.N
         below = np.flatnonzero(negative)
         out[below, room - lengths[below]] = ord("-")
     item = np.dtype((np.void, room))
-    return Matrix(out.view(item).reshape(-1), lengths, at_end=True), bad
+    return Matrix(out.view(item).reshape(-1), lengths, there, at_end=True), bad
 
 
 def _move(
@@ -320,11 +438,13 @@ def _move(
     there[:] = here
 
 
-def whole_numbers(values: npt.NDArray[np.float64]) -> tuple[Matrix, npt.NDArray[np.bool_]]:
+def whole_numbers(
+    values: npt.NDArray[np.float64], there: Flags | None = None
+) -> tuple[Matrix, Flags]:
     """Integers that are held as doubles; and the rows where they are none, or may be inexact."""
     with np.errstate(invalid="ignore"):
         bad = ~(np.abs(values) <= MAX_EXACT)
-    return varints(np.where(bad, 0.0, values).astype(np.int64)), bad
+    return varints(np.where(bad, 0.0, values).astype(np.int64), there), bad
 
 
 def contains(array: pa.Array, text: str) -> bool:

@@ -1,7 +1,7 @@
-"""Writes one span of the lake as an OTLP message, and says where its varying bytes lie.
+"""Writes spans of the lake as OTLP messages, and says what spans of one structure have in common.
 
 Protocol Buffers are written by hand here, because the same bytes serve twice: as the span itself,
-and as the template of all spans that differ from it in nothing but bytes at the same places.
+and as the template of all spans that differ from it in nothing but the content of some columns.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from decimal import Decimal
 from functools import lru_cache
+from itertools import repeat
 from typing import Any, Final, NamedTuple
 
 from fillpath.exporters.schema import (
@@ -20,6 +22,7 @@ from fillpath.exporters.schema import (
     LINK_ATTRIBUTES,
     SCOPE_VERSION,
     SPAN_EVENTS,
+    SPAN_SCHEMA,
     STATUS_CODE,
     STATUS_DESCRIPTION,
 )
@@ -67,6 +70,16 @@ _PARTS: Final = frozenset(
     }
 )
 """Attributes of the lake that are other parts of a span in OTLP."""
+_NOT_PLAIN: Final = (_PARTS - {SCOPE_VERSION}).union(
+    (Event.SEQUENCE, Event.TIME, Sampling.REASON, Sampling.PROBABILITY),
+    (key for _, key in TEXT_ATTRIBUTES),
+)
+"""Attributes that are another part of the span, or say more exactly what a column says, too."""
+ID_COLUMNS: Final = ("trace_id", "span_id", "parent_span_id")
+_TEXTS: Final = frozenset(column for column, _ in TEXT_ATTRIBUTES)
+_MAX_HEADS: Final = 64
+_MAX_PREFIXES: Final = 4096
+_MAX_TEMPLATES: Final = 64
 _CONTEXT_FLAGS: Final = 0x100
 """The flags say whether the parent is remote: it is not, as far as the lake knows."""
 _INT64: Final = range(-(1 << 63), 1 << 63)
@@ -74,14 +87,6 @@ _U64: Final = struct.Struct("<Q")
 _I64: Final = struct.Struct("<q")
 _F64: Final = struct.Struct("<d")
 _U32: Final = struct.Struct("<I")
-
-
-class Hole(NamedTuple):
-    """Bytes of a span that another of the same shape has different: of which column, and where."""
-
-    column: str
-    offset: int
-    width: int
 
 
 class NumberField(NamedTuple):
@@ -107,6 +112,8 @@ def varint(number: int) -> bytes:
     number &= 0xFFFFFFFFFFFFFFFF
     if number < 0x80:
         return bytes((number,))
+    if number < 0x4000:
+        return bytes((number & 0x7F | 0x80, number >> 7))
     parts = bytearray()
     while number >= 0x80:
         parts.append(number & 0x7F | 0x80)
@@ -154,73 +161,214 @@ def _key_field(key: str) -> bytes:
     return message(0x0A, key.encode("utf-8", "backslashreplace"))
 
 
-class _SpanBytes:
+class Slot:
+    """Place in a span for the content of a column.
+
+    Args:
+        column: The column.
+        tag: What stands directly before the content, or before its length.
+        key: Of the attribute whose value the content is; None if it is a field of the span.
+    """
+
+    __slots__ = ("column", "key", "tag")
+
+    def __init__(self, column: str, tag: bytes, key: str | None) -> None:
+        self.column = column
+        self.tag = tag
+        self.key = key
+
+    def head(self, length: int) -> bytes:
+        """Bytes before a content of this length."""
+        tag = self.tag + varint(length) if self.tag in _SIZED else self.tag
+        if self.key is None:
+            return tag
+        head = _key_field(self.key) + b"\x12" + varint(len(tag) + length) + tag
+        return b"\x4a" + varint(len(head) + length) + head
+
+
+_SIZED: Final = frozenset({b"\x0a", b"\x12", b"\x22"})
+"""Tags of texts and bytes, which are followed by their length."""
+
+
+class _SpanParts:
     """A span in the making."""
 
     def __init__(self) -> None:
-        self.data = bytearray()
-        self.holes: list[Hole] = []
+        self.parts: list[bytes | tuple[Slot, bytes]] = []
 
     def add(self, content: bytes) -> None:
-        """Add bytes that all spans of one shape have in common."""
-        self.data += content
+        """Add bytes that all spans of one structure have in common."""
+        self.parts.append(content)
 
-    def varying(self, content: bytes, column: str, head: bytes = b"") -> None:
-        """Add the content of a column behind bytes that do not vary."""
-        self.data += head
-        self.holes.append(Hole(column, len(self.data), len(content)))
-        self.data += content
-
-    def attribute(self, key: str, kind: bytes, content: bytes, column: str) -> None:
-        """Add an attribute whose value is the content of a column; its last bytes."""
-        value = kind + varint(len(content)) if kind == b"\x0a" else kind
-        head = _key_field(key) + b"\x12" + varint(len(value) + len(content)) + value
-        self.varying(content, column, b"\x4a" + varint(len(head) + len(content)) + head)
+    def varying(self, column: str, tag: bytes, content: bytes, key: str | None = None) -> None:
+        """Add the content of a column: as a field of the span, or as an attribute's value."""
+        self.parts.append((Slot(column, tag, key), content))
 
 
-def span_message(row: Mapping[str, Any]) -> tuple[bytes, list[Hole]]:
+class _Heads(dict[int, bytes]):
+    """What stands before a slot's content, by the content's length."""
+
+    def __init__(self, before: bytes, slot: Slot) -> None:
+        super().__init__()
+        self._before = before
+        self._slot = slot
+
+    def __missing__(self, length: int) -> bytes:
+        head = self._before + self._slot.head(length)
+        if len(self) < _MAX_HEADS:
+            self[length] = head
+        return head
+
+
+class _Prefixes(dict[int, bytes]):
+    """What stands before a span: its tag and length."""
+
+    def __missing__(self, length: int) -> bytes:
+        prefix = b"\x12" + varint(length)
+        if len(self) < _MAX_PREFIXES:
+            self[length] = prefix
+        return prefix
+
+
+_PREFIXES: Final = _Prefixes()
+
+
+class Structure:
+    """What spans have in common that differ in nothing but the content of some columns.
+
+    Attributes:
+        columns: The columns, in the order of their contents.
+    """
+
+    def __init__(
+        self, parts: Sequence[bytes | tuple[Slot, bytes]], varying: AbstractSet[str]
+    ) -> None:
+        columns: list[str] = []
+        self._heads: list[_Heads] = []
+        before = bytearray()
+        for part in parts:
+            if isinstance(part, bytes):
+                before += part
+            elif part[0].column in varying:
+                columns.append(part[0].column)
+                self._heads.append(_Heads(bytes(before), part[0]))
+                before.clear()
+            else:
+                slot, content = part
+                before += slot.head(len(content)) + content
+        self.columns = tuple(columns)
+        self._tail = bytes(before)
+        self._templates: dict[tuple[int, ...], tuple[bytes, list[int]]] = {}
+
+    def spans(self, contents: Sequence[Sequence[bytes]]) -> Iterator[bytes]:
+        """Write spans, tag and length before each, with a content for each column and span."""
+        columns: list[Iterable[bytes]] = [
+            [heads[len(content)] + content for content in column]
+            for heads, column in zip(self._heads, contents, strict=True)
+        ]
+        for inside in map(b"".join, zip(*columns, repeat(self._tail))):
+            yield _PREFIXES[len(inside)] + inside
+
+    def template(self, lengths: tuple[int, ...]) -> tuple[bytes, list[int]]:
+        """Write a span with contents of these lengths; also says where they begin."""
+        known = self._templates.get(lengths)
+        if known is None:
+            known = self._template(lengths)
+            if len(self._templates) < _MAX_TEMPLATES:
+                self._templates[lengths] = known
+        return known
+
+    def _template(self, lengths: tuple[int, ...]) -> tuple[bytes, list[int]]:
+        (span,) = self.spans([[bytes(length)] for length in lengths])
+        ends = len(span) - len(self._tail)
+        offsets = []
+        for heads, length in zip(reversed(self._heads), reversed(lengths), strict=True):
+            offsets.append(ends - length)
+            ends -= length + len(heads[length])
+        return span, offsets[::-1]
+
+
+@lru_cache(1024)
+def structure_of(
+    values: tuple[tuple[str, str | float | None], ...], varying: frozenset[str]
+) -> Structure:
+    """Give the structure of rows that have some values in common.
+
+    Args:
+        values: Columns and what the rows have in them; the columns that are in neither are NULL.
+        varying: Columns in which they have something, too, but not the same.
+    """
+    row: dict[str, Any] = dict.fromkeys(SPAN_SCHEMA.names)
+    row.update(values)
+    for column in varying:
+        row[column] = b"" if column in ID_COLUMNS else "" if column in _TEXTS else 0
+    row["attributes"] = row["attributes"] or None
+    row["root_sequence"] = row["sequence"]  # one is written if the other is there
+    row["duration"] = row.pop("end_time", None)
+    return Structure(_span_parts(row), varying)
+
+
+def plain_attributes(text: str, taken: AbstractSet[str]) -> bytes | None:
+    """Write the attributes of a row's JSON, if they say nothing about other parts of the span.
+
+    Args:
+        text: The JSON.
+        taken: Keys of the number columns.
+    """
+    others: dict[str, Any] = json.loads(text)
+    keys = others.keys()
+    if not (taken.isdisjoint(keys) and _NOT_PLAIN.isdisjoint(keys)):
+        return None
+    others.pop(SCOPE_VERSION, None)
+    return attributes_of(others, 0x4A)
+
+
+def span_message(row: Mapping[str, Any]) -> bytes:
     """Write a row of the lake as a span inside OTLP's ScopeSpans, its tag and length before it.
 
     Args:
         row: Values by the columns of `SPAN_SCHEMA`; `links` as mappings.
-
-    Returns:
-        The bytes, and the places of those that may differ in another row whose values are as long.
     """
+    inside = bytearray()
+    for part in _span_parts(row):
+        inside += part if isinstance(part, bytes) else part[0].head(len(part[1])) + part[1]
+    return _PREFIXES[len(inside)] + inside
+
+
+def _span_parts(row: Mapping[str, Any]) -> list[bytes | tuple[Slot, bytes]]:
     others: dict[str, Any] = json.loads(row["attributes"]) if row["attributes"] else {}
-    span = _SpanBytes()
-    span.varying(row["trace_id"], "trace_id", b"\x0a" + varint(len(row["trace_id"])))
-    span.varying(row["span_id"], "span_id", b"\x12" + varint(len(row["span_id"])))
+    span = _SpanParts()
+    span.varying("trace_id", b"\x0a", row["trace_id"])
+    span.varying("span_id", b"\x12", row["span_id"])
     if row["trace_state"]:
         span.add(message(0x1A, row["trace_state"].encode()))
     if (parent := row["parent_span_id"]) is not None:
-        span.varying(parent, "parent_span_id", b"\x22" + varint(len(parent)))
+        span.varying("parent_span_id", b"\x22", parent)
     span.add(message(0x2A, (row["name"] or "").encode()))
     if kind := _KINDS.get(row["span_kind"]):
         span.add(bytes((0x30, kind)))
     if (start := row["start_time"]) is not None:
-        span.varying(_I64.pack(start), "start_time", b"\x39")
+        span.varying("start_time", b"\x39", _I64.pack(start))
     if (duration := row["duration"]) is not None:
-        span.varying(_I64.pack((start or 0) + duration), "end_time", b"\x41")
+        span.varying("end_time", b"\x41", _I64.pack((start or 0) + duration))
     _add_columns(span, row, others)
     _add_numbers(span, row, others)
     for key, value in others.items():
         if key not in _PARTS:
             span.add(message(0x4A, key_value(key, value)))
+    if not others:
+        span.varying("attributes", b"", b"")
     if (reason := row["sampling_reason"]) is not None and Sampling.REASON not in others:
         span.add(message(0x4A, key_value(Sampling.REASON, reason)))
     probability = row["sampling_probability"]
     if probability is not None and Sampling.PROBABILITY not in others:
         content = _F64.pack(probability)
-        span.attribute(Sampling.PROBABILITY, b"\x21", content, "sampling_probability")
+        span.varying("sampling_probability", b"\x21", content, Sampling.PROBABILITY)
     _add_parts(span, row, others)
-    length = varint(len(span.data))
-    shift = 1 + len(length)
-    holes = [Hole(column, offset + shift, width) for column, offset, width in span.holes]
-    return b"\x12" + length + bytes(span.data), holes
+    return span.parts
 
 
-def _add_columns(span: _SpanBytes, row: Mapping[str, Any], others: Mapping[str, Any]) -> None:
+def _add_columns(span: _SpanParts, row: Mapping[str, Any], others: Mapping[str, Any]) -> None:
     """Add the attributes that are text or integer columns; those in the JSON are more exact."""
     for column, key in TEXT_ATTRIBUTES:
         text = row[column]
@@ -228,29 +376,29 @@ def _add_columns(span: _SpanBytes, row: Mapping[str, Any], others: Mapping[str, 
             continue
         if column == "event_type" and text == FOREIGN_EVENT_TYPE:
             continue
-        span.attribute(key, b"\x0a", text.encode(), column)
+        span.varying(column, b"\x0a", text.encode(), key)
     if row["root_sequence"] is not None and Event.SEQUENCE not in others:
-        span.attribute(Event.SEQUENCE, b"\x18", varint(row["sequence"]), "sequence")
+        span.varying("sequence", b"\x18", varint(row["sequence"]), Event.SEQUENCE)
     if (event_time := row["event_time"]) is not None and Event.TIME not in others:
-        span.attribute(Event.TIME, b"\x18", varint(event_time), "event_time")
+        span.varying("event_time", b"\x18", varint(event_time), Event.TIME)
 
 
-def _add_numbers(span: _SpanBytes, row: Mapping[str, Any], others: Mapping[str, Any]) -> None:
+def _add_numbers(span: _SpanParts, row: Mapping[str, Any], others: Mapping[str, Any]) -> None:
     exact: dict[str, Any] = json.loads(row["exact_numbers"]) if row["exact_numbers"] else {}
     for (key, kind, scale), column in read_layout(row["layout"]):
         number = row[column]
         if number is None or key in others:
             continue
         if kind == FieldKind.DOUBLE and column not in exact:
-            span.attribute(key, b"\x21", _F64.pack(number), column)
+            span.varying(column, b"\x21", _F64.pack(number), key)
         elif kind == FieldKind.BOOLEAN:
-            span.attribute(key, b"\x10", b"\x01" if number else b"\x00", column)
+            span.varying(column, b"\x10", b"\x01" if number else b"\x00", key)
         elif kind == FieldKind.INTEGER and (whole := _integer(number, exact.get(column))) in _INT64:
-            span.attribute(key, b"\x18", varint(whole), column)
+            span.varying(column, b"\x18", varint(whole), key)
         else:
             digits = exact.get(column)
             text = decimal_text(number, scale) if digits is None else str(digits)
-            span.attribute(key, b"\x0a", text.encode(), column)
+            span.varying(column, b"\x0a", text.encode(), key)
 
 
 def _integer(number: float, digits: Any) -> int:
@@ -268,7 +416,7 @@ def decimal_text(number: float, scale: int) -> str:
     return text if text.strip("-0.") else text.lstrip("-")
 
 
-def _add_parts(span: _SpanBytes, row: Mapping[str, Any], others: Mapping[str, Any]) -> None:
+def _add_parts(span: _SpanParts, row: Mapping[str, Any], others: Mapping[str, Any]) -> None:
     dropped = others.get(DROPPED_BY_SDK) or {}
     for tag, part in ((0x50, "attributes"), (0x60, "events"), (0x70, "links")):
         if count := dropped.get(part):
@@ -316,14 +464,20 @@ def resource_message(row: Mapping[str, Any], of_the_run: Mapping[str, Any]) -> b
     return message(0x0A, attributes_of(attributes, 0x0A))
 
 
+def scope_version(attributes: str | None) -> str:
+    """Version of the instrumentation scope, which is among the attributes; empty without one."""
+    if not attributes or SCOPE_VERSION not in attributes:
+        return ""
+    return str(json.loads(attributes).get(SCOPE_VERSION) or "")
+
+
 def scope_message(row: Mapping[str, Any]) -> tuple[bytes, bytes]:
     """Write the instrumentation scope of a row, and the schema that its spans follow."""
     name = row["scope_name"]
     if name is None:
         return message(0x0A, b""), b""
     content = message(0x0A, name.encode())
-    if row["attributes"] and SCOPE_VERSION in row["attributes"]:
-        version = json.loads(row["attributes"]).get(SCOPE_VERSION)
-        content += message(0x12, str(version).encode()) if version else b""
+    if version := scope_version(row["attributes"]):
+        content += message(0x12, version.encode())
     schema = message(0x1A, SCHEMA_URL.encode()) if name == SCOPE_NAME else b""
     return message(0x0A, content), schema

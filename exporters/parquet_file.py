@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from fillpath.exporters.lake_file import LakeFile
 
 ROW_GROUP_ROWS: Final = 32_768
+_ROWS_AT_ONCE: Final = ROW_GROUP_ROWS
+"""Rows that are encoded at once; fewer cost more."""
 COMPRESSION_LEVEL: Final = 1
 """zstd's, for files that are written as a run goes on."""
-_FALSE_POSITIVES: Final = 0.01
 _FEW_VALUES: Final = frozenset({"sampling_probability"})
 _SPREAD_IDS: Final = frozenset({"trace_id", "parent_span_id"})
 """Ids that compress better as they are than by what they share with the one before."""
@@ -63,7 +64,7 @@ def parquet_writer(
     schema: pa.Schema,
     *,
     compression_level: int = COMPRESSION_LEVEL,
-    bloom_filters: Collection[str] = (),
+    bloom_filters: Mapping[str, Mapping[str, float]] | None = None,
 ) -> pq.ParquetWriter:
     """Begin a Parquet file, to be closed by the caller.
 
@@ -72,14 +73,13 @@ def parquet_writer(
         schema: Its rows' schema; the schema's metadata go into the file.
         compression_level: Level of zstd, from 1 (fast) to 22 (small).
         bloom_filters: Columns by which single rows are looked for and whose values are spread so
-            widely that their smallest and largest do not help.
+            widely that their smallest and largest do not help; for each, as Arrow names them, the
+            number of different values in a row group and how often the filter may be wrong.
     """
     encodings = encodings_of(schema)
     options: dict[str, Any] = {}
     if bloom_filters:
-        options["bloom_filter_options"] = {
-            name: {"ndv": ROW_GROUP_ROWS, "fpp": _FALSE_POSITIVES} for name in bloom_filters
-        }
+        options["bloom_filter_options"] = bloom_filters
     return pq.ParquetWriter(
         sink,
         schema,
@@ -88,17 +88,14 @@ def parquet_writer(
         use_dictionary=[name for name in schema.names if name not in encodings],
         column_encoding=encodings,
         write_statistics=[name for name in schema.names if name in _LOOKED_FOR],
+        write_batch_size=_ROWS_AT_ONCE,
         store_schema=False,  # names come in dictionaries, and are texts to who reads them
         **options,
     )
 
 
 def write_parquet(
-    rows: pa.Table,
-    path: Path,
-    *,
-    compression_level: int = COMPRESSION_LEVEL,
-    bloom_filters: Collection[str] = (),
+    rows: pa.Table, path: Path, *, compression_level: int = COMPRESSION_LEVEL
 ) -> None:
     """Write a Parquet file that is complete from the moment it can be seen.
 
@@ -106,13 +103,10 @@ def write_parquet(
         rows: What to write.
         path: Where to.
         compression_level: As `parquet_writer` takes it.
-        bloom_filters: As `parquet_writer` takes them.
     """
     with (
         writing_whole(path) as sink,
-        parquet_writer(
-            sink, rows.schema, compression_level=compression_level, bloom_filters=bloom_filters
-        ) as writer,
+        parquet_writer(sink, rows.schema, compression_level=compression_level) as writer,
     ):
         write_rows(writer, rows)
 
@@ -121,6 +115,13 @@ def write_rows(writer: pq.ParquetWriter, rows: pa.Table) -> None:
     """Add rows to a file, in row groups of `ROW_GROUP_ROWS`."""
     for part in _parts(rows):
         writer.write_table(part, ROW_GROUP_ROWS)
+
+
+def row_groups(rows: pa.Table) -> Iterator[pa.Table]:
+    """Give the rows as `write_rows` puts them into row groups."""
+    for part in _parts(rows):
+        for begin in range(0, part.num_rows, ROW_GROUP_ROWS):
+            yield part.slice(begin, ROW_GROUP_ROWS)
 
 
 def _parts(rows: pa.Table) -> Iterator[pa.Table]:
@@ -169,6 +170,18 @@ def read_parquet(file: LakeFile, columns: list[str] | None = None) -> pa.Table:
             f"A file of the lake is missing or damaged: {file.address} ({error}).",
             next_command="fillpath doctor",
         ) from error
+
+
+def rows_of_runs(file: LakeFile) -> dict[str, int]:
+    """Count the rows of each run in a file.
+
+    Raises:
+        LakeError: When it is missing or damaged.
+    """
+    if not file.is_shared:
+        return {str(file.run_id): file.rows}
+    counted = read_parquet(file, ["run_id"])["run_id"].value_counts()
+    return {one["values"]: one["counts"] for one in counted.to_pylist()}
 
 
 def fsync(path: Path) -> None:

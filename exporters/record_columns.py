@@ -53,11 +53,18 @@ class RecordColumns:
             width = len(COLUMNS) + block.slots
             words = np.frombuffer(block.payload, "<i8").reshape(width, block.count)
             table[:width, begin:end] = words
-            table[width:, begin:end] = 0
-            table[_PLACE, begin:end] |= _ALL_ABSENT << block.slots & _ALL_ABSENT
+            if block.slots < slots:
+                table[width:, begin:end] = 0
+            if absent := _ALL_ABSENT << block.slots & _ALL_ABSENT:
+                table[_PLACE, begin:end] |= absent
             begin = end
         columns = dict(zip(COLUMNS, table, strict=False))
         return cls(**columns, numbers=table[len(COLUMNS) :].view(np.float64))
+
+    def before(self, row: int) -> RecordColumns:
+        """Give the records that stand before one."""
+        columns: dict[str, Any] = {name: getattr(self, name)[:row] for name in COLUMNS}
+        return RecordColumns(**columns, numbers=self.numbers[:, :row])
 
     @property
     def flags(self) -> Integers:

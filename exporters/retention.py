@@ -6,15 +6,16 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import pyarrow.compute as pc
 
-from fillpath.exporters.compaction import LEVEL, TARGET_BYTES
+from fillpath.exporters.compaction import LEVEL, SHARED_LABEL, TARGET_BYTES
 from fillpath.exporters.event_store import EventStore, RunRecord
 from fillpath.exporters.lake_file import LakeFile
 from fillpath.exporters.lake_rewriting import in_order, rewrite
 from fillpath.exporters.lake_table import LakeConflict, LakeTable
+from fillpath.exporters.parquet_file import rows_of_runs
 from fillpath.exporters.run_writer import app_id
 from fillpath.exporters.spool_folders import (
     closed_to_writers,
@@ -33,9 +34,9 @@ class RunRemoval:
     Attributes:
         record: The run.
         reason: Why it goes, in words.
-        files: Files of spans that can hold rows of it.
-        rows: Rows of those that hold no other run's.
-        bytes: Bytes of these.
+        files: Files of spans that hold rows of it.
+        rows: Its rows.
+        bytes: Their bytes; its share of a file that holds rows of others.
         spool: Its spool's folder.
         spool_bytes: Bytes of its spool.
     """
@@ -69,14 +70,14 @@ def plan_retention(
     Raises:
         LakeError: When the lake is not one or is damaged.
     """
-    files: defaultdict[str, list[LakeFile]] = defaultdict(list)
+    parts: defaultdict[str, list[_Part]] = defaultdict(list)
     total = 0
     for file in store.spans.files():
         total += file.size
-        if file.run_id is not None:
-            files[file.run_id].append(file)
+        for run_id, rows in rows_of_runs(file).items():
+            parts[run_id].append(_Part(file, rows, file.size * rows // max(file.rows, 1)))
     removals = [
-        _removal(store, record, files[record.run_id])
+        _removal(store, record, parts[record.run_id])
         for record in sorted(store.run_records(), key=_ended_at)
     ]
     total += sum(one.spool_bytes for one in removals)
@@ -102,14 +103,22 @@ def _ended_at(record: RunRecord) -> int:
     return record.ended_at or record.started_at or 0
 
 
-def _removal(store: EventStore, record: RunRecord, files: Sequence[LakeFile]) -> RunRemoval:
+class _Part(NamedTuple):
+    """What a run has of a file."""
+
+    file: LakeFile
+    rows: int
+    bytes: int
+
+
+def _removal(store: EventStore, record: RunRecord, parts: Sequence[_Part]) -> RunRemoval:
     spool = store.folder.spool / record.run_id
     return RunRemoval(
         record,
         "",
-        files,
-        sum(file.rows for file in files),
-        sum(file.size for file in files),
+        [part.file for part in parts],
+        sum(part.rows for part in parts),
+        sum(part.bytes for part in parts),
         spool,
         spool_bytes(spool),
     )
@@ -159,16 +168,16 @@ def _take_out(table: LakeTable, run_id: str, forget: str | None = None) -> None:
 
 def _take_out_of(table: LakeTable, file: LakeFile, run_id: str) -> None:
     """Write a file of several runs anew without one of them."""
-    (rows,) = in_order([file], table.schema)
-    rest = rows.filter(pc.not_equal(rows["run_id"], run_id))
-    if rest.num_rows < rows.num_rows:
+    if run_id in rows_of_runs(file):
+        (rows,) = in_order([file], table.schema)
         rewrite(
             table,
             [file],
-            [rest],
-            "runs",
+            [rows.filter(pc.not_equal(rows["run_id"], run_id))],
+            SHARED_LABEL,
             stage="compact",
             level=LEVEL,
             target_bytes=TARGET_BYTES,
             data_change=True,
+            of_several_runs=table.name == "spans",
         )

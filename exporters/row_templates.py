@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple, overload
 
 import numpy as np
+import numpy.typing as npt
 
 from fillpath.exporters.number_columns import (
     LARGEST_SHOWN,
@@ -18,6 +20,7 @@ from fillpath.exporters.span_rows import row_of
 from fillpath.exporters.spool_events import RecordedEvent, SpoolEvents
 from fillpath.exporters.spool_spans import SpoolSpans
 from fillpath.instrumentation.event_sampler import KEEP_ALL
+from fillpath.instrumentation.semconv import PUBLISH, Resource, Trading
 from fillpath.instrumentation.spool import (
     FLAGS_SHIFT,
     MAX_EXACT,
@@ -27,8 +30,13 @@ from fillpath.instrumentation.spool import (
     Site,
 )
 
-_ABSENT_SHIFT: Final = FLAGS_SHIFT + 8
+_ABSENT_BYTE: Final = (FLAGS_SHIFT + 8) // 8
+"""Of a record's place, the byte whose bits say which numbers are absent."""
+_SITE_MASK: Final = (1 << FLAGS_SHIFT) - 1
 _MASKS: Final = 1 << MOST_SLOTS
+_NAME_KEYS: Final = (Resource.PORTFOLIO, Trading.STRATEGY, Trading.SYMBOL, Trading.VENUE)
+_MOST_CODES: Final = 1 << 22
+_FEW_TEMPLATES: Final = 1024
 _SAMPLES: Final = {FieldKind.DOUBLE: 0.5}
 _COMMON_DIGITS: Final = 1e9
 
@@ -53,6 +61,7 @@ class RowTemplate:
         sources: Where their numbers come from.
         decimal_scale: Theirs, if no double needs more digits.
         regular: Whether each of their numbers has a column; otherwise texts differ, too.
+        own: Attributes that the site knows.
     """
 
     site: Site
@@ -60,6 +69,96 @@ class RowTemplate:
     sources: tuple[Source, ...]
     decimal_scale: int | None
     regular: bool
+    own: frozenset[str]
+
+
+Codes = npt.NDArray[np.int32]
+
+
+class Names(NamedTuple):
+    """A column of texts: which of them the rows of each template have, -1 for none.
+
+    Columns that change together have the same array of codes.
+    """
+
+    codes: Codes
+    texts: list[str]
+
+
+class Templates(Sequence[RowTemplate]):
+    """Templates by number, and what follows from them for all their rows alike.
+
+    Attributes:
+        sources: The different ways in which numbers come into their columns.
+        group: For each template, which of these is its own.
+        regular: For each template, whether it is.
+        scale: Decimal scale of each; 0 where it has none.
+        scaled: For each template, whether it has one.
+    """
+
+    def __init__(self, templates: Sequence[RowTemplate]) -> None:
+        self._templates = tuple(templates)
+        number_of: dict[tuple[Source, ...], int] = {}
+        group = [number_of.setdefault(one.sources, len(number_of)) for one in self]
+        self.sources = list(number_of)
+        self.group = np.array(group, np.int8 if len(number_of) < 128 else np.int64)
+        self.regular = np.array([one.regular for one in self], np.bool_)
+        self.scale = np.array([one.decimal_scale or 0 for one in self], np.int8)
+        self.scaled = np.array([one.decimal_scale is not None for one in self], np.bool_)
+        kinds: dict[tuple[str, str, bool], int] = {}
+        published = [
+            (one.site.portfolio, one.site.event_type, one.site.counted)
+            if one.site.operation == PUBLISH
+            else None
+            for one in self
+        ]
+        self._kind = np.array(
+            [-1 if kind is None else kinds.setdefault(kind, len(kinds)) for kind in published],
+            np.int64,
+        )
+        self._kinds = list(kinds)
+        self._names: dict[str, Names] = {}
+        self._codes: dict[tuple[int, ...], Codes] = {}
+
+    def __len__(self) -> int:
+        return len(self._templates)
+
+    @overload
+    def __getitem__(self, number: int) -> RowTemplate: ...
+    @overload
+    def __getitem__(self, number: slice) -> tuple[RowTemplate, ...]: ...
+    def __getitem__(self, number: int | slice) -> RowTemplate | tuple[RowTemplate, ...]:
+        return self._templates[number]
+
+    def __iter__(self) -> Iterator[RowTemplate]:
+        return iter(self._templates)
+
+    def published(self, which: Integers) -> Iterator[tuple[tuple[str, str, bool], int]]:
+        """Count events by portfolio, event type, and whether their site is counted.
+
+        Args:
+            which: For each row, which of the templates is its own.
+        """
+        numbers = np.bincount(which, minlength=len(self))
+        of_kind = np.zeros(len(self._kinds) + 1, np.int64)
+        np.add.at(of_kind, self._kind, numbers)  # the last one stands for those that are none
+        for kind, number in zip(self._kinds, of_kind.tolist(), strict=False):
+            if number:
+                yield kind, number
+
+    def names(self, column: str) -> Names:
+        """Give the texts of a column."""
+        names = self._names.get(column)
+        if names is None:
+            numbers: dict[str | None, int] = {None: -1}
+            texts = [one.texts[column] for one in self._templates]
+            for text in texts:
+                if text not in numbers:
+                    numbers[text] = len(numbers) - 1
+            codes = tuple([numbers[text] for text in texts])
+            array = self._codes.setdefault(codes, np.array(codes, np.int32))
+            names = self._names[column] = Names(array, list(numbers)[1:])  # type: ignore[arg-type]
+        return names
 
 
 class RowTemplates:
@@ -74,37 +173,90 @@ class RowTemplates:
         self._events = events
         self._spans = spans
         self._made: dict[int, RowTemplate] = {}
+        self._alike: dict[tuple[int, str], RowTemplate] = {}
+        """Of sites that differ in nothing but names, one."""
+        self._current: dict[int, RowTemplate] = {}
+        """Templates of the newest batches, by their code."""
+        self._templates = Templates(())
+        self._number: Integers = np.zeros(0, np.int64)
+        """For each code, the number of its template in `_templates`; -1 for none."""
+        self._described = np.zeros(0, np.bool_)
+        self._sites = 0
 
-    def of(self, columns: RecordColumns, rows: Integers) -> tuple[list[RowTemplate], Integers]:
-        """Give the templates of some records, and for each of them which of these is its own.
+    def first_undescribed(self, columns: RecordColumns) -> int | None:
+        """Find the first record that needs a site which was not described."""
+        if len(self._events.sites) != self._sites:
+            self._sites = len(self._events.sites)
+            numbers = np.fromiter(self._events.sites, np.int64, self._sites)
+            self._described = np.zeros(int(numbers.max()) + 1, np.bool_)
+            self._described[numbers] = True
+        sites = columns.site
+        last = len(self._described) - 1
+        if self._described[1:].all() and 1 <= sites.min(initial=1) <= sites.max(initial=1) <= last:
+            return None
+        missing = sites > last
+        if last >= 0:
+            missing |= ~self._described[np.minimum(sites, last)]
+        missing &= columns.flags & int(Flag.FINISH) == 0  # the end of an event needs no site
+        places = np.flatnonzero(missing)
+        return int(places[0]) if len(places) else None
+
+    def of(self, columns: RecordColumns, rows: Integers) -> tuple[Templates, Integers]:
+        """Give templates, and for each of some records which of these is its own.
 
         Raises:
             SpoolError: When a record refers to a site that was not described.
         """
         place = columns.place if len(rows) == len(columns) else columns.place[rows]
-        site = place & ((1 << FLAGS_SHIFT) - 1)
-        codes = site * _MASKS + (place >> _ABSENT_SHIFT & _MASKS - 1)
+        codes = place & _SITE_MASK
+        codes *= _MASKS
+        codes |= place.view(np.uint8)[_ABSENT_BYTE::8]
         most = int(codes.max(initial=0)) + 1
-        if most > 1 << 22:
+        if most > _MOST_CODES:
             distinct, which = np.unique(codes, return_inverse=True)
-        else:
-            present = np.zeros(most, np.bool_)
-            present[codes] = True
-            distinct = np.flatnonzero(present)
-            number = np.zeros(most, np.int64)
-            number[distinct] = np.arange(len(distinct))
-            which = number[codes]
-        templates = []
-        for code in distinct.tolist():
-            template = self._made.get(code)
-            if template is None:
-                template = self._made[code] = self._make(*divmod(code, _MASKS))
-            templates.append(template)
-        return templates, which
+            templates = Templates([self._template(code) for code in distinct.tolist()])
+            return templates, which
+        if most > len(self._number):
+            more = np.full(max(most, 2 * len(self._number)) - len(self._number), -1, np.int64)
+            self._number = np.concatenate([self._number, more])
+        which: Integers = self._number[codes]
+        if len(which) and which.min() < 0:
+            self._take(np.unique(codes))
+            which = self._number[codes]
+        return self._templates, which
+
+    def _take(self, codes: Integers) -> None:
+        """Let these be among the current templates, and no more old ones than there are new."""
+        found = {code: self._template(code) for code in codes.tolist()}
+        others = self._current.keys() - found.keys()
+        if len(others) <= max(len(found), _FEW_TEMPLATES):
+            found = {**self._current, **found}
+        self._current = found
+        self._templates = Templates(list(found.values()))
+        self._number[:] = -1
+        self._number[list(found)] = np.arange(len(found))
+
+    def _template(self, code: int) -> RowTemplate:
+        template = self._made.get(code)
+        if template is None:
+            template = self._made[code] = self._make(*divmod(code, _MASKS))
+        return template
 
     def _make(self, number: int, absent: int) -> RowTemplate:
-        """Ask the way that any event goes: what it makes of an event of the site."""
+        """Make a template, of one of a site that differs in nothing but names if there is one."""
         site = self._events.site(number, 0)
+        names = {"portfolio": site.portfolio, "strategy": site.strategy}
+        names |= {"symbol": site.symbol, "venue": site.venue}
+        nameless = site._replace(number=0, portfolio="", strategy=None, symbol=None, venue=None)
+        alike = (absent, repr(nameless))
+        other = self._alike.get(alike)
+        if other is not None and other.own.isdisjoint(_NAME_KEYS):
+            return replace(other, site=site, texts={**other.texts, **names})
+        made = self._alike[alike] = self._made_of(site, absent)
+        return made
+
+    def _made_of(self, site: Site, absent: int) -> RowTemplate:
+        """Ask the way that any event goes: what it makes of an event of the site."""
         fields = site.fields[:MOST_SLOTS]
         samples = tuple(_SAMPLES.get(FieldKind(field.kind), 1.0) for field in fields)
         attributes = site.attributes(samples, absent * Flag.ABSENT)
@@ -121,7 +273,8 @@ class RowTemplates:
             del texts[name]
         placed_slots = {source.slot for source in sources}
         regular = placed_slots.issuperset(slots.values())
-        return RowTemplate(site, texts, tuple(sources), scale_needed, regular)
+        own = frozenset([field.key for field in site.fields] + [key for key, _ in site.texts])
+        return RowTemplate(site, texts, tuple(sources), scale_needed, regular, own)
 
 
 def numbers_of(source: Source, numbers: Doubles) -> Doubles:
@@ -138,6 +291,13 @@ def numbers_of(source: Source, numbers: Doubles) -> Doubles:
         values = (numbers != 0).astype(np.float64)
         return values
     return numbers
+
+
+def may_be_odd(source: Source) -> bool:
+    """Tell whether `odd_numbers` may find any."""
+    if source.kind == FieldKind.DOUBLE:
+        return source.column in MONEY
+    return source.kind != FieldKind.BOOLEAN
 
 
 def odd_numbers(source: Source, numbers: Doubles) -> Booleans | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -10,21 +10,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fillpath.exporters.batch_spans import BatchSpans, Kept, Sampled, WholeRows, odd_events
+from fillpath.exporters.batch_numbers import NumberGroups
+from fillpath.exporters.batch_spans import BatchSpans, Kept, Sampled, WholeRows
 from fillpath.exporters.causal_sampling import CausalSampling
 from fillpath.exporters.completeness import Completeness
 from fillpath.exporters.event_batch import REASONS
 from fillpath.exporters.other_events import OtherEvents
 from fillpath.exporters.record_columns import Booleans, Integers, RecordColumns
-from fillpath.exporters.row_templates import RowTemplate, RowTemplates
+from fillpath.exporters.row_templates import RowTemplates, Templates
 from fillpath.exporters.schema import SPAN_SCHEMA
 from fillpath.exporters.side_texts import SideTexts
 from fillpath.exporters.spool_events import RecordedEvent, SpoolEvents
 from fillpath.exporters.spool_spans import SpoolSpans
+from fillpath.exporters.waiting_sides import PackedSide
 from fillpath.exporters.whole_events import WholeEvents
 from fillpath.instrumentation.event_sampler import KEEP_ALL
 from fillpath.instrumentation.semconv import PUBLISH
-from fillpath.instrumentation.spool import Block, EventRecord, Flag, SideRecord
+from fillpath.instrumentation.spool import Block, EventRecord, Flag, SideRecord, side_record
 
 BATCH_ROWS: Final = 65_536
 """Records that become rows at once: many, but so few that their columns stay in the caches."""
@@ -87,7 +89,7 @@ class RunRows:
         if new and kept:
             nothing = RecordColumns.of([])
             none = nothing.sequence
-            whole = WholeRows(none, none, [], none, SideTexts())
+            whole = WholeRows(none, none, Templates(()), none, SideTexts())
             self._keep(self._batches.table(nothing, whole, kept))
 
     def settle(self) -> None:
@@ -100,10 +102,19 @@ class RunRows:
         if not blocks:
             return
         columns = RecordColumns.of(blocks)
+        wrong = self._templates.first_undescribed(columns)
+        if wrong is None:
+            self._settle(columns)
+            return
+        self._settle(columns.before(wrong))
+        self._events.site(int(columns.site[wrong]), int(columns.sequence[wrong]))
+
+    def _settle(self, columns: RecordColumns) -> None:
         whole = WholeEvents.among(columns, self._events.seen)
         templates, which = self._templates.of(columns, whole.begins)
-        rows = WholeRows(whole.begins, whole.ends, templates, which, SideTexts())
-        rows, others = self._one_by_one(columns, whole, rows)
+        groups = NumberGroups(templates, which)
+        rows = WholeRows(whole.begins, whole.ends, templates, which, SideTexts(), groups)
+        rows, others = self._one_by_one(columns, whole, rows, groups)
         if whole.known is not None:
             self._events.see(columns)
         self._count_others(others.ended.values())
@@ -120,33 +131,45 @@ class RunRows:
             self._keep(self._batches.table(columns, rows, kept, sampled))
 
     def _one_by_one(
-        self, columns: RecordColumns, whole: WholeEvents, rows: WholeRows
+        self, columns: RecordColumns, whole: WholeEvents, rows: WholeRows, groups: NumberGroups
     ) -> tuple[WholeRows, OtherEvents]:
         """Take side records, and the events that are not made by column, in their order.
 
         Returns:
             The whole events that remain, and the other events.
         """
-        careful = columns.flags[rows.begins] & int(Flag.SIDE) != 0
-        odd = odd_events(columns, rows.begins, rows.templates, rows.which)
-        careful = careful if odd is None else careful | odd
-        places = np.flatnonzero(careful)
+        others = OtherEvents()
+        every = len(rows.begins) == len(columns)
+        odd = groups.odd_events(columns.numbers, rows.begins, every)
+        sided = np.flatnonzero(columns.flags & int(Flag.SIDE))
+        places = np.zeros(0, np.int64) if odd is None else np.flatnonzero(odd)
+        sides: dict[int, PackedSide | None] = {}
+        if len(sided):
+            packed = self._events.sides.next_of_each(columns.sequence[sided])
+            sides = dict(zip(sided.tolist(), packed, strict=True))
+            careful = columns.flags[rows.begins] & int(Flag.SIDE) != 0
+            if odd is not None:
+                careful &= ~odd
+            left = self._take_sides(rows, np.flatnonzero(careful), sides, others)
+            places = np.union1d(places, np.array(left, np.int64))
+        if not len(places) and not len(whole.others):
+            return rows, others
         records = np.concatenate([whole.others, rows.begins[places]])
         order = np.argsort(records, kind="stable")
         place_of = np.concatenate([np.full(len(whole.others), -1), places])[order].tolist()
-        others = OtherEvents()
         gone = np.zeros(len(rows.begins), np.bool_)
         for row, place, record in zip(
             records[order].tolist(), place_of, columns.records(records[order]), strict=True
         ):
+            parts = sides.get(row)
+            side = None if parts is None else side_record(parts)
             if place < 0:
                 known = None if whole.known is None else bool(whole.known[row])
-                event = self._events.take(record, parent_known=known)
+                event = self._events.take_both(record, side, parent_known=known)
                 others.note(row, record, event or self._events.open.get(record.sequence))
                 if event is not None:
                     others.ends(row, event)
             else:
-                side = self._events.side(record)
                 if side is not None and self.sampling is not None:
                     others.attributes[row] = side.attributes
                 is_odd = odd is not None and bool(odd[place])
@@ -161,6 +184,22 @@ class RunRows:
                 others.ends(int(rows.ends[place]), event)
         return _without(rows, gone), others
 
+    def _take_sides(
+        self,
+        rows: WholeRows,
+        places: Integers,
+        sides: Mapping[int, PackedSide | None],
+        others: OtherEvents,
+    ) -> list[int]:
+        """Let rows have what their side records hold; gives the places where that is not all."""
+        records = rows.begins[places].tolist()
+        packed = [sides[row] for row in records]
+        if self.sampling is not None:
+            for row, parts in zip(records, packed, strict=True):
+                if parts is not None:
+                    others.attributes[row] = parts[1]
+        return rows.sides.take_all(places, rows.templates, rows.which[places], packed)
+
     def _take_side(
         self, rows: WholeRows, place: int, record: EventRecord, side: SideRecord | None
     ) -> bool:
@@ -170,7 +209,7 @@ class RunRows:
         name = side.extra.get("correlation_id")
         if name is not None and record.sequence != record.root:
             return False
-        if not rows.sides.take(place, rows.templates[int(rows.which[place])].site, side):
+        if not rows.sides.take(place, rows.templates[int(rows.which[place])], side):
             return False
         if name is not None:
             self._events.name_chain(record.sequence, record.root, name)
@@ -186,16 +225,13 @@ class RunRows:
                 if not site.counted:
                     self._completeness.seen_uncounted(site.portfolio, site.event_type)
 
-    def _count(self, templates: list[RowTemplate], which: Integers) -> None:
+    def _count(self, templates: Templates, which: Integers) -> None:
         """Count whole events; without a policy, all of them are kept."""
-        numbers = np.bincount(which, minlength=len(templates)).tolist()
-        for template, number in zip(templates, numbers, strict=True):
-            site = template.site
-            if site.operation == PUBLISH:
-                if self.sampling is None:
-                    self._completeness.kept(site.portfolio, site.event_type, number)
-                if not site.counted:
-                    self._completeness.seen_uncounted(site.portfolio, site.event_type, number)
+        for (portfolio, event_type, counted), number in templates.published(which):
+            if self.sampling is None:
+                self._completeness.kept(portfolio, event_type, number)
+            if not counted:
+                self._completeness.seen_uncounted(portfolio, event_type, number)
 
     def _keep(self, table: pa.Table) -> None:
         if table.num_rows:
@@ -235,10 +271,9 @@ def _joined(tables: Sequence[pa.Table]) -> pa.Table:
     """Put tables one behind the other without copying what has the same form in all of them."""
     fields = []
     for field in SPAN_SCHEMA:
-        mine = [table.schema.field(field.name) for table in tables]
-        kinds = {one.type for one in mine}
+        kinds = {table.schema.field(field.name).type for table in tables}
         kind = kinds.pop() if len(kinds) == 1 else field.type
-        fields.append(field.with_type(kind).with_nullable(any(one.nullable for one in mine)))
+        fields.append(field.with_type(kind))
     schema = pa.schema(fields, SPAN_SCHEMA.metadata)
     return pa.concat_tables(
         [table if table.schema.equals(schema) else table.cast(schema) for table in tables]

@@ -6,14 +6,16 @@ made one by one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from fillpath.exporters.exact_json import to_json
 from fillpath.exporters.record_columns import Booleans, Integers
+from fillpath.exporters.row_templates import RowTemplate, Templates
 from fillpath.exporters.schema import NUMBER_COLUMNS, TEXT_COLUMNS
+from fillpath.exporters.waiting_sides import PackedSide
 from fillpath.instrumentation.semconv import Event, Fill, Order, Position, Sampling
 from fillpath.instrumentation.span_parts import (
     SPAN_KIND,
@@ -22,7 +24,7 @@ from fillpath.instrumentation.span_parts import (
     STATUS_CODE,
     TRACE_STATE,
 )
-from fillpath.instrumentation.spool import SideRecord, Site
+from fillpath.instrumentation.spool import SideRecord
 
 _COLUMNS: Final = {
     key: TEXT_COLUMNS[key]
@@ -67,11 +69,70 @@ class SideTexts:
         self.members: Added = ([], [])
         """Members of the JSON object of the attributes."""
         self.links: Added = ([], [])
-        self._taken: dict[int, frozenset[str]] = {}
 
-    def take(self, place: int, site: Site, side: SideRecord) -> bool:
+    def take_all(
+        self,
+        places: Integers,
+        templates: Templates,
+        which: Integers,
+        sides: Sequence[PackedSide | None],
+    ) -> list[int]:
+        """Take the side records of events that hold nothing but texts with columns of their own.
+
+        Args:
+            places: The events.
+            templates: Templates of all rows.
+            which: For each of the events, which of these is its own.
+            sides: For each of the events, its side record.
+
+        Returns:
+            Places of the events whose side records were not taken.
+        """
+        shapes: dict[tuple[str, ...], tuple[list[int], list[dict[str, Any]]]] = {}
+        left: list[int] = []
+        for turn, side in enumerate(sides):
+            if side is None:
+                continue
+            _, attributes, links, extra = side
+            if links or extra:
+                left.append(turn)
+                continue
+            shape = tuple(attributes)
+            alike = shapes.get(shape)
+            if alike is None:
+                alike = shapes[shape] = ([], [])
+            alike[0].append(turn)
+            alike[1].append(attributes)
+        kinds = which.tolist() if shapes else []
+        for shape, (turns, maps) in shapes.items():
+            refusing = {
+                n for n in {kinds[t] for t in turns} if not templates[n].own.isdisjoint(shape)
+            }
+            if refusing or not self._take_alike(shape, places[turns].tolist(), maps):
+                left += turns
+        return places[left].tolist()  # type: ignore[no-any-return]
+
+    def _take_alike(
+        self, shape: tuple[str, ...], places: list[int], maps: list[dict[str, Any]]
+    ) -> bool:
+        """Take maps that have the same keys; tells whether that was possible."""
+        if not _COLUMNS.keys() >= set(shape):
+            return False
+        texts = list(zip(*(one.values() for one in maps), strict=True))
+        for key, values in zip(shape, texts, strict=False):
+            if set(map(type, values)) != {str} or not all(map(str.isascii, values)):
+                return False
+            if _COLUMNS[key] == "side" and not _SIDES.issuperset(values):
+                return False
+        for key, values in zip(shape, texts, strict=False):
+            added = self.texts[_COLUMNS[key]]
+            added[0].extend(places)
+            added[1].extend(values)
+        return True
+
+    def take(self, place: int, template: RowTemplate, side: SideRecord) -> bool:
         """Take the side record of the event at a place; tells whether that was possible."""
-        rest = self._rest(site, side)
+        rest = self._rest(template, side)
         if rest is None:
             return False
         for key, value in side.attributes.items():
@@ -87,17 +148,12 @@ class SideTexts:
             self.links[1].append(side.links)
         return True
 
-    def _rest(self, site: Site, side: SideRecord) -> dict[str, Any] | None:
+    def _rest(self, template: RowTemplate, side: SideRecord) -> dict[str, Any] | None:
         """Attributes that have no column; None when the side record holds something else, too."""
-        taken = self._taken.get(site.number)
-        if taken is None:
-            fields = (field.key for field in site.fields)
-            taken = _REFUSED.union(fields, (key for key, _ in site.texts))
-            self._taken[site.number] = taken
         rest: dict[str, Any] = {}
         for key, value in side.attributes.items():
             kind = type(value)
-            if key in taken or kind not in _NO_NUMBERS:
+            if key in _REFUSED or key in template.own or kind not in _NO_NUMBERS:
                 return None
             column = _COLUMNS.get(key)
             if column is None:

@@ -29,6 +29,7 @@ _NO_MONEY: Final = (None,) * len(_MONEY)
 _NO_NUMBERS: Final = (None,) * len(_NUMBERS)
 _TEXT_KEYS: Final = frozenset(TEXT_COLUMNS)
 _ROWS_AS_TUPLES: Final = 8192
+_NO_ROWS: Final = SPAN_SCHEMA.empty_table()
 STATUS_ERROR: Final = "ERROR"
 
 
@@ -110,9 +111,8 @@ class SpanRows:
         """Give the rows collected since the last call in the order in which they came."""
         if self._rows:
             self._pack()
-        table = pa.concat_tables([*self._packed, SPAN_SCHEMA.empty_table()])
-        self._packed, self._packed_rows = [], 0
-        return table
+        packed, self._packed, self._packed_rows = self._packed, [], 0
+        return pa.concat_tables(packed) if packed else _NO_ROWS
 
 
 def row_of(span: Span) -> tuple[tuple[Any, ...], tuple[Placed, ...]]:

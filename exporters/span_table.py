@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from fillpath.exporters.record_columns import Booleans, Integers
+from fillpath.exporters.row_templates import Names
 from fillpath.exporters.schema import SPAN_SCHEMA
 from fillpath.exporters.side_texts import Added
 
@@ -34,11 +36,8 @@ class SpanTable:
 
     def __init__(self, sequence: Integers, rows: pa.Table, kind: Integers) -> None:
         self._kind = kind
-        self._rows = {
-            name: column.combine_chunks()
-            for name, column in zip(SPAN_SCHEMA.names, rows.columns, strict=True)
-            if rows.num_rows
-        }
+        columns = zip(SPAN_SCHEMA.names, rows.columns if rows.num_rows else (), strict=False)
+        self._rows = {name: column.combine_chunks() for name, column in columns}
         self._here = len(sequence)
         self._others = rows.num_rows
         self._arrays: dict[str, pa.Array] = {}
@@ -49,8 +48,9 @@ class SpanTable:
         if len(whole) > 1 and not (whole[1:] > whole[:-1]).all():
             self._order = np.argsort(whole, kind="stable")
         self._length = len(whole)
-        self._codes: dict[tuple[int, ...], tuple[Codes, Booleans | None]] = {}
+        self._shared: dict[int, pa.Array] = {}
         """Columns that change together share their codes."""
+        self._bitmaps: dict[int, tuple[Booleans, pa.Buffer | None, int]] = {}
         self._arrays["sequence"] = self._built(pa.int64(), self._arranged(whole), None)
 
     def _arranged(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -73,7 +73,7 @@ class SpanTable:
         kind = SPAN_SCHEMA.field(name).type
         given = self._given(name)
         if values is None and given is None:
-            self._arrays[name] = pa.nulls(self._length, kind)
+            self._arrays[name] = _nulls(kind, self._length)
             return
         if values is None:
             kind_here = _NUMPY.get(kind, np.int64)
@@ -83,8 +83,22 @@ class SpanTable:
             stored = given.cast(pa.int64()) if pa.types.is_timestamp(kind) else given
             stored = stored.fill_null(0) if stored.null_count else stored
             others = stored.to_numpy(zero_copy_only=False).astype(values.dtype, copy=False)
-        known = self._all_known(known, given)
-        self._arrays[name] = self._built(kind, self._joined(values, others), known)
+        joined = np.ascontiguousarray(self._joined(values, others))
+        validity, missing = self._validity(known, given)
+        self._arrays[name] = pa.Array.from_buffers(
+            kind, self._length, [validity, pa.py_buffer(joined)], missing
+        )
+
+    def _validity(
+        self, known: Booleans | None, given: pa.Array | None
+    ) -> tuple[pa.Buffer | None, int]:
+        """Bitmap of the spans that have a value; columns that know the same have the same one."""
+        if known is None or given is not None:
+            return _bitmap(self._all_known(known, given))
+        made = self._bitmaps.get(id(known))
+        if made is None:
+            made = self._bitmaps[id(known)] = (known, *_bitmap(self._all_known(known, given)))
+        return made[1:]
 
     def ids(self, name: str, values: npt.NDArray[Any], known: Booleans | None = None) -> None:
         """Fill a column of ids: numbers of 64 bits, one or two a row, which become bytes."""
@@ -95,13 +109,13 @@ class SpanTable:
             filled = given.fill_null(bytes(width)) if given.null_count else given
             data = b"".join(filled.to_pylist())
             others = np.frombuffer(data, ">u8").astype(np.uint64).reshape(-1, *values.shape[1:])
-        validity, missing = _bitmap(self._all_known(known, given))
+        validity, missing = self._validity(known, given)
         joined = self._joined(values, others).byteswap()
-        offsets = np.arange(self._length + 1, dtype=np.int32) * np.int32(width)
+        offsets = _offsets(width, self._length)
         self._arrays[name] = pa.Array.from_buffers(
             pa.binary(),
             self._length,
-            [validity, pa.py_buffer(offsets), pa.py_buffer(joined)],
+            [validity, offsets, pa.py_buffer(joined)],
             missing,
         )
 
@@ -123,51 +137,65 @@ class SpanTable:
         others = np.ones(self._others, np.bool_) if present is None else present
         return self._joined(mine, others)
 
-    def texts_of_kinds(self, name: str, texts: Sequence[str | None], added: Added) -> None:
+    def texts_of_kinds(self, name: str, names: Names, added: Added) -> None:
         """Fill a column of texts that spans of one kind share.
 
         Args:
             name: The column.
-            texts: The text of each kind; None stands for none.
+            names: The texts of each kind.
             added: Places of spans that have another text, and these texts.
         """
-        if not self._others and not added[0]:
-            numbers: dict[str | None, int] = {None: -1}
-            places = tuple(numbers.setdefault(text, len(numbers) - 1) for text in texts)
-            if places not in self._codes:
-                self._codes[places] = self._without_gaps(
-                    self._arranged(np.array(places, np.int32)[self._kind])
-                )
-            self._arrays[name] = self._named(*self._codes[places], list(numbers)[1:])
+        given = self._given(name)
+        if given is not None or (added[0] and names.texts):
+            self.texts(name, [*names.texts, None], names.codes[self._kind], added)
+        elif added[0]:
+            found = pa.array(added[1], _TEXT).dictionary_encode()
+            codes = np.full(self._here, -1, np.int32)
+            codes[added[0]] = found.indices.to_numpy(zero_copy_only=False)
+            self._arrays[name] = self._named(self._indices(codes), found.dictionary)
+        elif not names.texts:
+            self._arrays[name] = _nulls(_NAMES, self._length)
         else:
-            self.texts(name, texts, self._kind, added)
+            indices = self._shared.get(id(names.codes))
+            if indices is None:
+                indices = self._shared[id(names.codes)] = self._indices(names.codes[self._kind])
+            self._arrays[name] = self._named(indices, pa.array(names.texts, _TEXT))
 
     def texts(
-        self, name: str, texts: Sequence[str | None], which: Integers, added: Added | None = None
+        self,
+        name: str,
+        texts: Sequence[str | None],
+        which: npt.NDArray[Any],
+        added: Added | None = None,
     ) -> None:
         """Fill a column of texts: for each span that comes as a column, which of these it has."""
+        given = self._given(name)
         numbers: dict[str | None, int] = {None: -1}
         places = [numbers.setdefault(text, len(numbers) - 1) for text in texts]
+        if given is None and len(numbers) == 1 and not (added and added[0]):
+            self._arrays[name] = _nulls(_NAMES, self._length)
+            return
         codes = np.array(places, np.int32)[which]
         if added is not None and added[0]:
             codes[added[0]] = _numbered(pa.array(added[1], _TEXT), numbers)
-        others = np.full(self._others, -1, np.int32)
-        given = self._given(name)
-        if given is not None:
-            others = _numbered(given, numbers)
-        codes, known = self._without_gaps(self._joined(codes, others))
-        self._arrays[name] = self._named(codes, known, list(numbers)[1:])
+        others = None if given is None else _numbered(given, numbers)
+        indices = self._indices(codes, others)
+        self._arrays[name] = self._named(indices, pa.array(list(numbers)[1:], _TEXT))
 
-    @staticmethod
-    def _without_gaps(codes: Codes) -> tuple[Codes, Booleans | None]:
+    def _indices(self, codes: Codes, others: Codes | None = None) -> pa.Array:
+        """Put codes in order, of spans that come as columns and of the others; -1 is none."""
+        if others is None:
+            others = np.full(self._others, -1, np.int32)
+        codes = self._joined(codes, others)
         known = codes >= 0
-        return (codes, None) if known.all() else (np.where(known, codes, 0), known)
+        if known.all():
+            return self._built(pa.int32(), codes, None)
+        return self._built(pa.int32(), np.where(known, codes, 0), known)
 
-    def _named(self, codes: Codes, known: Booleans | None, texts: list[Any]) -> pa.Array:
-        if not texts:
-            return pa.nulls(self._length, _NAMES)
-        indices = self._built(pa.int32(), codes, known)
-        named = pa.DictionaryArray.from_arrays(indices, pa.array(texts, _TEXT), safe=False)
+    def _named(self, indices: pa.Array, texts: pa.Array) -> pa.Array:
+        if not len(texts):
+            return _nulls(_NAMES, self._length)
+        named = pa.DictionaryArray.from_arrays(indices, texts, safe=False)
         # A dictionary of nearly as many texts as rows would be written whole in each row group.
         if len(texts) > _FEW and len(texts) > self._length // 8:
             return named.dictionary_decode()
@@ -178,7 +206,7 @@ class SpanTable:
         kind = SPAN_SCHEMA.field("links").type
         given = self._given("links")
         if given is None and not added[0]:
-            self._arrays["links"] = pa.nulls(self._length, kind)
+            self._arrays["links"] = _nulls(kind, self._length)
             return
         mine: list[Any] = [None] * self._here
         for place, links in zip(*added, strict=True):
@@ -190,10 +218,8 @@ class SpanTable:
     def table(self) -> pa.Table:
         """Give the table; names are in dictionaries."""
         arrays = [self._arrays[name] for name in SPAN_SCHEMA.names]
-        # A column without gaps costs less in a file that knows that it has none.
         fields = [
-            field.with_type(array.type).with_nullable(array.null_count > 0)
-            for field, array in zip(SPAN_SCHEMA, arrays, strict=True)
+            field.with_type(array.type) for field, array in zip(SPAN_SCHEMA, arrays, strict=True)
         ]
         return pa.Table.from_arrays(arrays, schema=pa.schema(fields, SPAN_SCHEMA.metadata))
 
@@ -205,6 +231,16 @@ def _numbered(texts: pa.Array, numbers: dict[str | None, int]) -> Codes:
     indices = found.indices.fill_null(len(mapped)) if found.null_count else found.indices
     numbered: Codes = np.array([*mapped, -1], np.int32)[indices.to_numpy(zero_copy_only=False)]
     return numbered
+
+
+@lru_cache(maxsize=16)
+def _nulls(kind: pa.DataType, length: int) -> pa.Array:
+    return pa.nulls(length, kind)
+
+
+@lru_cache(maxsize=4)
+def _offsets(width: int, length: int) -> pa.Buffer:
+    return pa.py_buffer(np.arange(0, (length + 1) * width, width, dtype=np.int32))
 
 
 def _bitmap(known: Booleans | None) -> tuple[pa.Buffer | None, int]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fillpath.exporters.record_columns import RecordColumns
 from fillpath.exporters.sequence_bits import Bits
+from fillpath.exporters.waiting_sides import WaitingSides
 from fillpath.instrumentation.errors import SpoolError
 from fillpath.instrumentation.semconv import Event
 from fillpath.instrumentation.spool import (
@@ -76,24 +76,29 @@ class SpoolEvents:
     Attributes:
         run: Map of the RUN block; empty before it was read.
         end: Map of the END block; None before it was read.
-        counts: Totals of the newest COUNTS block.
         clock_offset: What makes wall clock of the ticks of the records' starts and ends.
         foreign_traces: Trace id of the chains that continue a trace of another system, by root.
         names: The host's names of the chains that have one, by root.
         seen: Events that have begun.
+        sides: Side records that wait for their records.
     """
 
     def __init__(self) -> None:
         self.run: dict[str, Any] = {}
         self.clock_offset = 0
         self.end: dict[str, Any] | None = None
-        self.counts: list[Count] = []
+        self._totals: Block | None = None
         self.foreign_traces: dict[int, bytes] = {}
         self.names: dict[int, Any] = {}
         self.sites: dict[int, Site] = {}
         self.open: dict[int, RecordedEvent] = {}
-        self._sides: dict[int, deque[SideRecord]] = {}
+        self.sides = WaitingSides()
         self.seen = Bits()
+
+    @property
+    def counts(self) -> list[Count]:
+        """Totals of the newest COUNTS block."""
+        return [] if self._totals is None else self._totals.counts()
 
     def beside(self) -> SpoolEvents:
         """Make another one that knows what this one has learnt, to read some blocks again."""
@@ -122,14 +127,15 @@ class SpoolEvents:
     def feed_fact(self, block: Block) -> None:
         """Take the next block, which holds no events."""
         if block.type is BlockType.SIDE:
-            for side in block.side_records():
-                self._sides.setdefault(side.sequence, deque()).append(side)
+            self.sides.add(block)
         elif block.type is BlockType.SITES:
             for site in block.sites():
-                names = {name: _text(getattr(site, name)) for name in _NAMES}
-                self.sites[site.number] = site._replace(**names)
+                # Every file repeats the sites so far.
+                if site.number not in self.sites:
+                    names = {name: _text(getattr(site, name)) for name in _NAMES}
+                    self.sites[site.number] = site._replace(**names)
         elif block.type is BlockType.COUNTS:
-            self.counts = block.counts()
+            self._totals = block
         elif block.type is BlockType.RUN:
             self.run = self.run or dict(block.value())
             self.clock_offset = int(self.run.get("clock_offset") or 0)
@@ -150,13 +156,23 @@ class SpoolEvents:
         begun = columns.flags & _FINISH == 0
         self.seen.add_all(columns.sequence if begun.all() else columns.sequence[begun])
 
-    def take(
-        self, record: EventRecord, *, parent_known: bool | None = None
+    def take(self, record: EventRecord) -> RecordedEvent | None:
+        """Take one record, with its side record if one waits; gives the event if it is whole now.
+
+        Raises:
+            SpoolError: When it does not fit what was read before.
+        """
+        side = self.sides.next(record.sequence) if record.flags & _SIDE else None
+        return self.take_both(record, side)
+
+    def take_both(
+        self, record: EventRecord, side: SideRecord | None, *, parent_known: bool | None = None
     ) -> RecordedEvent | None:
-        """Take one record; gives the event if it is whole now.
+        """Take one record and its side record; gives the event if it is whole now.
 
         Args:
             record: The record.
+            side: The side record; None: it has none.
             parent_known: Whether the record of its parent stands before it; None: look it up.
 
         Raises:
@@ -167,10 +183,12 @@ class SpoolEvents:
             if event is None:  # its beginning was dropped, and counted as dropped
                 return None
             event.end = self.wall_clock(record.end)
-            self._take_side(event, record)
+            if side is not None:
+                event.take(side)
             return event
         event = self.event(record)
-        self._take_side(event, record)
+        if side is not None:
+            event.take(side)
         self.note_chain(event)
         if parent_known is None:
             self.seen.add(event.sequence)
@@ -180,20 +198,6 @@ class SpoolEvents:
             self.open[event.sequence] = event
             return None
         return event
-
-    def side(self, record: EventRecord) -> SideRecord | None:
-        """Give the side record of a record, once."""
-        if not record.flags & _SIDE or not (sides := self._sides.get(record.sequence)):
-            return None
-        side = sides.popleft()
-        if not sides:
-            del self._sides[record.sequence]
-        return side
-
-    def _take_side(self, event: RecordedEvent, record: EventRecord) -> None:
-        side = self.side(record)
-        if side is not None:
-            event.take(side)
 
     def note_chain(self, event: RecordedEvent) -> None:
         """Note what an event says of its chain, or let it have its chain's name."""

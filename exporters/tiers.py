@@ -22,6 +22,7 @@ from fillpath.exporters.event_store import EventStore, RunRecord
 from fillpath.exporters.lake_file import LakeFile
 from fillpath.exporters.lake_rewriting import in_order, rewrite
 from fillpath.exporters.lake_table import LakeConflict
+from fillpath.exporters.parquet_file import rows_of_runs
 from fillpath.exporters.thinning import (
     COLUMNS_NEEDED,
     SUMMARISED_KINDS,
@@ -102,15 +103,20 @@ def plan_tiers(
         LakeError: When the lake is not one or is damaged.
     """
     by_run: defaultdict[str, list[LakeFile]] = defaultdict(list)
+    shared: set[str] = set()
     for file in store.spans.files():
         if file.run_id is not None:
             by_run[file.run_id].append(file)
+        else:
+            shared |= rows_of_runs(file).keys()
     found = []
     for record in store.run_records():
         files = by_run.get(record.run_id)
         ended = record.ended_at or record.started_at
         if not files or record.status == "Running" or ended is None:
             continue
+        if record.run_id in shared:
+            continue  # what is to give way depends on all of its rows
         tier: Tier | None = None
         if now - ended >= cold_after:
             tier = "cold"

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import logging
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextvars import ContextVar, Token
 from typing import Any
 
-from opentelemetry import context, trace
+from opentelemetry import trace
 
 from fillpath.instrumentation import identity
 from fillpath.instrumentation.attribute_sites import NO_NUMBERS, AttributeSites
@@ -30,7 +28,6 @@ from fillpath.instrumentation.emitter import (
 )
 from fillpath.instrumentation.errors import UsageError
 from fillpath.instrumentation.event_columns import time_of
-from fillpath.instrumentation.event_span import EventSpan
 from fillpath.instrumentation.lineage_door import lineage
 from fillpath.instrumentation.open_event import (
     CURRENT,
@@ -41,10 +38,11 @@ from fillpath.instrumentation.open_event import (
     OpenEvent,
     Parts,
     Place,
-    is_failure,
+    Placed,
 )
-from fillpath.instrumentation.payload import merged, name_of, printed, snapshot
+from fillpath.instrumentation.payload import merged, name_of, snapshot
 from fillpath.instrumentation.recorder import DROPPED_ADAPTER_ERROR, Recorder
+from fillpath.instrumentation.running_event import RunningEvent, failure_of
 from fillpath.instrumentation.semconv import PUBLISH, Event
 from fillpath.instrumentation.side_texts import are_texts
 from fillpath.instrumentation.spool import (
@@ -60,7 +58,6 @@ from fillpath.instrumentation.tally import Tally
 
 __all__ = ["CURRENT", "AttributeSource", "Chain", "EventTracer", "OpenEvent"]
 
-_log = logging.getLogger(__name__)
 _BEGIN, _FINISH, _ERROR, _SIDE = (
     int(flag) for flag in (Flag.BEGIN, Flag.FINISH, Flag.ERROR, Flag.SIDE)
 )
@@ -68,7 +65,7 @@ _REMEMBERED_CHAINS = 1 << 16
 _ELSEWHERE = Place((PUBLISH, "EVENT", "", None, None, None, None), 0, Tally())
 
 
-class EventTracer:
+class EventTracer(RunningEvent):
     """Records the events of one run.
 
     Nothing here raises because of what a host's objects do or hold. No lock is held while code of
@@ -81,21 +78,20 @@ class EventTracer:
     """
 
     def __init__(self, run_id: str, recorder: Recorder, portfolio: str) -> None:
+        super().__init__()
         self.run_id = run_id
         self.portfolio = name_of(portfolio) or "default"
         self._recorder = recorder
         self._append = recorder.append
-        self._flush_if_full = recorder.flush_if_full
         self._placed_by_site = AttributeSites(recorder.site).place
         self._places: dict[tuple[Any, ...], Place] = {}
         self._key = identity.run_key(run_id)
         self._sequence = itertools.count(1)
-        self._current: ContextVar[OpenEvent | None] = ContextVar("fillpath_event", default=None)
         self._open: dict[int, OpenEvent] = {}
         self._named_chains: OrderedDict[int, Chain] = OrderedDict()
+        self.enclosing: Callable[[OpenEvent | None], OpenEvent | None] | None = None
+        """What is current in OpenTelemetry's context, if that is nearer than the current event."""
         self._lock = threading.RLock()
-        self._stopped = False
-        self._complained = False
 
     @staticmethod
     def now() -> int:
@@ -104,11 +100,6 @@ class EventTracer:
         The run's `clock_offset` added, they are wall clock.
         """
         return time.perf_counter_ns()
-
-    @property
-    def current(self) -> OpenEvent | None:
-        """The event whose handler is running in this thread or task."""
-        return self._current.get()
 
     def emitter(
         self,
@@ -130,16 +121,14 @@ class EventTracer:
         for each name, and gives a handle that can be a cause in turn::
 
             bar = tracer.emitter("BAR", symbol="AAPL", fields=[Bar.CLOSE, Bar.VOLUME])
-            order = tracer.emitter(
-                "ORDER", symbol="AAPL", fields=[Order.QUANTITY], names=[Order.CLIENT_ID]
-            )
+            order = tracer.emitter("ORDER", fields=[Order.QUANTITY], names=[Order.CLIENT_ID])
             cause = bar(time, None, 190.5, 1200.0)
             order(time, cause, 100.0, "O-1")
 
         A field takes doubles unless it is a `spool.Field` of another kind. What a field or a name
-        cannot hold (a text for a number, no text at all) is recorded as it is nevertheless, at the
-        cost of a slow event; a value that the host may change afterwards is copied when its block
-        is packed, within 512 events or 10 ms.
+        cannot hold (no number, no text) is recorded as it is nevertheless, at the cost of a slow
+        event; a value that the host may change afterwards is copied when its block is packed,
+        within 512 events or 10 ms.
 
         Args:
             event_type: Kind, one of `semconv.EventType` or the host's own word.
@@ -154,8 +143,7 @@ class EventTracer:
             texts: Attributes that all of these events have.
 
         Raises:
-            UsageError: When there are too many fields or names, a field of an unknown kind, or the
-                same key twice.
+            UsageError: When there are too many of them, a field of an unknown kind, or a key twice.
         """
         found = tuple(as_field(field) for field in fields)
         if len(found) > SLOTS:
@@ -164,7 +152,7 @@ class EventTracer:
                 next_command="open and close the event, which takes any attributes",
             )
         found_names = as_names(names, found)
-        if self._stopped:
+        if self.stopped:
             return emit_nothing
         place = self._place(operation, event_type, portfolio, strategy, symbol, venue, handler)
         site = self._recorder.site(
@@ -239,6 +227,8 @@ class EventTracer:
             place = self._place(operation, event_type, portfolio, strategy, symbol, venue, handler)
         if parent is CURRENT:
             cause = self._current.get()
+            if self.enclosing is not None:
+                cause = self.enclosing(cause)
         elif parent is None or type(parent) is OpenEvent:
             cause = parent
         else:
@@ -256,23 +246,97 @@ class EventTracer:
             None if event_id is None else name_of(event_id) or None,
         )
         if place.is_delivery:
-            if self._stopped:
+            if self.stopped:
                 self._outside(event)
             return event
         if cause is not None and not cause.written:
             self.begin(cause)
         with self._lock:
-            if self._stopped:
+            if self.stopped:
                 self._outside(event)
             else:
                 place.tally.opened += 1
-                if cause is None and correlation_id is None:
-                    event.sequence = sequence = next(self._sequence)
-                    event.chain = Chain(sequence, self._key)
-                else:
-                    self._number(event)
+                self._number(event)
                 self._open[event.sequence] = event
         return event
+
+    def place(
+        self,
+        event_type: str,
+        *,
+        operation: str = PUBLISH,
+        portfolio: str | None = None,
+        strategy: str | None = None,
+        symbol: str | None = None,
+        venue: str | None = None,
+        handler: str | None = None,
+    ) -> Place:
+        """Look up once what many events have in common, for `open_at`."""
+        return self._place(operation, event_type, portfolio, strategy, symbol, venue, handler)
+
+    def placed(self, place: Place, attributes: Mapping[str, Any]) -> Placed:
+        """Find site and numbers for attributes, for `open_at`; what fits neither is the rest."""
+        return self._placed_by_site(place.site, place.parts, self._copied(attributes))
+
+    def open_at(
+        self,
+        place: Place,
+        cause: OpenEvent | None,
+        event_time: int,
+        attributes: Placed | dict[str, Any] | None = None,
+        links: tuple[OpenEvent, ...] = (),
+    ) -> OpenEvent:
+        """Begin an event of a place, as `open` does, at a fraction of its cost.
+
+        Args:
+            place: What `place` gave.
+            cause: The causing event; it must be of this tracer.
+            event_time: Simulated time, or `spool.NO_TIME`.
+            attributes: What `placed` gave, or the same with numbers of the same meaning; or
+                attributes as `payload.snapshot` gives them.
+            links: Further causes.
+        """
+        event = OpenEvent(self, place, cause, event_time, attributes, links, None, None)
+        if place.is_delivery:
+            if self.stopped:
+                self._outside(event)
+            return event
+        if cause is not None and not cause.written:
+            self.begin(cause)
+        with self._lock:
+            if self.stopped:
+                self._outside(event)
+                return event
+            place.tally.opened += 1
+            if cause is None:
+                event.sequence = sequence = next(self._sequence)
+                event.chain = Chain(sequence, self._key)
+            else:
+                self._number(event)
+                sequence = event.sequence
+            self._open[sequence] = event
+        return event
+
+    def close_all(self, events: Iterable[OpenEvent]) -> None:
+        """End events at the times that are noted on them, or at once after they began."""
+        append, lock, still_open = self._append, self._lock, self._open
+        for event in events:
+            placed = event.attributes
+            if type(placed) is not tuple or event.parent is not None or event.claimed or placed[2]:
+                self.close(event, end=max(event.end, event.start))
+                continue
+            with lock:
+                if event.claimed or event.closed:  # another thread was quicker
+                    continue
+                event.claimed = event.closed = True
+                event.end = end = max(event.end, event.start)
+                sequence, event_time = event.sequence, event.event_time
+                event.attributes = None
+                site, numbers, _ = placed
+                append((sequence, 0, sequence, event.start, end, event_time, site, *numbers, None))
+                event.written = True
+                still_open.pop(sequence, None)
+        self._recorder.flush_if_full()
 
     def _outside(self, event: OpenEvent) -> None:
         """Mark an event that is in no run."""
@@ -308,10 +372,13 @@ class EventTracer:
         sequence, root = handle
         if type(sequence) is not int or type(root) is not int or sequence <= 0:
             return None
+        return self.stand_in(sequence, self._named_chains.get(root) or Chain(root, self._key))
+
+    def stand_in(self, sequence: int, chain: Chain) -> OpenEvent:
+        """Make what can be the cause of an event, for a record of this run that is written."""
         event = OpenEvent(self, _ELSEWHERE, None, NO_TIME, None, (), None, None)
         event.sequence = sequence
-        named = self._named_chains.get(root)
-        event.chain = named or Chain(root, self._key)
+        event.chain = chain
         event.correlation_id = event.chain.correlation_id
         event.written = event.claimed = event.closed = True
         return event
@@ -343,8 +410,8 @@ class EventTracer:
             return
         if event.sequence == 0 and event.parent is not None:
             self.begin(event.parent)
-        place = event.place
-        placed = self._placed_by_site(place.site, place.parts, self._attributes_of(event))
+        ready = event.attributes
+        placed = ready if type(ready) is tuple else self._placed(event, self._attributes_of(event))
         with self._lock:
             if event.claimed:  # another thread was quicker
                 return
@@ -352,10 +419,17 @@ class EventTracer:
             self._write(event, placed, {}, 0 if event.closed else _BEGIN)
         self._recorder.flush_if_full()
 
+    def _placed(self, event: OpenEvent, attributes: dict[str, Any]) -> Placed:
+        """Site and numbers for the attributes, and what has to go beside the record."""
+        place = event.place
+        if not attributes:
+            return place.site, NO_NUMBERS, attributes
+        return self._placed_by_site(place.site, place.parts, attributes)
+
     def _write(
         self,
         event: OpenEvent,
-        placed: tuple[int, tuple[float, ...], dict[str, Any]],
+        placed: Placed,
         extra: dict[str, Any],
         flags: int,
     ) -> None:
@@ -402,7 +476,7 @@ class EventTracer:
         return event.tracer.address(event) if event is not None and event.sequence else None
 
     def _attributes_of(self, event: OpenEvent) -> dict[str, Any]:
-        source = event.attributes
+        source: Any = event.attributes
         if type(source) is dict:  # copied when the event was opened
             return source
         if callable(source):
@@ -449,25 +523,17 @@ class EventTracer:
         """
         if event.closed:
             return
-        extra: dict[str, Any] = {}
-        if error is not None and is_failure(error):
-            extra["error"] = {
-                "type": type(error).__qualname__,
-                "message": printed(error, 4096),
-            }
+        if error is None and event.place.is_delivery and not event.claimed:
+            with self._lock:
+                if not event.claimed:  # it caused nothing, so there is nothing to write
+                    event.closed = True
+                    event.end = time.perf_counter_ns() if end is None else end
+                    return
+        extra = failure_of(error)
         late = {} if attributes is None else self._copied(attributes)
-        place = event.place
-        is_news = bool(extra) or not place.is_delivery
-        placed = late_only = place.site, NO_NUMBERS, late
-        if is_news and not event.claimed:
-            if event.parent is not None and not event.parent.written:
-                self.begin(event.parent)
-            early = event.attributes
-            if type(early) is not dict:
-                early = self._attributes_of(event)
-            attributes = merged(early, late) if late else early
-            if attributes:
-                placed = self._placed_by_site(place.site, place.parts, attributes)
+        is_news = bool(extra) or not event.place.is_delivery
+        late_only = event.place.site, NO_NUMBERS, late
+        placed = self._at_last(event, late) if is_news and not event.claimed else late_only
         with self._lock:
             if event.closed:  # another thread was quicker
                 return
@@ -483,12 +549,26 @@ class EventTracer:
                 self._write(event, placed, extra, flags)
             self._open.pop(event.sequence, None)
             event.parent = None  # an adapter may keep this event; its ancestors must not pile up
-        self._flush_if_full()
+        self._recorder.flush_if_full()
+
+    def _at_last(self, event: OpenEvent, late: dict[str, Any]) -> Placed:
+        """Place the attributes of an event that ends before anything has named it."""
+        if event.parent is not None and not event.parent.written:
+            self.begin(event.parent)
+        if type(event.attributes) is not tuple:
+            early = event.attributes
+            if type(early) is not dict:
+                early = self._attributes_of(event)
+            return self._placed(event, merged(early, late) if late else early)
+        if late:  # the numbers are placed already, so what is late comes as an addition
+            self.begin(event)
+            return event.place.site, NO_NUMBERS, late
+        return event.attributes
 
     def stop(self) -> None:
         """Write the events that are still open, as unfinished ones, and take no more."""
         with self._lock:
-            self._stopped = True
+            self.stopped = True
             unfinished, self._open = list(self._open.values()), {}
         for event in unfinished:
             self.begin(event)
@@ -501,73 +581,17 @@ class EventTracer:
     def abandon(self) -> None:
         """Take nothing more: in a forked child, the run is the parent's."""
         self._lock = threading.RLock()
-        self._stopped = True
+        self.stopped = True
         self._open = {}
         self._recorder.abandon()
-
-    @contextlib.contextmanager
-    def guarded(self, *, losing: str | None = None) -> Iterator[None]:
-        """Keep whatever the body raises from the host: an adapter's own work stands in it.
-
-        Args:
-            losing: The kind of event that is lost if the body fails; it is counted as dropped.
-        """
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
-            if losing is not None:
-                self.lost(losing)
-            self.complain(error)
 
     def lost(self, event_type: str) -> None:
         """Count an event that could not be read as published and dropped."""
         with self._lock:
-            if not self._stopped:
+            if not self.stopped:
                 kind = name_of(event_type) or "EVENT"
                 self._recorder.published(self.portfolio, kind)
                 self._recorder.dropped(self.portfolio, kind, DROPPED_ADAPTER_ERROR)
-
-    def complain(self, error: BaseException) -> None:
-        """Log, once, that something could not be recorded; the host goes on."""
-        if not self._complained:
-            self._complained = True
-            _log.warning("fillpath could not record an event: %r", error, exc_info=error)
-
-    def enter(self, event: OpenEvent) -> Token[OpenEvent | None]:
-        """Make the event the parent of whatever this thread or task opens from here on."""
-        return self._current.set(event)
-
-    def leave(self, token: Token[OpenEvent | None]) -> None:
-        """Undo `enter`."""
-        try:
-            self._current.reset(token)
-        except ValueError:  # a generator or coroutine that goes on in another context than before
-            old = token.old_value
-            self._current.set(None if old is Token.MISSING else old)
-
-    @contextlib.contextmanager
-    def entered(self, event: OpenEvent) -> Iterator[None]:
-        """Enter the event for the body."""
-        token = self.enter(event)
-        try:
-            yield
-        finally:
-            self.leave(token)
-
-    @contextlib.contextmanager
-    def handling(self, event: OpenEvent) -> Iterator[None]:
-        """Enter the event, and let a user's own OpenTelemetry spans nest under it meanwhile."""
-        if self._stopped:  # the event is in no run, so nothing may name it
-            with self.entered(event):
-                yield
-            return
-        token = self.enter(event)
-        outer = context.attach(trace.set_span_in_context(EventSpan(self, event)))
-        try:
-            yield
-        finally:
-            context.detach(outer)
-            self.leave(token)
 
     lineage = lineage
 

@@ -104,6 +104,9 @@ def finish(
     """
     call = _Call(tracer, event, take, after)
     stand_in: Any
+    if result is None:
+        call.end(None)
+        return None
     if inspect.iscoroutine(result):
         stand_in = _awaited(call, result)
     elif inspect.isgenerator(result):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from fillpath.instrumentation import semconv
@@ -143,8 +144,13 @@ class _Part:
 
     def __init__(self, value: Any) -> None:
         self._value = value
-        self._has_fields = value is not None and not is_plain(value)
-        self._is_mapping = self._has_fields and isinstance(value, Mapping)
+        if value is None:
+            self._has_fields = self._is_mapping = False
+        elif type(value) is dict:
+            self._has_fields = self._is_mapping = True
+        else:
+            self._has_fields = not is_plain(value)
+            self._is_mapping = self._has_fields and isinstance(value, Mapping)
         self.used: set[str] = set()
 
     def find(self, extractor: Extractor) -> Any:
@@ -156,9 +162,13 @@ class _Part:
                 return None
         if not self._has_fields:
             return None
+        event, is_mapping = self._value, self._is_mapping
         for name in (extractor,) if isinstance(extractor, str) else extractor:
-            value = _get(self._value, name, is_mapping=self._is_mapping)
-            if value is not None and value is not UNREADABLE and not callable(value):
+            try:
+                value = event.get(name) if is_mapping else getattr(event, name, None)
+            except Exception:  # noqa: BLE001, S112 - a host's property may raise anything
+                continue
+            if value is not None and not callable(value):
                 self.used.add(name)
                 return value
         return None
@@ -200,9 +210,9 @@ def _attributes(kind: str, fields: list[tuple[str, Any]]) -> dict[str, Any]:
     return attributes
 
 
-def _get(event: Any, name: str, *, is_mapping: bool = False) -> Any:
+def _get(event: Any, name: str) -> Any:
     try:
-        return event.get(name) if is_mapping else getattr(event, name, None)
+        return getattr(event, name, None)
     except Exception:  # noqa: BLE001 - a host's property may raise anything
         return UNREADABLE
 
@@ -246,7 +256,12 @@ def _kind(given: Any, event: Any, topic: str | None) -> str:
     word = "" if given is None else printed(given, MAX_NAME).strip()
     if not word and topic is not None and (isinstance(event, Mapping) or is_plain(event)):
         word = topic
-    return kind_of(word or re.sub(r"(?<=.)Event$", "", type(event).__name__))
+    return kind_of(word or _without_event(type(event).__name__))
+
+
+@lru_cache(4096)  # a host has few classes of events
+def _without_event(class_name: str) -> str:
+    return re.sub(r"(?<=.)Event$", "", class_name)
 
 
 def _text(value: Any) -> str | None:

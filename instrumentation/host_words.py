@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from typing import Any, Final
 
 from fillpath.instrumentation import semconv
@@ -101,6 +102,7 @@ def own_key(kind: str, name: str) -> str:
     return f"trading.{kind.lower()}.{name}"
 
 
+@lru_cache(4096)  # a host has few kinds of events
 def kind_of(word: str) -> str:
     """Kind of event that a host's word means: `position opened` and `PositionOpened` alike."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[\s\-]+", "_", word).upper()[:_MAX_KIND]

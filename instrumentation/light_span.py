@@ -89,34 +89,22 @@ class LightSpan(trace.Span):
     """A span on its way to the spool. Made by `LightTracer`; see OpenTelemetry's `Span`."""
 
     # The base class has no slots, so slots would come on top of a dictionary and cost more.
+    # `LightTracer.start_span` sets these itself: an `__init__` would cost another call.
+    _door: SpanDoor
+    _places: SpanPlaces
+    _name: str
+    _kind: str
+    _parent: LightSpan | KnownParent | None
+    _sequence: int
+    _root: int
+    _chain: ForeignChain | None
+    _placed: Ready | None
+    _start: int
+    _attributes: dict[str, Any] | None
+    _details: Details | None
+    _ended: bool
+    _written: bool
     _written_attributes: dict[str, Any]
-
-    def __init__(
-        self,
-        door: SpanDoor,
-        places: SpanPlaces,
-        name: str,
-        kind: str,
-        parent: LightSpan | KnownParent | None,
-        sequence: int,
-        root: int,
-        chain: ForeignChain | None,
-        placed: Ready | None,
-        start: int,
-    ) -> None:
-        self._door = door
-        self._places = places
-        self._name = name
-        self._kind = kind
-        self._parent = parent
-        self._sequence = sequence
-        self._root = root
-        self._chain = chain
-        self._placed = placed
-        self._start = start
-        self._attributes: dict[str, Any] | None = None
-        self._details: Details | None = None
-        self._ended = self._written = False
 
     # -- The API ----------------------------------------------------------------------------------
 
@@ -152,13 +140,13 @@ class LightSpan(trace.Span):
             "time_unix_nano": time.time_ns() if timestamp is None else timestamp,
             "attributes": copied(attributes),
         }
-        self._more().events.append(event)
+        self.details().events.append(event)
 
     def add_link(self, context: trace.SpanContext, attributes: types.Attributes = None) -> None:
         """Add a further cause."""
         if self._ended or not (context.is_valid or attributes or context.trace_state):
             return
-        details = self._more()
+        details = self.details()
         details.links.append(ids_of(context))
         details.link_attributes.append(copied(attributes))
 
@@ -176,7 +164,7 @@ class LightSpan(trace.Span):
             code = status
         if self._ended or code is StatusCode.UNSET:
             return
-        details = self._more()
+        details = self.details()
         if details.status != StatusCode.OK.name:
             details.status = code.name
             is_said = code is StatusCode.ERROR and description
@@ -231,10 +219,23 @@ class LightSpan(trace.Span):
                     untouched = False
                 else:
                     untouched = self._ended = True
-                    site, event_time, numbers, _, _ = placed
-                    root, start = self._root, self._start
+                    site, event_time, a, b, c, d, e, _, _ = placed
                     door.append(
-                        (sequence, cause, root, start, end, event_time, site, *numbers, None)
+                        (
+                            sequence,
+                            cause,
+                            self._root,
+                            self._start,
+                            end,
+                            event_time,
+                            site,
+                            a,
+                            b,
+                            c,
+                            d,
+                            e,
+                            None,
+                        )
                     )
                     self._written = True
                     del door.open[sequence]
@@ -275,13 +276,14 @@ class LightSpan(trace.Span):
         if attributes is None:
             attributes = {}
             if placed is not None:
-                _, event_time, numbers, plan, texts = placed
-                attributes = plan.attributes(texts, numbers, event_time)
+                _, event_time, a, b, c, d, e, texts, plan = placed
+                attributes = plan.attributes(texts, (a, b, c, d, e), event_time)
             self._attributes = attributes
         self._placed = None
         return attributes
 
-    def _more(self) -> Details:
+    def details(self) -> Details:
+        """What most spans do not have, for one that has it."""
         details = self._details
         if details is None:
             details = self._details = Details()

@@ -12,19 +12,19 @@ import inspect
 import itertools
 import threading
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from time import perf_counter_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from opentelemetry import context as context_api
 from opentelemetry import trace
-from opentelemetry.context import get_current
+from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.trace.propagation import _SPAN_KEY
 from opentelemetry.util import types
 
 from fillpath.instrumentation import identity
-from fillpath.instrumentation.event_span import EventSpan
 from fillpath.instrumentation.event_tracer import EventTracer
 from fillpath.instrumentation.light_span import (
     LAST,
@@ -34,7 +34,9 @@ from fillpath.instrumentation.light_span import (
     header_of,
     ids_of,
 )
+from fillpath.instrumentation.open_event import Chain, OpenEvent
 from fillpath.instrumentation.payload import clean_text, snapshot
+from fillpath.instrumentation.running_event import EventSpan
 from fillpath.instrumentation.span_parts import SPAN_NAME
 from fillpath.instrumentation.span_places import Placed, Recurrence, SpanPlaces
 from fillpath.instrumentation.spool import FLAGS_SHIFT, NO_TIME, Flag, SideRecord
@@ -53,7 +55,18 @@ _BEGIN, _FINISH, _ERROR, _SIDE = (
 _SAMPLED: Final = trace.TraceFlags(trace.TraceFlags.SAMPLED)
 _NO_IDS: Final = trace.INVALID_SPAN_CONTEXT
 _INTERNAL: Final = SpanKind.INTERNAL
-_KIND_NAMES: Final = {kind: kind.name for kind in SpanKind}
+_new_span: Final[Callable[[type[LightSpan]], LightSpan]] = object.__new__
+
+
+def _context_access() -> tuple[Callable[[], Any], Callable[[Any], Any], Callable[[Any], None]]:
+    """How to get, set and reset the current context: of OpenTelemetry's variable without detour."""
+    variable = getattr(getattr(context_api, "_RUNTIME_CONTEXT", None), "_current_context", None)
+    if isinstance(variable, ContextVar):
+        return variable.get, variable.set, variable.reset
+    return context_api.get_current, context_api.attach, context_api.detach
+
+
+_get_context, _set_context, _reset_context = _context_access()
 
 
 class SpanDoor:
@@ -79,6 +92,24 @@ class SpanDoor:
         self._record = recorder.record
         self._key = identity.run_key(tracer.run_id)
         self.lock = threading.RLock()
+        tracer.enclosing = self.enclosing
+
+    def enclosing(self, event: OpenEvent | None) -> OpenEvent | None:
+        """What an event is caused by: the current event, or the current span if it is nearer."""
+        span = _get_context().get(_SPAN_KEY)
+        if type(span) is not LightSpan or span._door is not self:
+            return event
+        # A handler's run has no number until it causes something, such as a span.
+        if event is not None and not 0 < event.sequence < span._sequence:
+            return event
+        try:
+            if not span._written:
+                self.begin(span)
+            foreign = None if span._chain is None else span._chain.trace_id
+            return self.tracer.stand_in(span._sequence, Chain(span._root, self._key, named=foreign))
+        except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
+            self.complain(error)
+            return event
 
     def span_context(self, span: LightSpan) -> trace.SpanContext:
         """Ids of a span."""
@@ -246,26 +277,16 @@ class LightTracer(trace.Tracer):
     ) -> trace.Span:
         """Start a span; its parent is the span in the context, by default the current one."""
         door = self._door
-        parent = (get_current() if context is None else context).get(_SPAN_KEY)
+        parent = (_get_context() if context is None else context).get(_SPAN_KEY)
         try:
-            if door.stopped:
-                current = trace.get_current_span(context)
-                return trace.NonRecordingSpan(current.get_span_context())
-            if self._sampler is not None:
-                result = self._unsampled.decide(
-                    self._sampler,
-                    trace.get_current_span(context),
-                    context,
-                    name,
-                    kind,
-                    attributes,
-                    links,
-                )
+            if self._sampler is not None or door.stopped:
+                result = self._judged(context, name, kind, attributes, links)
                 if isinstance(result, trace.Span):
                     return result
                 attributes = result
-            word = "INTERNAL" if kind is _INTERNAL else _KIND_NAMES[kind]
-            placed = self._places.ready(name, word, attributes) if attributes else None
+            places = self._places
+            word = "INTERNAL" if kind is _INTERNAL else kind._name_  # the enum's lookups are slow
+            placed = places.ready(name, word, attributes) if attributes else None
             chain, remote = None, None
             if parent is None:
                 of_parent: LightSpan | KnownParent | None = None
@@ -277,36 +298,49 @@ class LightTracer(trace.Tracer):
                 of_parent, root, chain, remote = self._strange(parent)
                 sequence = door.take()
                 root = root or sequence
-            span = LightSpan(
-                door,
-                self._places,
-                name if placed is not None else clean_text(str(name)),
-                word,
-                of_parent,
-                sequence,
-                root,
-                chain,
-                placed,
-                perf_counter_ns() if start_time is None else start_time - door.offset,
-            )
-            if placed is None:
-                span._attributes = copied(attributes)
+            span = _new_span(LightSpan)
+            span._door = door
+            span._places = places
+            span._kind = word
+            span._parent = of_parent
+            span._sequence = sequence
+            span._root = root
+            span._chain = chain
+            span._placed = placed
+            span._details = None
+            span._ended = span._written = False
+            if placed is not None:
+                span._name = name
+                span._attributes = None
+            else:
+                span._name = places.names.get(name) or places.clean_name(name)
+                span._attributes = copied(attributes) if attributes else {}
+            span._start = perf_counter_ns() if start_time is None else start_time - door.offset
             door.open[sequence] = span
-            if links or remote or not (record_exception and set_status_on_exception):
-                details = span._more()
-                details.remote = remote
-                details.record_exception = record_exception
-                details.set_status_on_exception = set_status_on_exception
-                for link in links or ():
-                    span.add_link(link.context, link.attributes)
-            if chain is not None and chain.trace_state:
-                span._more()  # it goes to the side record
+            if chain is not None or links or not (record_exception and set_status_on_exception):
+                _add_details(span, remote, links, record_exception, set_status_on_exception)
             if not sequence & LAST and len(door.open) > MAX_OPEN:
                 door.write_oldest()
         except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
             door.complain(error)
             return trace.NonRecordingSpan(trace.INVALID_SPAN_CONTEXT)
         return span
+
+    def _judged(
+        self,
+        context: context_api.Context | None,
+        name: str,
+        kind: SpanKind,
+        attributes: types.Attributes,
+        links: Sequence[trace.Link] | None,
+    ) -> trace.Span | types.Attributes:
+        """Attributes of a span that is to be recorded, or a span that is not."""
+        current = trace.get_current_span(context)
+        if self._door.stopped or self._sampler is None:
+            return trace.NonRecordingSpan(current.get_span_context())
+        return self._unsampled.decide(
+            self._sampler, current, context, name, kind, attributes, links
+        )
 
     def _strange(
         self, parent: object
@@ -344,7 +378,23 @@ class LightTracer(trace.Tracer):
 
         Takes what `start_span` takes. An exception that leaves the body is recorded and goes on.
         """
-        return CurrentSpan(self, (name, *args), parts, end_on_exit=end_on_exit)
+        return CurrentSpan(self, name, args, parts, end_on_exit)
+
+
+def _add_details(
+    span: LightSpan,
+    remote: tuple[bytes, bytes] | None,
+    links: Sequence[trace.Link] | None,
+    record_exception: bool,
+    set_status_on_exception: bool,
+) -> None:
+    """Give a span what most have not; a chain with a tracestate needs a side record, too."""
+    details = span.details()
+    details.remote = remote
+    details.record_exception = record_exception
+    details.set_status_on_exception = set_status_on_exception
+    for link in links or ():
+        span.add_link(link.context, link.attributes)
 
 
 class KnownParent:
@@ -363,19 +413,20 @@ class CurrentSpan(contextlib.ContextDecorator):
     def __init__(
         self,
         tracer: LightTracer,
+        name: str,
         args: tuple[Any, ...],
         parts: dict[str, Any],
-        *,
         end_on_exit: bool,
     ) -> None:
         self._tracer = tracer
+        self._name = name
         self._args = args
         self._parts = parts
         self._end_on_exit = end_on_exit
 
     def _recreate_cm(self) -> CurrentSpan:
         """Make one for another call of a decorated function."""
-        return CurrentSpan(self._tracer, self._args, self._parts, end_on_exit=self._end_on_exit)
+        return CurrentSpan(self._tracer, self._name, self._args, self._parts, self._end_on_exit)
 
     def __call__(self, function: _Function) -> _Function:
         """Run a function, or a coroutine to its end, in a span of its own each time."""
@@ -390,9 +441,13 @@ class CurrentSpan(contextlib.ContextDecorator):
         return in_a_span  # type: ignore[return-value]  # it is called and awaited like the function
 
     def __enter__(self) -> trace.Span:
-        self._span = self._tracer.start_span(*self._args, **self._parts)
-        self._token = context_api.attach(trace.set_span_in_context(self._span))
-        return self._span
+        if self._args or self._parts:
+            span = self._tracer.start_span(self._name, *self._args, **self._parts)
+        else:
+            span = self._tracer.start_span(self._name)
+        self._span = span
+        self._token = _set_context(Context({**_get_context(), _SPAN_KEY: span}))
+        return span
 
     def __exit__(
         self,
@@ -400,7 +455,10 @@ class CurrentSpan(contextlib.ContextDecorator):
         error: BaseException | None,
         trace_back: TracebackType | None,
     ) -> None:
-        context_api.detach(self._token)
+        try:
+            _reset_context(self._token)
+        except Exception:  # noqa: BLE001 - it was left elsewhere: OpenTelemetry says so
+            context_api.detach(self._token)
         span = self._span
         # GeneratorExit and the like are no failures; OpenTelemetry's own `use_span` agrees.
         if isinstance(error, Exception) and isinstance(span, LightSpan):

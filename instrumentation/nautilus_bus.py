@@ -7,10 +7,9 @@ an order's next state follows its last one, a cancelled leg follows the sibling 
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from time import perf_counter_ns
 from types import FrameType
 from typing import Any, Final
 
@@ -19,9 +18,12 @@ from nautilus_trader.common.component import MessageBus
 from nautilus_trader.model import events
 from nautilus_trader.model.instruments import Instrument
 
+from fillpath.instrumentation.event_columns import time_of
 from fillpath.instrumentation.event_tracer import EventTracer, OpenEvent
 from fillpath.instrumentation.nautilus_causes import OrderCauses, is_command
-from fillpath.instrumentation.nautilus_events import MARKET_DATA, describe, is_engine_reset
+from fillpath.instrumentation.nautilus_events import describe, is_engine_reset, plain_attributes
+from fillpath.instrumentation.nautilus_market import MARKET_DATA, MarketReader
+from fillpath.instrumentation.open_event import Place
 from fillpath.instrumentation.semconv import PROCESS, EventType
 from fillpath.instrumentation.spool import NO_TIME
 from fillpath.instrumentation.tracing import Tracing
@@ -52,8 +54,12 @@ class TracedMessageBus(MessageBus):  # type: ignore[misc]  # the engine ships no
         if event is None:
             super().send(endpoint, msg)
             return
-        with follower.handling(event):
+        token = event.tracer.enter(event)
+        try:
             super().send(endpoint, msg)
+        finally:
+            event.tracer.leave(token)
+            event.end = perf_counter_ns()
 
 
 class BusFollower:
@@ -66,6 +72,11 @@ class BusFollower:
     def __init__(self, trader_id: str) -> None:
         self._trader_id = trader_id
         self._tracing: Tracing | None = None
+        self._tracer: EventTracer | None = None
+        self._market: MarketReader | None = None
+        self._places: dict[tuple[str | None, ...], Place] = {}
+        self._run_places: dict[tuple[Place, str, str], Place] = {}
+        self._places_of_runs: set[Place] = set()
         self._portfolio = ""
         self._instruments: dict[Any, Instrument] = {}
         self._start_leg()
@@ -73,9 +84,11 @@ class BusFollower:
     def _start_leg(self) -> None:
         """Forget the orders and messages of an earlier run of the same engine."""
         self._causes = OrderCauses()
-        self._seen: OrderedDict[int, tuple[Any, OpenEvent]] = OrderedDict()
+        # Two generations: what is remembered is forgotten by the thousand, not one by one.
+        self._seen: dict[int, tuple[Any, OpenEvent]] = {}
+        self._seen_before: dict[int, tuple[Any, OpenEvent]] = {}
         self._pending: list[OpenEvent] = []
-        self._deliveries: dict[OpenEvent, _Delivery] = {}
+        self._signals: dict[OpenEvent, OpenEvent] = {}  # the last of each strategy's run
         self._last_market_event: OpenEvent | None = None
         self._callback: tuple[FrameType, OpenEvent] | None = None
 
@@ -83,118 +96,124 @@ class BusFollower:
         """The engine starts afresh: its ids come again, so its books get a name of their own."""
         self.settle()
         self._start_leg()
-        if self._tracing is not None:
-            self._portfolio = self._new_portfolio(self._tracing)
+        if self._tracing is not None and self._tracer is not None:
+            self._name_books(self._tracing, self._tracer)
 
     def settle(self) -> None:
         """Close what is still open: the session ends, or the engine starts afresh."""
         self._close_pending()
         self._close_callback()
 
-    def _new_portfolio(self, tracing: Tracing) -> str:
-        return tracing.claim_portfolio(namespace_of_trader(self._trader_id))
+    def _name_books(self, tracing: Tracing, tracer: EventTracer) -> None:
+        self._portfolio = tracing.claim_portfolio(namespace_of_trader(self._trader_id))
+        self._market = MarketReader(tracer, self._portfolio)
+        self._places.clear()
+        self._run_places.clear()
 
-    def _tracer(self) -> EventTracer | None:
+    def running_tracer(self) -> EventTracer | None:
         """The running session's tracer, or None when nothing is to be recorded."""
-        tracing = self._tracing
-        if tracing is None:
+        tracer = self._tracer
+        if tracer is None:
             tracing = Tracing.active()
-            if tracing is None:
+            if tracing is None or not tracing.running:
                 return None
             self._tracing = tracing
-            self._portfolio = self._new_portfolio(tracing)
+            self._tracer = tracer = tracing.tracer
+            self._name_books(tracing, tracer)
             tracing.before_stop(self.settle)
-        return tracing.tracer if tracing.running else None
+        return None if tracer.stopped else tracer
 
     # -- What the bus reports. Nothing here may raise: the engine would end the run. ------------
 
     def on_published(self, message: Any) -> None:
         """Take a publication before any of its subscribers does."""
-        tracer = self._tracer()
-        if tracer is None:
-            return
-        with tracer.guarded(losing=type(message).__name__):
-            if tracer.current is None:
-                self._close_pending()
-                if isinstance(message, MARKET_DATA):
-                    self._close_callback()
+        tracer = self._tracer
+        if tracer is None or tracer.stopped:
+            tracer = self.running_tracer()
+            if tracer is None:
+                return
+        try:
+            kind = type(message)
+            current = tracer.current
+            opener = self._market.opener(kind) if self._market is not None else None
+            if current is None:
+                if self._pending:
+                    self._close_pending()
+                if opener is not None or isinstance(message, MARKET_DATA):
+                    if self._callback is not None:
+                        self._close_callback()
                 elif is_engine_reset(message):
                     self.on_engine_reset()
-            if self._remembered(message) is None:
+            if id(message) in self._seen or id(message) in self._seen_before:
+                return
+            if opener is None:
                 self._record(tracer, message)
+            else:
+                event = self._last_market_event = opener(message, current)
+                self._pending.append(event)
+                self._remember(message, event)
+        except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
+            tracer.lost(type(message).__name__)
+            tracer.complain(error)
 
     def on_sent(self, endpoint: str, message: Any) -> OpenEvent | None:
         """Take a message to an endpoint; gives the event whose handling begins, if it is one."""
-        tracer = self._tracer()
+        tracer = self.running_tracer()
         if tracer is None:
             return None
-        event: OpenEvent | None = None
-        with tracer.guarded(losing=type(message).__name__):
-            if tracer.current is None:
+        try:
+            if self._pending and tracer.current is None:
                 self._close_pending()
-            event = self._remembered(message)
+            event = self.event_of(message)
             if event is None and endpoint != _ENGINE_INTAKE:
                 event = self._record(tracer, message)
+        except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
+            tracer.lost(type(message).__name__)
+            tracer.complain(error)
+            return None
         return event
 
     def follow(self, handler: Callable[[Any], None]) -> Callable[[Any], None]:
         """Wrap a handler; the wrapper compares, hashes and prints like the handler."""
         return FollowedHandler(self, handler)
 
-    def delivery(self, message: Any, actor: Any, handler_name: str) -> OpenEvent | None:
-        """The event that a handler's run belongs to: its own for strategies, else the message's."""
-        tracer = self._tracer()
-        if tracer is None:
+    def delivery(
+        self, tracer: EventTracer, event: OpenEvent, message: Any, actor: Any, handler_name: str
+    ) -> OpenEvent | None:
+        """Begin a strategy's run of a handler, which is an event of its own."""
+        try:
+            # The engine makes the text of an id anew each time, but keeps the id.
+            key = event.place, actor.id, handler_name
+            place = self._run_places.get(key)
+            if place is None:
+                symbol, venue = _place_of(message)
+                place = tracer.place(
+                    event.event_type,
+                    operation=PROCESS,
+                    portfolio=self._portfolio,
+                    strategy=actor.id.value,
+                    symbol=symbol,
+                    venue=venue,
+                    handler=f"{type(actor).__name__}.{handler_name}",
+                )
+                self._places_of_runs.add(place)
+                if (symbol, venue) == event.place.parts[4:6]:
+                    self._run_places[key] = place
+            return tracer.open_at(place, event, event.event_time)
+        except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
+            tracer.complain(error)
             return None
-        event = self._remembered(message)
-        if event is None or actor is None:
-            return event
-        run: OpenEvent | None = None
-        with tracer.guarded():
-            place = _Delivery(actor.id.value, *_place_of(message))
-            run = tracer.open(
-                event.event_type,
-                operation=PROCESS,
-                portfolio=self._portfolio,
-                strategy=place.strategy,
-                symbol=place.symbol,
-                venue=place.venue,
-                handler=f"{type(actor).__name__}.{handler_name}",
-                event_time=None if event.event_time == NO_TIME else event.event_time,
-                parent=event,
-            )
-            self._deliveries[run] = place
-        return run
 
-    @contextlib.contextmanager
-    def handling(self, event: OpenEvent, *, is_user_code: bool = False) -> Iterator[None]:
-        """Make the event the cause of what the body does.
-
-        A strategy's delivery ends with the body; a message may have more receivers.
-        """
-        tracer = self._tracer()
-        if tracer is None:
-            yield
-            return
-        failure: BaseException | None = None
-        with tracer.handling(event) if is_user_code else tracer.entered(event):
-            try:
-                yield
-            except BaseException as error:
-                failure = error
-                raise
-            finally:
-                self._handled(tracer, event, failure)
-
-    def _handled(
-        self, tracer: EventTracer, event: OpenEvent, failure: BaseException | None
+    def end_delivery(
+        self, tracer: EventTracer, run: OpenEvent, failure: BaseException | None
     ) -> None:
-        with tracer.guarded():
-            if event.operation == PROCESS:
-                self._deliveries.pop(event, None)
-                tracer.close(event, error=failure)
-            else:
-                event.end = tracer.now()
+        """End a strategy's run of a handler."""
+        if self._signals:
+            self._signals.pop(run, None)
+        try:
+            tracer.close(run, error=failure)
+        except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
+            tracer.complain(error)
 
     # -- Recording ------------------------------------------------------------------------------
 
@@ -205,32 +224,41 @@ class BusFollower:
         parent, links = self._causes.of(message)
         if parent is None:
             parent = self._cause_by_stack(tracer, message)
-        delivery = self._deliveries.get(tracer.current) if tracer.current is not None else None
         is_signal = description.event_type == EventType.SIGNAL
-        if is_signal and delivery is not None:
+        run = self._run_of_strategy(tracer.current) if is_signal else None
+        if run is not None:
             # The engine's signals name neither; they are about what the handler was given.
-            description = description._replace(
-                strategy=delivery.strategy, symbol=delivery.symbol, venue=delivery.venue
+            strategy, symbol, venue = run.place.parts[3:6]
+            description = description._replace(strategy=strategy, symbol=symbol, venue=venue)
+        event_type, _, *where, time = description
+        key = event_type, *where
+        place = self._places.get(key)
+        if place is None:
+            strategy, symbol, venue = where
+            place = self._places[key] = tracer.place(
+                event_type, portfolio=self._portfolio, strategy=strategy, symbol=symbol, venue=venue
             )
-        event = tracer.open(
-            description.event_type,
-            portfolio=self._portfolio,
-            strategy=description.strategy,
-            symbol=description.symbol,
-            venue=description.venue,
-            event_time=description.event_time,
-            attributes=description.attributes,
-            parent=parent,
-            links=links,
+        event = tracer.open_at(
+            place,
+            parent,
+            NO_TIME if time is None else time_of(time),
+            plain_attributes(message, description),
+            links,
         )
         self._remember(message, event)
         self._pending.append(event)
         self._causes.recorded(message, event)
         if isinstance(message, MARKET_DATA):
             self._last_market_event = event
-        if is_signal and delivery is not None:
-            delivery.signal = event
+        if run is not None:
+            self._signals[run] = event
         return event
+
+    def _run_of_strategy(self, current: OpenEvent | None) -> OpenEvent | None:
+        """The event whose handler runs, if that is a strategy's and has not ended."""
+        if current is None or current.closed or current.place not in self._places_of_runs:
+            return None
+        return current
 
     def _cause_by_stack(self, tracer: EventTracer, message: Any) -> OpenEvent | None:
         """The running delivery, or the signal it has just published; else the call-back."""
@@ -238,11 +266,11 @@ class BusFollower:
         if current is None:
             is_market_data = isinstance(message, MARKET_DATA)
             return None if is_market_data else self._callback_event(tracer)
-        delivery = self._deliveries.get(current)
-        if delivery is None or delivery.signal is None:
+        signal = self._signals.get(current) if self._signals else None
+        if signal is None:
             return current
         is_trading = isinstance(message, events.OrderEvent) or is_command(message)
-        return delivery.signal if is_trading else current
+        return signal if is_trading else current
 
     def _callback_event(self, tracer: EventTracer) -> OpenEvent | None:
         """No handler runs: a timer, `on_start` or `on_stop`. The call-back itself is the cause.
@@ -268,42 +296,31 @@ class BusFollower:
         event.end = tracer.now()
         return event
 
-    def _remembered(self, message: Any) -> OpenEvent | None:
-        found = self._seen.get(id(message))
+    def event_of(self, message: Any) -> OpenEvent | None:
+        """The event that a message was recorded as, if that was lately."""
+        found = self._seen.get(id(message)) or self._seen_before.get(id(message))
         return found[1] if found is not None else None
 
     def _remember(self, message: Any, event: OpenEvent) -> None:
         # The message is kept too, so that its address is not given to another one meanwhile.
-        self._seen[id(message)] = (message, event)
-        if len(self._seen) > _REMEMBERED_MESSAGES:
-            self._seen.popitem(last=False)
+        seen = self._seen
+        seen[id(message)] = message, event
+        if len(seen) >= _REMEMBERED_MESSAGES:
+            self._seen_before = seen
+            self._seen = {}
 
     def _close_pending(self) -> None:
         """Nothing is being handled: whatever was published before has been delivered."""
         pending, self._pending = self._pending, []
-        if self._tracing is None or not self._tracing.running:
-            return
-        for event in pending:
-            self._tracing.tracer.close(event, end=max(event.end, event.start))
+        if self._tracer is not None and not self._tracer.stopped:
+            self._tracer.close_all(pending)
 
     def _close_callback(self) -> None:
         if self._callback is not None:
             event = self._callback[1]
             self._callback = None
-            if self._tracing is not None and self._tracing.running:
-                self._tracing.tracer.close(event, end=max(event.end, event.start))
-
-
-class _Delivery:
-    """A strategy's handler that runs now, and the signal it has published so far."""
-
-    __slots__ = ("signal", "strategy", "symbol", "venue")
-
-    def __init__(self, strategy: str, symbol: str | None, venue: str | None) -> None:
-        self.strategy = strategy
-        self.symbol = symbol
-        self.venue = venue
-        self.signal: OpenEvent | None = None
+            if self._tracer is not None and not self._tracer.stopped:
+                self._tracer.close(event, end=max(event.end, event.start))
 
 
 class FollowedHandler:
@@ -321,12 +338,34 @@ class FollowedHandler:
     def __call__(self, message: Any) -> None:
         """Hand the message to the handler, as a delivery."""
         follower = self._follower
-        event = follower.delivery(message, self._actor, self._name)
-        if event is None:
+        tracer = follower.running_tracer()
+        event = follower.event_of(message) if tracer is not None else None
+        if event is None or tracer is None:
             self._handler(message)
             return
-        with follower.handling(event, is_user_code=self._actor is not None):
+        actor = self._actor
+        if actor is None:
+            token = tracer.enter(event)
+            try:
+                self._handler(message)
+            finally:
+                tracer.leave(token)
+                event.end = perf_counter_ns()
+            return
+        run = follower.delivery(tracer, event, message, actor, self._name)
+        if run is None:
             self._handler(message)
+            return
+        failure: BaseException | None = None
+        tokens = tracer.enter_user_code(run)
+        try:
+            self._handler(message)
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            tracer.leave_user_code(tokens)
+            follower.end_delivery(tracer, run, failure)
 
     def __eq__(self, other: object) -> bool:
         return bool(self._handler == getattr(other, "_handler", other))

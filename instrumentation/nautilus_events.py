@@ -38,11 +38,19 @@ from nautilus_trader.model.enums import (
 from nautilus_trader.model.instruments import Instrument
 
 from fillpath.instrumentation import semconv
+from fillpath.instrumentation.nautilus_market import exact
+from fillpath.instrumentation.payload import MAX_NAME, snapshot
 from fillpath.instrumentation.semconv import EventType
 
-MARKET_DATA: Final = (Bar, QuoteTick, TradeTick, OrderBookDelta, OrderBookDeltas, OrderBookDepth10)
-"""Messages that come from the market; an engine's simulated time moves with them."""
-
+_OF_PLAIN_PARTS: Final = (
+    events.OrderEvent,
+    events.PositionEvent,
+    events.AccountState,
+    TradingCommand,
+    EngineCommand,
+    ComponentStateChanged,
+    TradingStateChanged,
+)
 _FIRST_TO_RESET: Final = "DataEngine"
 _SIGNAL_PREFIX: Final = "Signal"
 _ORDER_STATUS: Final = {
@@ -83,10 +91,27 @@ def describe(message: Any, instruments: Mapping[Any, Instrument]) -> Description
         message: What was published or sent.
         instruments: The instruments seen so far, by the engine's instrument id.
     """
-    found = next((read for kind, read in _READERS if isinstance(message, kind)), _read_other)
-    description = found(message, instruments)
+    read = _READER_OF.get(type(message))
+    if read is None:
+        read = next((read for kind, read in _READERS if isinstance(message, kind)), _read_other)
+        _READER_OF[type(message)] = read
+    description = read(message, instruments)
     # Before the first market event the simulated clock stands at 0, which is no time.
     return description if description.event_time else description._replace(event_time=None)
+
+
+def plain_attributes(message: Any, description: Description) -> dict[str, Any]:
+    """Attributes as they are recorded. What was read of the engine's own is plain already."""
+    if not isinstance(message, _OF_PLAIN_PARTS):
+        return snapshot(description.attributes)
+    plain = {}
+    for key, value in description.attributes.items():
+        if value is None:
+            continue
+        if type(value) is str and not (len(value) <= MAX_NAME and value.isascii()):
+            return snapshot(description.attributes)
+        plain[key] = value
+    return plain
 
 
 def _place(instrument_id: Any) -> tuple[str, str]:
@@ -97,11 +122,11 @@ def _read_bar(bar: Any, _: Mapping[Any, Instrument]) -> Description:
     symbol, venue = _place(bar.bar_type.instrument_id)
     attributes = {
         semconv.Bar.TYPE: str(bar.bar_type),
-        semconv.Bar.OPEN: bar.open.as_decimal(),
-        semconv.Bar.HIGH: bar.high.as_decimal(),
-        semconv.Bar.LOW: bar.low.as_decimal(),
-        semconv.Bar.CLOSE: bar.close.as_decimal(),
-        semconv.Bar.VOLUME: bar.volume.as_decimal(),
+        semconv.Bar.OPEN: exact(bar.open),
+        semconv.Bar.HIGH: exact(bar.high),
+        semconv.Bar.LOW: exact(bar.low),
+        semconv.Bar.CLOSE: exact(bar.close),
+        semconv.Bar.VOLUME: exact(bar.volume),
     }
     return Description(EventType.BAR, attributes, None, symbol, venue, bar.ts_event)
 
@@ -109,10 +134,10 @@ def _read_bar(bar: Any, _: Mapping[Any, Instrument]) -> Description:
 def _read_quote(tick: Any, _: Mapping[Any, Instrument]) -> Description:
     symbol, venue = _place(tick.instrument_id)
     attributes = {
-        semconv.Tick.BID: tick.bid_price.as_decimal(),
-        semconv.Tick.ASK: tick.ask_price.as_decimal(),
-        semconv.Tick.BID_SIZE: tick.bid_size.as_decimal(),
-        semconv.Tick.ASK_SIZE: tick.ask_size.as_decimal(),
+        semconv.Tick.BID: exact(tick.bid_price),
+        semconv.Tick.ASK: exact(tick.ask_price),
+        semconv.Tick.BID_SIZE: exact(tick.bid_size),
+        semconv.Tick.ASK_SIZE: exact(tick.ask_size),
     }
     return Description(EventType.TICK, attributes, None, symbol, venue, tick.ts_event)
 
@@ -120,8 +145,8 @@ def _read_quote(tick: Any, _: Mapping[Any, Instrument]) -> Description:
 def _read_trade(tick: Any, _: Mapping[Any, Instrument]) -> Description:
     symbol, venue = _place(tick.instrument_id)
     attributes = {
-        semconv.Tick.PRICE: tick.price.as_decimal(),
-        semconv.Tick.SIZE: tick.size.as_decimal(),
+        semconv.Tick.PRICE: exact(tick.price),
+        semconv.Tick.SIZE: exact(tick.size),
     }
     return Description(EventType.TICK, attributes, None, symbol, venue, tick.ts_event)
 
@@ -363,3 +388,5 @@ _READERS: Final[tuple[tuple[type | tuple[type, ...], _Reader], ...]] = (
     ((ComponentStateChanged, TradingStateChanged), _read_state),
     (Data, _read_data),
 )
+_READER_OF: Final[dict[type, _Reader]] = {}
+"""The same by class, as far as it has been looked up."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final, Union
@@ -27,6 +26,10 @@ Cause = Union["OpenEvent", Handle]
 """What can be named as the cause of an event."""
 Parts = tuple[str, str, str, str | None, str | None, str | None, str | None]
 """Operation, event type, portfolio, strategy, symbol, venue and handler of an event."""
+
+
+Placed = tuple[int, tuple[float, ...], dict[str, Any]]
+"""Where attributes are: number of the site, the record's numbers, and what fits neither."""
 
 
 class Current:
@@ -97,7 +100,8 @@ class OpenEvent:
         end: The same of its end; `spool.NO_TIME` before. An adapter may set it to what is known so
             far.
         event_time: Simulated time, nanoseconds since the epoch, or `spool.NO_TIME`.
-        attributes: Those it began with, or a function that gives them; None once they are written.
+        attributes: Those it began with, or a function that gives them, or where they have been
+            placed already; None once they are written.
         links: Further causes.
         correlation_id: The host's name of the chain, as this event knows it.
         event_id: The host's own lasting id of it.
@@ -117,7 +121,7 @@ class OpenEvent:
         place: Place,
         parent: OpenEvent | None,
         event_time: int,
-        attributes: AttributeSource | None,
+        attributes: AttributeSource | Placed | None,
         links: tuple[Cause, ...],
         correlation_id: str | None,
         event_id: str | None,
@@ -149,10 +153,3 @@ class OpenEvent:
     def portfolio(self) -> str:
         """Portfolio namespace."""
         return self.place.parts[2]
-
-
-def is_failure(error: BaseException) -> bool:
-    """Whether what left an event's handler is an error; a cancelled task is none."""
-    asyncio = sys.modules.get("asyncio")
-    cancelled = (GeneratorExit,) if asyncio is None else (GeneratorExit, asyncio.CancelledError)
-    return not isinstance(error, cancelled)

@@ -53,7 +53,7 @@ def pack(value: Any) -> bytes:
     return packed
 
 
-def unpack(data: bytes) -> Any:
+def unpack(data: bytes | memoryview) -> Any:
     """Undo `pack`; sequences come back as lists."""
     return msgpack.unpackb(data, raw=False, strict_map_key=False, ext_hook=_from_extension)
 

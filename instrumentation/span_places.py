@@ -2,7 +2,7 @@
 
 Spans of one line of code have the same attributes of the same types time after time. What becomes
 of each (a number of the record, a word of its site, or a part of its side record) is decided once,
-and after that it takes two look-ups.
+and after that a function made for it takes the values to their places.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
-from fillpath.instrumentation.payload import MAX_NAME, snapshot
+from fillpath.instrumentation.payload import MAX_NAME, clean_text, snapshot
 from fillpath.instrumentation.semconv import (
     PROCESS,
     PUBLISH,
@@ -60,8 +60,55 @@ _OPERATIONS: Final = (PUBLISH, PROCESS)
 _MANY_VALUES: Final = frozenset({*_OF_A_SITE, SPAN_NAME, Event.TYPE})
 
 
-Ready = tuple[int, int, tuple[float, ...], "Plan", tuple[str, ...]]
-"""Site, event time, numbers, plan and words of a span."""
+Ready = tuple[int, int, float, float, float, float, float, tuple[str, ...], "Plan"]
+"""Site, event time, numbers, words and plan of a span."""
+
+# One function for each kind of plan, like `emitter._TEMPLATE`: keys are looked up where they are
+# wanted, and types compared one by one, so that no tuple is made of what goes into a row anyway.
+_TEMPLATE: Final = """
+def make(sites, plan, keys, unknown):
+    {names} = keys
+    def take(attributes):
+        texts = ({texts})
+        {numbers}
+        if {checks}:
+            return sites[texts], {time}, {row}, texts, plan
+        return None
+    return take
+"""
+_CHECKS: Final = {
+    float: ("type({0}) is float", "{0}"),
+    int: (f"type({{0}}) is int and -{MAX_EXACT} <= {{0}} <= {MAX_EXACT}", "float({0})"),
+    bool: ("type({0}) is bool", "float({0})"),
+}
+_MAKERS: Final[dict[tuple[int, tuple[type, ...], bool], Any]] = {}
+
+
+def _maker(words: int, types: tuple[type, ...], *, has_time: bool) -> Any:
+    """Function that makes `Plan.take` for so many words and numbers of these types."""
+    shape = words, types, has_time
+    if shape not in _MAKERS:
+        texts = [f"t{place}" for place in range(words)]
+        numbers = ["t" for _ in range(has_time)] + [f"n{place}" for place in range(len(types))]
+        checks = [f"type(t) is int and {NO_TIME} <= t < {-NO_TIME}" for _ in range(has_time)]
+        row = []
+        for place, of_type in enumerate(types):
+            check, value = _CHECKS[of_type]
+            checks.append(check.format(f"n{place}"))
+            row.append(value.format(f"n{place}"))
+        names = texts + [f"key_{name}" for name in numbers]
+        source = _TEMPLATE.format(
+            names="".join(f"{name}, " for name in names) if names else "_",
+            texts="".join(f"attributes[{name}], " for name in texts),
+            numbers="; ".join(f"{name} = attributes[key_{name}]" for name in numbers) or "pass",
+            checks=" and ".join(checks) or "True",
+            time="t" if has_time else "unknown",
+            row=", ".join(row + ["0.0"] * (SLOTS - len(types))),
+        )
+        made: dict[str, Any] = {}
+        exec(compile(source, __file__, "exec"), made)  # noqa: S102 - of the text above
+        _MAKERS[shape] = made["make"]
+    return _MAKERS[shape]
 
 
 class Placed(NamedTuple):
@@ -92,11 +139,13 @@ class Plan:
         texts: Function that gives the words of attributes.
         numbers: Function that gives the numbers.
         sites: Sites by the words.
+        take: Function that places attributes; None unless `is_fast`. It gives None, or raises
+            KeyError or TypeError, if they are not such as the plan is for.
     """
 
     __slots__ = (
         "converts", "has_time", "is_fast", "kind", "name", "number_keys", "number_types", "numbers",
-        "padding", "rest", "sites", "size", "text_keys", "texts",
+        "padding", "rest", "sites", "size", "take", "text_keys", "texts",
     )  # fmt: skip
 
     def __init__(
@@ -132,6 +181,12 @@ class Plan:
         self.texts = _getter(self.text_keys)
         self.numbers = _getter(self.number_keys)
         self.sites: dict[tuple[str, ...], int] = {}
+        self.take: Callable[[Mapping[str, Any]], Ready | None] | None = None
+        if self.is_fast:
+            timed = (Event.TIME,) if self.has_time else ()
+            make = _maker(len(self.text_keys), self.number_types, has_time=self.has_time)
+            wanted = (*self.text_keys, *timed, *self.number_keys)
+            self.take = make(self.sites, self, wanted or (0,), NO_TIME)
 
     def as_floats(self, numbers: tuple[Any, ...]) -> tuple[float, ...] | None:
         """Numbers as a record holds them; None if one is an integer that it cannot hold."""
@@ -168,6 +223,10 @@ class SpanPlaces:
         portfolio: Namespace of spans that name none.
         scope: Name and version of the scope.
         shared: What all scopes of a run know of how often texts recur.
+
+    Attributes:
+        latest: The plan that spans of a name had last.
+        names: Names as the spool takes them, by what the host calls them.
     """
 
     def __init__(
@@ -182,42 +241,41 @@ class SpanPlaces:
         self._scope = scope
         self._shared = shared
         self._plans: dict[tuple[Any, ...], Plan] = {}
-        self._latest: dict[str, Plan] = {}
+        self.latest: dict[str, Plan] = {}
+        self.names: dict[str, str] = {}
         shared.when_one_does_not_recur(self._forget)
 
     def _forget(self) -> None:
         """Make plans anew: an attribute turned out not to recur, or there are too many."""
         self._plans = {}
-        self._latest = {}
+        self.latest = {}
 
     def ready(self, name: str, kind: str, attributes: Mapping[str, Any]) -> Ready | None:
         """Place a span if it is like others before it; its values need not be snapshots.
 
         None means that it is not, or that a part of it goes to a side record: see `place`.
         """
-        plan = self._latest.get(name)
+        plan = self.latest.get(name)
         try:
             # As many keys, and those of the plan among them: so they are the plan's.
             if plan is None or len(attributes) != plan.size or plan.kind is not kind:
                 raise KeyError
-            texts, numbers = plan.texts(attributes), plan.numbers(attributes)
-            event_time = attributes[Event.TIME] if plan.has_time else NO_TIME
-            site = plan.sites.get(texts)
+            if plan.take is not None and (placed := plan.take(attributes)) is not None:
+                return placed
         except (KeyError, TypeError):  # a value that is no text need not be hashable
-            plan = self._plan(name, kind, attributes)
-            texts, numbers = plan.texts(attributes), plan.numbers(attributes)
-            event_time = attributes[Event.TIME] if plan.has_time else NO_TIME
-            site = plan.sites.get(texts)
-        if site is None or not plan.is_fast or tuple(map(type, numbers)) != plan.number_types:
-            return None
-        if type(event_time) is not int or not NO_TIME <= event_time < -NO_TIME:
-            return None
-        if plan.converts:
-            floats = plan.as_floats(numbers)
-            if floats is None:
-                return None
-            numbers = floats
-        return site, event_time, numbers + plan.padding, plan, texts
+            pass
+        plan = self._plan(name, kind, attributes)
+        try:
+            return None if plan.take is None else plan.take(attributes)
+        except KeyError:
+            return None  # the first of its site
+
+    def clean_name(self, name: Any) -> str:
+        """A name as the spool takes it."""
+        clean = clean_text(str(name))
+        if type(name) is str and len(self.names) < MAX_NAMES:
+            self.names[name] = clean
+        return clean
 
     def _plan(self, name: str, kind: str, attributes: Mapping[str, Any]) -> Plan:
         shape = name, kind, tuple(attributes), tuple(map(type, attributes.values()))
@@ -226,7 +284,7 @@ class SpanPlaces:
             if len(self._plans) >= _MAX_PLANS:
                 self._forget()  # an odd host: it begins anew, and is no more than slow
             plan = self._plans[shape] = Plan(*shape, self._shared.unique)
-        self._latest[name] = plan
+        self.latest[name] = plan
         return plan
 
     def place(self, name: str, kind: str, attributes: dict[str, Any]) -> Placed:

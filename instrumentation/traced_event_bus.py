@@ -168,13 +168,15 @@ class _BusFollower:
             if outer is not None and not outer.closed:  # it was published again on its way
                 self._events.remember(event, outer)
 
-        with tracer.handling(opened):
-            try:
-                result = function(*args, **kwargs)
-            except BaseException as error:
-                tracer.close(opened, error=error)
-                published()
-                raise
+        tokens = tracer.enter_user_code(opened)
+        try:
+            result = function(*args, **kwargs)
+        except BaseException as error:
+            tracer.close(opened, error=error)
+            published()
+            raise
+        finally:
+            tracer.leave_user_code(tokens)
         return finish(tracer, opened, result, after=published)
 
     def _event_and_topic(
@@ -217,7 +219,7 @@ class _BusFollower:
         self, tracer: EventTracer, event: Any, topic: str | None
     ) -> tuple[OpenEvent | None, OpenEvent | None]:
         """The event as it is recorded, and as the same object was recorded before."""
-        with tracer.guarded(losing=type(event).__name__):
+        try:
             found = self._reader.read(event, topic)
             causes = self._causes(tracer, event, found.causation_ids, found.portfolio)
             opened = tracer.open(
@@ -236,8 +238,11 @@ class _BusFollower:
             outer = self._events.remember(event, opened)
             if found.event_id is not None:
                 self._events.remember_id(found.event_id, opened)
-            return opened, outer
-        return None, None
+        except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
+            tracer.lost(type(event).__name__)
+            tracer.complain(error)
+            return None, None
+        return opened, outer
 
     def _causes(
         self, tracer: EventTracer, event: Any, ids: Iterable[str], portfolio: str | None
@@ -277,18 +282,23 @@ class _BusFollower:
         run = self._begin_delivery(tracer, function, owner, (*args[is_method:], *kwargs.values()))
         if run is None:
             return function(*args, **kwargs)
-        with tracer.handling(run):
-            try:
-                result = function(*args, **kwargs)
-            except BaseException as error:
-                tracer.close(run, error=error)
-                raise
+        tokens = tracer.enter_user_code(run)
+        try:
+            result = function(*args, **kwargs)
+        except BaseException as error:
+            tracer.close(run, error=error)
+            raise
+        finally:
+            tracer.leave_user_code(tokens)
+        if result is None:  # as most handlers end
+            tracer.close(run)
+            return None
         return finish(tracer, run, result, take=partial(self._take, run))
 
     def _begin_delivery(
         self, tracer: EventTracer, function: Callable[..., Any], owner: Any, values: Iterable[Any]
     ) -> OpenEvent | None:
-        with tracer.guarded():
+        try:
             event = self._delivered(tracer, values)
             if event is not None:
                 return tracer.open(
@@ -300,6 +310,8 @@ class _BusFollower:
                     event_time=None if event.event_time == NO_TIME else event.event_time,
                     parent=event,
                 )
+        except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
+            tracer.complain(error)
         return None
 
     def _delivered(self, tracer: EventTracer, values: Iterable[Any]) -> OpenEvent | None:
@@ -310,8 +322,10 @@ class _BusFollower:
         """
         values = [value for value in values if not isinstance(value, SCALARS)]
         found = [self._events.find(value) for value in values]
-        if not any(each is not None and each.tracer is tracer for each in found):
-            found = [self._by_id(tracer, value) for value in values]
+        for event in found:
+            if event is not None and event.tracer is tracer:
+                return event
+        found = [self._by_id(tracer, value) for value in values]
         current = tracer.current
         if current is not None and current.operation == PUBLISH and not current.closed:
             found.append(current)

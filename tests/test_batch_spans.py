@@ -26,6 +26,7 @@ from fillpath.exporters.span_rows import SpanRows
 from fillpath.exporters.spool_events import SpoolEvents
 from fillpath.exporters.spool_spans import SpoolSpans
 from fillpath.exporters.writer import drain
+from fillpath.instrumentation.errors import SpoolError
 from fillpath.instrumentation.event_sampler import KEEP_ALL
 from fillpath.instrumentation.semconv import PUBLISH, Bar, EventType, Fill, Order, Signal
 from fillpath.instrumentation.settings import DataFolder
@@ -260,9 +261,10 @@ def test_other_engines_read_what_was_made_by_column(tmp_path: Path) -> None:
     assert arrow.schema.names == SPAN_SCHEMA.names
     assert [field.type for field in arrow.schema] == [field.type for field in SPAN_SCHEMA]
     frame = pl.read_parquet(file.path)
-    relation = duckdb.read_parquet(str(file.path))
     names = [name for name in SPAN_SCHEMA.names if name not in {"event_timestamp", "links"}]
-    by_duckdb = [dict(zip(names, row, strict=True)) for row in relation.select(*names).fetchall()]
+    with duckdb.connect() as connection:
+        read = connection.read_parquet(str(file.path)).select(*names).fetchall()
+    by_duckdb = [dict(zip(names, row, strict=True)) for row in read]
     assert arrow.select(names).to_pylist() == frame.select(names).to_dicts() == by_duckdb
     first, second = by_duckdb[:2]
     assert (first["open"], first["price"], first["quantity"]) == (100.01, 100.01, 5.5)
@@ -295,3 +297,31 @@ def test_a_column_of_all_different_texts_has_no_dictionary_in_each_row_group(
     write_parquet(table, tmp_path / "spans.parquet")
     assert table["client_order_id"][-1].as_py() == "O-6000"
     assert math.isclose(completeness.rows("Crashed")[0]["kept"], 6_000)
+
+
+@pytest.mark.parametrize("flags", [0, Flag.BEGIN, Flag.SIDE])
+def test_what_stands_before_a_record_of_an_undescribed_site_is_kept(
+    tmp_path: Path, flags: int
+) -> None:
+    events, completeness = SpoolEvents(), Completeness()
+    folder = tmp_path / RUN
+    writer = SpoolWriter(folder, {"run_id": RUN})
+    site = Site(1, PUBLISH, EventType.ORDER, "a")
+    rest = (1, 2, 3)
+    places = [1, 1, 7 | int(flags) << FLAGS_SHIFT, 1]
+    records = [(n, 0, n, *rest, place, *[0.0] * SLOTS) for n, place in enumerate(places, 1)]
+    finish = int(Flag.FINISH) << FLAGS_SHIFT
+    # The end of an event says nothing of its site, so that this one is none to stop at.
+    records.insert(1, (9, 0, 0, *rest, 8 | finish, *[0.0] * SLOTS))
+    writer.append(records, [], [site], [])
+    writer.close()
+    rows = RunRows(RUN, events, completeness)
+    for block in SpoolReader(folder).blocks():
+        if block.type is BlockType.EVENTS:
+            rows.add(block, new=True)
+        else:
+            events.feed_fact(block)
+    with pytest.raises(SpoolError, match="event 3 refers to site 7"):
+        rows.settle()
+    assert rows.take()["sequence"].to_pylist() == [1, 2]
+    assert completeness.rows("Crashed")[0]["kept"] == 2

@@ -326,6 +326,43 @@ def test_a_current_span_of_the_api_nests_under_an_event_and_its_ids_are_the_runs
     assert all(row["sequence"] for row in rows.values())
 
 
+def test_an_event_nests_under_the_span_that_is_current_and_not_under_one_further_out(
+    tracing: Tracing,
+) -> None:
+    tracer, events = tracing.tracer_provider.get_tracer("app"), tracing.tracer
+    remote = trace.set_span_in_context(NonRecordingSpan(REMOTE))
+    with tracer.start_as_current_span("request", remote) as request:
+        bar = events.open("BAR")
+        run = events.open("BAR", operation="process", parent=bar)
+        with events.handling(run):
+            signal = events.open("SIGNAL")
+            with tracer.start_as_current_span("decide"):
+                order = events.open("ORDER")
+                with events.handling(order):
+                    events.close(events.open("FILL"))
+                events.close(order)
+            events.close(signal)
+        events.close(run)
+        events.close(bar)
+    request.end()
+    events.close(events.open("TICK"))
+    tracing.stop()
+    rows = {row["name"]: row for row in rows_of(tracing.folder.path)}
+    names = {row["span_id"]: name for name, row in rows.items()}
+    assert {name: names.get(row["parent_span_id"]) for name, row in rows.items()} == {
+        "request": None,  # its parent is in another system
+        "publish BAR": "request",
+        "process BAR": "publish BAR",
+        "publish SIGNAL": "process BAR",
+        "decide": "process BAR",
+        "publish ORDER": "decide",
+        "publish FILL": "publish ORDER",
+        "publish TICK": None,
+    }
+    traces = {row["trace_id"] for name, row in rows.items() if name != "publish TICK"}
+    assert traces == {f"{REMOTE.trace_id:032x}"} == {f"{bar.chain.trace_id:032x}"}
+
+
 def _header(span: trace.Span) -> str:
     ids = span.get_span_context()
     return f"00-{ids.trace_id:032x}-{ids.span_id:016x}-01"

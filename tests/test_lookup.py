@@ -15,9 +15,11 @@ import pytest
 from deltalake import DeltaTable
 
 from fillpath.analytics.span_places import spans_by_id, spans_named
-from fillpath.exporters.event_store import EventStore
+from fillpath.exporters.compaction import compact, plan_compaction
+from fillpath.exporters.event_store import EventStore, RunRecord
 from fillpath.exporters.schema import SPAN_SCHEMA
 from fillpath.exporters.span_rows import Span, SpanRows
+from fillpath.exporters.tiers import move, plan_tiers
 from fillpath.instrumentation import identity
 from fillpath.instrumentation.errors import LakeError
 
@@ -267,3 +269,51 @@ def test_the_command_line_reads_spans_by_place(store: EventStore) -> None:
             assert all(span.run_id == "one" for span in spans)
         ids = [span.span_id for span in spans_named(connection, "one", "client_order_id", ["O-1"])]
         assert [span.span_id for span in spans_by_id(connection, "one", [*ids, "f" * 16])] == ids
+
+
+def rewritten(store: EventStore) -> Iterator[str]:
+    """Compact the lake, then move it to the warm and to the cold tier."""
+    for run_id in ("one", "two"):
+        store.record_run(RunRecord(run_id, "Ended", ended_at=1))
+    for one in plan_compaction(store):
+        assert compact(one)
+    yield "compact"
+    for tier, cold_after in (("warm", 10**18), ("cold", 0)):
+        for planned in plan_tiers(store, 10**18, warm_after=0, cold_after=cold_after, interval=1):
+            assert move(store, planned) is not None
+        yield tier
+
+
+def test_chains_are_found_whole_in_compacted_and_tiered_files(tmp_path: Path) -> None:
+    store = EventStore(tmp_path)
+    for run_id in ("one", "two"):
+        fill_run(store, run_id)
+    own = [f"{identity.trace_id(identity.run_key('two'), root):032x}" for root in (1, 201, 1196)]
+    names = [*own, HOST_UUID, NAME, "f" * 32, "trade-8"]
+    order = everything(store)["order_id"][0].as_py()
+    before = [store.find_chain(name) for name in names]
+    assert [len(chain) for chain in before] == [5, 5, 5, 20, 12, 0, 0]
+    by_order = store.find_named("order_id", order)
+    for stage in rewritten(store):
+        assert {file.stage for file in store.spans.files()} == {stage}
+        finders = store, EventStore(tmp_path)  # one that knows the files of before, and a new one
+        for name, expected in zip(names, before, strict=True):
+            assert all(finder.find_chain(name).equals(expected) for finder in finders)
+        assert store.find_named("order_id", order).equals(by_order)
+        span_id = before[0]["span_id"][0].as_py().hex()
+        assert store.find_span(span_id).equals(before[0].slice(0, 1))
+        with store.connect() as connection:
+            for name, expected in zip(names, before, strict=True):
+                for macro in ("chain", "raw_chain"):
+                    rows = connection.execute(
+                        f"SELECT run_id, sequence FROM {macro}(?) ORDER BY ALL", [name]
+                    ).fetchall()
+                    wanted = [
+                        (row["run_id"], row["sequence"])
+                        for row in expected.to_pylist()
+                        # To SQL a name is a name, not also the rest of the chain that bears it.
+                        if name != NAME or row["correlation_id"] == NAME
+                    ]
+                    assert rows == wanted
+        finders[1].close()
+    store.close()

@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
@@ -23,18 +23,26 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
+from fillpath.analytics.cli import main
 from fillpath.analytics.spool_checks import check_spools
 from fillpath.exporters.compaction import compact, plan_compaction
 from fillpath.exporters.event_store import EventStore, RunRecord
 from fillpath.exporters.lake_storage import ObjectStorage
+from fillpath.exporters.lineage import Lineage
+from fillpath.exporters.parquet_file import read_parquet
 from fillpath.exporters.reclaiming import plan_vacuum, vacuum
 from fillpath.exporters.retention import plan_retention, remove_run
+from fillpath.exporters.run_writer import app_id
 from fillpath.exporters.span_rows import Span, SpanRows
 from fillpath.exporters.tiers import move, plan_tiers
 from fillpath.exporters.writer import catch_up
 from fillpath.instrumentation.errors import FillpathError, UsageError
 from fillpath.instrumentation.semconv import EventType, Fill
 from fillpath.instrumentation.tracing import Tracing
+
+sys.path.append(str(Path(__file__).parent))
+
+from recorded_market import record_market
 
 ROOT = Path(__file__).parent.parent
 PINS = ROOT / "deploy/backends/versitygw/go.mod"
@@ -237,6 +245,76 @@ def test_a_recorded_run_is_found_by_every_command(
     assert call("sql", "SELECT count(*) AS n FROM spans") == [{"n": 2}]
     assert call("doctor")["passed"]
     assert call("store", "path")["lake"] == f"{url}/lake"
+
+
+QUESTIONS = [
+    ("runs", "list"),
+    ("trace", "show", "latest"),
+    ("trace", "show", "F-1"),
+    ("trace", "path", "latest"),
+    ("trace", "ancestors", "F-2", "--links"),
+    ("trace", "descendants", "O-1", "--links"),
+    ("sql", "SELECT count(*) FROM spans"),
+    ("sql", "SELECT completeness, published, kept FROM runs"),
+    ("sql", "SELECT portfolio, count(*) FROM fills GROUP BY 1"),
+]
+
+
+@pytest.mark.full
+def test_every_question_has_the_answer_that_a_lake_in_a_folder_gives(
+    tmp_path: Path, url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    for run_id in ("r1", "r2"):
+        record_market(data, run_id, trades=3)
+    local, remote = EventStore(data), EventStore(data, url)
+    for file in local.spans.files():
+        assert file.run_id is not None
+        remote.append_spans(read_parquet(file), file.run_id, app_id(file.run_id), 1)
+    for record in local.run_records():
+        remote.record_run(record)
+
+    def call(*words: str) -> Any:
+        code = main([*words, "--data", str(data), "--json"])
+        said = capsys.readouterr()
+        assert code == 0, said.err
+        return json.loads(said.out)
+
+    trace = call("trace", "show", "latest")["chains"][0]["trace_id"]
+    chain = ("sql", f"SELECT sequence, name, attributes FROM chain('{trace}') ORDER BY sequence")
+    assert len(call(*chain)) > 5
+    for words in (*QUESTIONS, chain):
+        assert call(*words, "--lake", url) == call(*words), words
+    written: list[dict[str, bytes]] = []
+    for lake in ((), ("--lake", url)):
+        here = tmp_path / f"out{len(written)}"
+        here.mkdir()
+        for form, selected in (
+            ("otlp-json", ()),
+            ("otlp-json", ("--trace", "F-2")),
+            ("otlp-json", ("--sampled",)),
+            ("parquet", ("--trace", "F-2")),
+        ):
+            name = f"{form}{len(selected)}{'-'.join(selected)}"
+            call("export", "r1", "--format", form, *selected, "-o", str(here / name), *lake)
+        call("report", "r1", "-o", str(here / "report.html"), *lake)
+        written.append({path.name: path.read_bytes() for path in here.iterdir()})
+    reports = [files.pop("report.html").decode() for files in written]
+    assert written[0] == written[1]
+    assert len(written[0]) == 4
+    assert reports[1].replace(f"{url}/lake", f"{data}/lake").count("F-2") == reports[0].count("F-2")
+    assert f"{url}/lake" in reports[1]
+
+    key = next(iter(read_parquet(local.spans.files()[0])["trace_id"].to_pylist())).hex()
+    asked: list[Callable[[EventStore], pa.Table]] = [
+        lambda store: store.find_chain(key),
+        lambda store: store.find_span(trace[-16:]),
+        lambda store: store.find_named("fill_id", "F-2"),
+        lambda store: store.find_chain("f" * 32),
+        lambda store: Lineage(store, "r2").fill_latencies(),
+    ]
+    for ask in asked:
+        assert ask(remote).equals(ask(local))
 
 
 WRITER = """

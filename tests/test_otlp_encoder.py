@@ -28,7 +28,7 @@ from opentelemetry.trace import (
     TraceState,
 )
 
-from fillpath.exporters import otlp_encoder
+from fillpath.exporters import otlp_batch
 from fillpath.exporters.otlp_encoder import OtlpEncoder
 from fillpath.exporters.otlp_span import TEXT_ATTRIBUTES, decimal_text, varint
 from fillpath.exporters.schema import SPAN_SCHEMA
@@ -385,6 +385,23 @@ def test_numbers_that_a_double_does_not_tell_keep_their_digits() -> None:
     assert found["trading.bar.volume"].int_value == (1 << 63) - 1
 
 
+def test_rows_of_which_each_has_ids_and_notes_of_its_own_are_what_the_sdk_makes_of_them() -> None:
+    source = random.Random(3)
+    rows = []
+    for number, plain in enumerate(market(500), 1):
+        notes = {
+            "note": "n" * source.randrange(9),
+            "ratio": number / 7,
+            source.choice(["venue.flags", "otel.scope.version", "trading.symbol"]): f"{number}",
+        }
+        ids = {
+            column: source.choice([None, f"{column}-{number}" + "x" * source.randrange(9)])
+            for column in ("order_id", "client_order_id", "fill_id", "position_id")
+        }
+        rows.append({**plain, **ids, "attributes": json.dumps(notes)})
+    check(batch_of(rows))
+
+
 TEXT = st.one_of(st.none(), st.text(max_size=6), st.sampled_from(["BUY", "é", "x" * 200]))
 JSON = st.recursive(
     st.one_of(
@@ -469,12 +486,13 @@ def values_of(kind: str, scale: int) -> st.SearchStrategy[float]:
 
 
 @settings(deadline=None, max_examples=150)
-@given(batches(), st.integers(1, 20), st.sampled_from([1, 2, 100]))
+@given(batches(), st.integers(1, 20), st.sampled_from([1, 2, 100]), st.sampled_from([0, 64]))
 def test_any_batch_is_what_the_sdk_makes_of_it(
-    rows: list[dict[str, Any]], most: int, worth: int
+    rows: list[dict[str, Any]], most: int, worth: int, texts: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:  # templates for all rows, for some, for none
-        patch.setattr(otlp_encoder, "WORTH_A_TEMPLATE", worth)
+        patch.setattr(otlp_batch, "WORTH_A_TEMPLATE", worth)
+        patch.setattr(otlp_batch, "MANY_TEXTS", texts)
         check(batch_of(rows), {"run-7": {"trading.run.mode": "live"}}, max_spans=most)
 
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,24 +20,36 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.smoke
-def test_the_ten_lines_trace_a_bus(tmp_path: Path) -> None:
-    (example,) = blocks("python")
-    script = tmp_path / "my_bus.py"
-    script.write_text(example, encoding="utf-8")
+def rows_of_example(number: int, folder: Path) -> list[dict[str, Any]]:
+    """Run one of the Python examples, and give the spans that it leaves."""
+    script = folder / "example.py"
+    script.write_text(blocks("python")[number], encoding="utf-8")
     subprocess.run([sys.executable, str(script)], check=True)
-    query = "select name, portfolio, symbol, parent_span_id from spans order by sequence"
+    query = "select name, portfolio, symbol, parent_span_id, price from spans order by sequence"
     shown = subprocess.run(
         [sys.executable, "-m", "fillpath.analytics.cli", "sql", "--json", query],
         check=True,
         capture_output=True,
         text=True,
     )
-    rows = json.loads(shown.stdout)
+    rows: list[dict[str, Any]] = json.loads(shown.stdout)
+    return rows
+
+
+@pytest.mark.smoke
+def test_the_ten_lines_trace_a_bus(tmp_path: Path) -> None:
+    rows = rows_of_example(0, tmp_path)
     assert [row["name"] for row in rows] == ["publish BAR", "process BAR", "publish SIGNAL"]
     assert {row["portfolio"] for row in rows} == {"fund/desk/book"}
     assert {row["symbol"] for row in rows if row["name"] != "process BAR"} == {"AAPL"}
     assert [row["parent_span_id"] is None for row in rows] == [True, False, False]
+
+
+def test_the_fast_door_records_cause_and_numbers(tmp_path: Path) -> None:
+    rows = rows_of_example(1, tmp_path)
+    assert [row["name"] for row in rows] == ["publish BAR", "publish SIGNAL"]
+    assert [row["parent_span_id"] is None for row in rows] == [True, False]
+    assert float(rows[0]["price"]) == 190.5
 
 
 def test_every_command_of_the_front_page_exists() -> None:

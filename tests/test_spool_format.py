@@ -21,6 +21,7 @@ from fillpath.instrumentation.recorder import (
     DROPPED_SPOOL_ERROR,
     DROPPED_SPOOL_FULL,
 )
+from fillpath.instrumentation.span_parts import SPAN_KIND, SPAN_NAME, SPAN_SCOPE, TRACE_STATE
 from fillpath.instrumentation.spool import BlockType, Field, FieldKind, Flag, SpoolReader
 from fillpath.instrumentation.tracing import Tracing
 
@@ -308,3 +309,13 @@ def test_the_page_names_every_type_and_flag() -> None:
         assert f"| `{kind}` |" in PAGE
     for reason in (DROPPED_ADAPTER_ERROR, DROPPED_SPOOL_ERROR, DROPPED_SPOOL_FULL):
         assert f"| `{reason}` |" in PAGE
+
+
+def test_the_page_names_all_that_a_run_says_of_itself_and_every_reserved_text(
+    folder: Path,
+) -> None:
+    run = next(block.value() for block in SpoolReader(folder).blocks())
+    for key in run:
+        assert f"`{key}`" in PAGE
+    for key in (SPAN_NAME, SPAN_KIND, SPAN_SCOPE, TRACE_STATE):
+        assert f"| `{key}` |" in PAGE

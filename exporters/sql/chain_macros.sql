@@ -16,8 +16,17 @@ CREATE MACRO chain_files(hex) AS
         lambda file: file.path
     );
 
+-- The files of several runs, of which it is not known whose chains they hold.
+CREATE MACRO shared_files() AS
+    list_transform(
+        list_filter(coalesce(getvariable('chain_files'), []), lambda file: file.run_key IS NULL),
+        lambda file: file.path
+    );
+
 CREATE MACRO may_hold_chain(path, hex) AS
-    hex IS NULL OR len(chain_files(hex)) = 0 OR list_contains(chain_files(hex), path);
+    hex IS NULL
+    OR len(chain_files(hex)) = 0
+    OR list_contains(list_concat(chain_files(hex), shared_files()), path);
 
 CREATE MACRO is_of_chain(trace_id, correlation_id, id) AS
     CASE

@@ -1,0 +1,140 @@
+"""Which event's handler runs, in this thread or task, and how others get to know."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar, Token
+from typing import Any
+
+from opentelemetry import context, trace
+from opentelemetry.trace.propagation import _SPAN_KEY
+
+from fillpath.instrumentation.open_event import OpenEvent
+from fillpath.instrumentation.payload import printed
+
+_log = logging.getLogger(__name__)
+
+UserCode = tuple[Token[OpenEvent | None], Token[context.Context] | None]
+"""What undoes `RunningEvent.enter_user_code`."""
+
+
+class RunningEvent(ABC):
+    """The part of a tracer that knows what is being handled.
+
+    Attributes:
+        stopped: Whether nothing is recorded any more.
+        enter: Makes an event the parent of whatever this thread or task opens, until `leave` gets
+            what it gave.
+    """
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self._complained = False
+        self._current: ContextVar[OpenEvent | None] = ContextVar("fillpath_event", default=None)
+        self.enter: Callable[[OpenEvent], Token[OpenEvent | None]] = self._current.set
+
+    @abstractmethod
+    def span_context(self, event: OpenEvent) -> trace.SpanContext:
+        """OpenTelemetry's address of the event, which is recorded now if it was not yet."""
+
+    @abstractmethod
+    def lost(self, event_type: str) -> None:
+        """Count an event that could not be read as published and dropped."""
+
+    @property
+    def current(self) -> OpenEvent | None:
+        """The event whose handler is running in this thread or task."""
+        return self._current.get()
+
+    def leave(self, token: Token[OpenEvent | None]) -> None:
+        """Undo `enter`."""
+        try:
+            self._current.reset(token)
+        except ValueError:  # a generator or coroutine that goes on in another context than before
+            old = token.old_value
+            self._current.set(None if old is Token.MISSING else old)
+
+    @contextlib.contextmanager
+    def entered(self, event: OpenEvent) -> Iterator[None]:
+        """Enter the event for the body."""
+        token = self.enter(event)
+        try:
+            yield
+        finally:
+            self.leave(token)
+
+    @contextlib.contextmanager
+    def handling(self, event: OpenEvent) -> Iterator[None]:
+        """Enter the event, and let a user's own OpenTelemetry spans nest under it meanwhile."""
+        tokens = self.enter_user_code(event)
+        try:
+            yield
+        finally:
+            self.leave_user_code(tokens)
+
+    def enter_user_code(self, event: OpenEvent) -> UserCode:
+        """Do what `handling` does, until `leave_user_code`: a hot path has no room for it."""
+        token = self.enter(event)
+        if self.stopped:  # the event is in no run, so nothing may name it
+            return token, None
+        around = context.get_current()
+        span = EventSpan(self, event)
+        inside = context.Context({**around, _SPAN_KEY: span} if around else {_SPAN_KEY: span})
+        return token, context.attach(inside)
+
+    def leave_user_code(self, tokens: UserCode) -> None:
+        """Undo `enter_user_code`."""
+        token, outer = tokens
+        if outer is not None:
+            context.detach(outer)
+        self.leave(token)
+
+    @contextlib.contextmanager
+    def guarded(self, *, losing: str | None = None) -> Iterator[None]:
+        """Keep whatever the body raises from the host: an adapter's own work stands in it.
+
+        Args:
+            losing: The kind of event that is lost if the body fails; it is counted as dropped.
+        """
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
+            if losing is not None:
+                self.lost(losing)
+            self.complain(error)
+
+    def complain(self, error: BaseException) -> None:
+        """Log, once, that something could not be recorded; the host goes on."""
+        if not self._complained:
+            self._complained = True
+            _log.warning("fillpath could not record an event: %r", error, exc_info=error)
+
+
+class EventSpan(trace.NonRecordingSpan):
+    """The event in OpenTelemetry's context; it gets its ids only when somebody asks for them."""
+
+    def __init__(self, tracer: RunningEvent, event: OpenEvent) -> None:
+        self._context = trace.INVALID_SPAN_CONTEXT  # all that the base class has
+        self.tracer = tracer
+        self.event = event
+
+    def get_span_context(self) -> trace.SpanContext:
+        """The event's ids."""
+        return self.tracer.span_context(self.event)
+
+
+def failure_of(error: BaseException | None) -> dict[str, Any]:
+    """What a record says of a handler's error; nothing if there is none."""
+    if error is None or not _is_failure(error):
+        return {}
+    return {"error": {"type": type(error).__qualname__, "message": printed(error, 4096)}}
+
+
+def _is_failure(error: BaseException) -> bool:
+    asyncio = sys.modules.get("asyncio")
+    cancelled = (GeneratorExit,) if asyncio is None else (GeneratorExit, asyncio.CancelledError)
+    return not isinstance(error, cancelled)
