@@ -11,7 +11,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final
 
-from fillpath.instrumentation.event_columns import decimal_parts
+from fillpath.instrumentation.event_columns import KNOWN_PARTS
 from fillpath.instrumentation.open_event import Parts
 from fillpath.instrumentation.semconv import (
     Account,
@@ -101,27 +101,38 @@ class AttributeSites:
         rest: dict[str, Any] = {}
         for key, value in attributes.items():
             kind = type(value)
-            if kind is str:
+            if kind is Decimal:
+                if len(numbers) < SLOTS and (found := KNOWN_PARTS[str(value)]) is not None:
+                    number, scale = found
+                    numbers.append(number)
+                    shape.append(key)
+                    shape.append(scale)
+                    continue
+            elif kind is str:
                 if key in RECURRING_TEXTS and len(value) <= MAX_TEXT:
-                    shape += (key, value)
+                    shape.append(key)
+                    shape.append(value)
                     continue
             elif len(numbers) < SLOTS:
                 if kind is float:
                     numbers.append(value)
-                    shape += (key, _DOUBLE)
+                    shape.append(key)
+                    shape.append(_DOUBLE)
                     continue
-                found = decimal_parts(str(value)) if kind is Decimal else _whole_number(kind, value)
-                if found is not None:
+                if (found := _whole_number(kind, value)) is not None:
                     numbers.append(found[0])
-                    shape += (key, found[1])
+                    shape.append(key)
+                    shape.append(found[1])
                     continue
             rest[key] = value
         if len(shape) == 1:
             return base, NO_NUMBERS, rest
-        number = self._numbers.get(tuple(shape)) or self._new(tuple(shape), parts)
-        if not number:
+        key_of_site = tuple(shape)
+        site = self._numbers.get(key_of_site) or self._new(key_of_site, parts)
+        if not site:
             return base, NO_NUMBERS, attributes
-        return number, (*numbers, *_PADDING[len(numbers)]), rest
+        numbers += _PADDING[len(numbers)]
+        return site, tuple(numbers), rest
 
     def _new(self, shape: tuple[Any, ...], parts: Parts) -> int:
         """Number of a new site for these attributes; 0 when there are too many already."""

@@ -12,14 +12,17 @@ so a parent stands before its children in the list, and thereby in the spool.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any, Final, Protocol
 
 from fillpath.instrumentation.errors import UsageError
 from fillpath.instrumentation.event_columns import Row, converter
 from fillpath.instrumentation.open_event import Cause, Handle
-from fillpath.instrumentation.spool import NO_TIME, SLOTS, Field, FieldKind
+from fillpath.instrumentation.spool import FLAGS_SHIFT, NO_TIME, SLOTS, Field, FieldKind, Flag
 
+MAX_NAMES: Final = 16
+"""Texts that an emitter's events may have."""
 FLUSH_EVENTS: Final = 512
 """Events after which the list is appended to the spool. A power of two."""
 
@@ -39,6 +42,26 @@ def as_field(given: str | Field) -> Field:
     return field
 
 
+def as_names(given: Iterable[str], fields: Sequence[Field]) -> tuple[str, ...]:
+    """Keys of the texts that an emitter's events have, each once.
+
+    Raises:
+        UsageError: When they are no such keys, or too many.
+    """
+    names = (given,) if isinstance(given, str) else tuple(given)
+    keys = [*names, *(field.key for field in fields)]
+    if len(names) > MAX_NAMES or not all(isinstance(name, str) for name in names):
+        problem = f"are not at most {MAX_NAMES} keys"
+    elif len(set(keys)) < len(keys):
+        problem = "name something twice, or a field"
+    else:
+        return tuple(str.__str__(name) for name in names)
+    raise UsageError(
+        f"The names of an emitter {problem}: {', '.join(map(repr, names))}.",
+        next_command="open and close the event, which takes any attributes",
+    )
+
+
 class Emitter(Protocol):
     """Records one event of a certain kind; see `EventTracer.emitter`."""
 
@@ -46,7 +69,7 @@ class Emitter(Protocol):
         self,
         event_time: int = NO_TIME,
         cause: Cause | None = None,
-        *numbers: Any,
+        *values: Any,
         start: int | None = None,
     ) -> Handle | None:
         """Record an event that has just ended.
@@ -54,7 +77,8 @@ class Emitter(Protocol):
         Args:
             event_time: Simulated time, nanoseconds since the epoch.
             cause: The event that caused it; it begins a chain if there is none.
-            numbers: One for each of the emitter's fields; one that is left out, or None, is absent.
+            values: A number for each of the emitter's fields, then a text for each of its names;
+                one that is left out, or None, is absent.
             start: When the event began, by `EventTracer.now`; this moment when left out.
 
         Returns:
@@ -62,10 +86,10 @@ class Emitter(Protocol):
         """
 
 
-# One function for each number of fields, as `namedtuple` does it: a surplus number is an error of
-# the caller then, and no time goes into packing and unpacking *numbers.
+# One function for each number of fields and names, as `namedtuple` does it: a surplus value is an
+# error of the caller then, and no time goes into packing and unpacking *values.
 _TEMPLATE: Final = """
-def make(append, flush, take, clock, resolve, place, unknown):
+def make(append, flush, take, clock, resolve, place, unknown{keys}):
     def emit(event_time=unknown, cause=None{parameters}, *, start=None):
         if cause is None:
             parent = 0
@@ -89,20 +113,23 @@ def make(append, flush, take, clock, resolve, place, unknown):
 """
 
 
-def _maker(number: int) -> Callable[..., Emitter]:
-    names = "abcde"[:number]
+@cache
+def _maker(fields: int, names: int) -> Callable[..., Emitter]:
+    numbers = [f"n{number}" for number in range(fields)]
+    texts = [f"t{number}" for number in range(names)]
+    keys = [f"k{number}" for number in range(names)]
+    pairs = ", ".join(f"{key}: {text}" for key, text in zip(keys, texts, strict=True))
+    row = [*numbers, *["0.0"] * (SLOTS - fields), f"{{{pairs}}}" if names else "None"]
     source = _TEMPLATE.format(
-        parameters="".join(f", {name}=None" for name in names),
-        row="".join(f", {name}" for name in names) + ", 0.0" * (SLOTS - number),
+        keys="".join(f", {key}" for key in keys),
+        parameters="".join(f", {name}=None" for name in (*numbers, *texts)),
+        row="".join(f", {value}" for value in row),
         last=FLUSH_EVENTS - 1,
     )
     made: dict[str, Any] = {}
     exec(compile(source, __file__, "exec"), made)  # noqa: S102 - of the text above and nothing else
     make: Callable[..., Emitter] = made["make"]
     return make
-
-
-_MAKERS: Final = tuple(_maker(number) for number in range(SLOTS + 1))
 
 
 def make_emitter(
@@ -113,6 +140,7 @@ def make_emitter(
     resolve: Callable[[Any], tuple[int, int]],
     site: int,
     fields: Sequence[Field],
+    names: Sequence[str] = (),
 ) -> Emitter:
     """Make an emitter.
 
@@ -123,8 +151,11 @@ def make_emitter(
         resolve: Gives sequence and root of a cause that is no handle; zeros if it is no cause.
         site: Number of the site of the emitter's events.
         fields: What their numbers are, at most `spool.SLOTS`.
+        names: Keys of the texts that each event has of its own.
     """
-    emit = _MAKERS[len(fields)](append, flush, take, time.perf_counter_ns, resolve, site, NO_TIME)
+    place = site | Flag.SIDE << FLAGS_SHIFT if names else site
+    make = _maker(len(fields), len(names))
+    emit = make(append, flush, take, time.perf_counter_ns, resolve, place, NO_TIME, *names)
     if all(field.kind == FieldKind.DOUBLE for field in fields):
         return emit
     converters = [converter(field) for field in fields]
@@ -132,12 +163,12 @@ def make_emitter(
     def emit_converted(
         event_time: int = NO_TIME,
         cause: Cause | None = None,
-        *numbers: Any,
+        *values: Any,
         start: int | None = None,
     ) -> Handle | None:
-        converted = [convert(number) for convert, number in zip(converters, numbers, strict=False)]
-        # A surplus number is passed on, to be the error that it is without conversion.
-        return emit(event_time, cause, *converted, *numbers[len(converters) :], start=start)
+        converted = [convert(number) for convert, number in zip(converters, values, strict=False)]
+        # Texts are passed on, and a surplus value, to be the error that it is without conversion.
+        return emit(event_time, cause, *converted, *values[len(converters) :], start=start)
 
     return emit_converted
 

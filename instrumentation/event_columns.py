@@ -11,6 +11,7 @@ import marshal
 import math
 import operator
 import struct
+import sys
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import lru_cache
@@ -18,6 +19,7 @@ from typing import Any, Final
 
 from fillpath.instrumentation.payload import snapshot
 from fillpath.instrumentation.semconv import Event
+from fillpath.instrumentation.side_texts import are_plain, pack_texts
 from fillpath.instrumentation.spool import (
     COLUMNS,
     FLAGS_SHIFT,
@@ -33,15 +35,22 @@ from fillpath.instrumentation.spool import (
 from fillpath.instrumentation.spool_writer import pack_side_record
 
 Row = tuple[Any, ...]
-"""The integers of `spool.COLUMNS`, `spool.SLOTS` numbers and, if there is one, a side record."""
+"""The integers of `spool.COLUMNS`, `spool.SLOTS` numbers, and what the event has beside them: a
+packed side record, or texts by key; None if it has nothing."""
 SIDE_PLACE: Final = len(COLUMNS) + SLOTS
-"""Where a row has its side record."""
+"""Where a row has what stands beside its numbers."""
 MAX_DIGITS: Final = 15
 """Digits of a decimal that a number column holds: those of numbers below `spool.MAX_MANTISSA`."""
 MAX_SCALE: Final = 18
 """Digits behind the point of a decimal that a number column holds."""
 _SIGNED: Final = (False, False, False, True, True, True, False)
 _MAX_WORD: Final = 1 << 64
+_MAX_PRICES: Final = 8192
+_FORMATS: Final = (
+    ("@", "N", "n", "d")  # machine words are packed three times as fast as long longs
+    if sys.byteorder == "little" and struct.calcsize("n") == 8
+    else ("<", "Q", "q", "d")
+)
 _MARSHAL_VERSION: Final = 2
 """The newest in which a float is always the letter g and its 8 bytes."""
 
@@ -58,8 +67,8 @@ class StrangeRows(Exception):
         self.rows = rows
 
 
-def pack_rows(rows: Sequence[Row], slots: int) -> bytes:
-    """Pack rows as the payload of an EVENTS block.
+def pack_rows(rows: Sequence[Row], slots: int) -> tuple[bytes, list[bytes]]:
+    """Pack rows as the payload of an EVENTS block, and their side records.
 
     Args:
         rows: The rows, at least one.
@@ -69,10 +78,9 @@ def pack_rows(rows: Sequence[Row], slots: int) -> bytes:
         StrangeRows: When some have to be mended first. No code of the host was run.
     """
     size = len(rows)
-    columns = list(zip(*rows, strict=False))  # those with a side record are longer
-    unsigned, signed = struct.Struct(f"<{size}Q").pack, struct.Struct(f"<{size}q").pack
-    doubles = struct.Struct(f"<{size}d").pack
-    packed: list[bytes] = []
+    columns = list(zip(*rows, strict=True))
+    unsigned, signed, doubles = _packers(size)
+    packed: list[bytes | bytearray] = []
     strange: set[int] = set()
     for column, is_signed in zip(columns, _SIGNED, strict=False):
         try:
@@ -81,27 +89,71 @@ def pack_rows(rows: Sequence[Row], slots: int) -> bytes:
             strange.update(i for i, value in enumerate(column) if not _is_word(value, is_signed))
     all_floats = b"g" * size
     for column in columns[len(COLUMNS) : len(COLUMNS) + slots]:
-        if not (_are_floats(column, all_floats) or _are_small_integers(column)):
-            strange.update(i for i, value in enumerate(column) if not _is_exact(value))
-            if strange:
-                continue
-        packed.append(doubles(*column))
+        floats: bytes | bytearray | None = _packed_floats(column, all_floats)
+        if floats is None:
+            if not _are_small_integers(column):
+                strange.update(i for i, value in enumerate(column) if not _is_exact(value))
+                if strange:
+                    continue
+            floats = doubles(*column)
+        packed.append(floats)
+    sides: list[bytes] = []
+    if columns[SIDE_PLACE].count(None) < size:
+        sides = _packed_sides(columns[0], columns[SIDE_PLACE], strange)
     if strange:
         raise StrangeRows([rows[i] for i in sorted(strange)])
-    return b"".join(packed)
+    return b"".join(packed), sides
 
 
-def _are_floats(column: tuple[Any, ...], all_floats: bytes) -> bool:
-    """Tell whether all values are of the type float itself.
+@lru_cache(16)  # most blocks have the size of a full list
+def _packers(size: int) -> tuple[Callable[..., bytes], Callable[..., bytes], Callable[..., bytes]]:
+    return tuple(struct.Struct(f"{_FORMATS[0]}{size}{kind}").pack for kind in _FORMATS[1:])  # type: ignore[return-value]
+
+
+def _packed_floats(column: tuple[Any, ...], all_floats: bytes) -> bytearray | None:
+    """Pack a column of floats; None if some value is not of the type float itself.
 
     Marshalled, a float takes 9 bytes that begin with g. If the first value begins with g it is a
-    float, so the second begins 9 bytes later; and so on. Nothing else can look like that.
+    float, so the second begins 9 bytes later; and so on. Nothing else can look like that. The 8
+    other bytes are what the column is made of.
     """
     try:
         marshalled = marshal.dumps(column, _MARSHAL_VERSION)
     except ValueError:  # something that cannot be marshalled
-        return False
-    return len(marshalled) == 5 + 9 * len(column) and marshalled[5::9] == all_floats
+        return None
+    if len(marshalled) != 5 + 9 * len(column) or marshalled[5::9] != all_floats:
+        return None
+    floats = bytearray(marshalled)
+    del floats[:5]
+    del floats[::9]
+    return floats
+
+
+def _packed_sides(
+    sequences: tuple[int, ...], sides: tuple[Any, ...], strange: set[int]
+) -> list[bytes]:
+    """Side records of a block's rows; what has to be mended first is added to the strange ones."""
+    named = [
+        (sequence, side)
+        for sequence, side in zip(sequences, sides, strict=True)
+        if type(side) is dict
+    ]
+    if not named:
+        return [side for side in sides if side is not None]
+    texts = pack_texts(named)
+    if texts is None:
+        found = {i for i, s in enumerate(sides) if type(s) is dict and not are_plain(s)}
+        strange |= found
+        if found:
+            return []
+        texts = [
+            pack_side_record(SideRecord(sequence, snapshot(side), [], {}))
+            for sequence, side in named
+        ]
+    if len(named) == len(sides) - sides.count(None):
+        return texts
+    following = iter(texts)
+    return [next(following) if type(s) is dict else s for s in sides if s is not None]
 
 
 def _are_small_integers(column: tuple[Any, ...]) -> bool:
@@ -123,7 +175,10 @@ def _is_exact(value: Any) -> bool:
 
 def is_inert(row: Row) -> bool:
     """Whether `mended` runs no code of the host; that might wait for a lock of the host's."""
-    return all(_is_inert(value) for value in row)
+    beside = row[SIDE_PLACE]
+    return all(_is_inert(value) for value in row[:SIDE_PLACE]) and (
+        type(beside) is not dict or all(_is_inert(value) for value in beside.values())
+    )
 
 
 def _is_inert(value: Any) -> bool:
@@ -158,21 +213,20 @@ def mended(row: Row, fields: Sequence[Field], *, by_name: bool = False) -> Row:
             continue
         numbers.append(0.0)
         flags |= Flag.ABSENT << slot
-        key = fields[slot].key
-        if type(value) is Unfit:
-            copied = value.copied
-        elif by_name and not _is_inert(value):
-            copied = {key: f"<{type(value).__qualname__}>", Event.REPLACED: [key]}
-        else:
-            copied = snapshot({key: value})
+        copied = _copied(fields[slot].key, value, by_name=by_name)
         replaced += copied.get(Event.REPLACED, ())
         attributes.update(copied)
+    side = row[SIDE_PLACE]
+    if type(side) is dict:
+        for key, value in side.items():
+            copied = _copied(key, value, by_name=by_name)
+            replaced += copied.get(Event.REPLACED, ())
+            attributes.update(copied)
     if replaced:
         attributes[Event.REPLACED] = replaced
-    side = row[SIDE_PLACE:]
-    if attributes:
+    if attributes or type(side) is dict:
         flags |= Flag.SIDE
-        side = (pack_side_record(SideRecord(sequence, attributes, [], {})),)
+        side = pack_side_record(SideRecord(sequence, attributes, [], {}))
     return (
         sequence,
         parent,
@@ -182,12 +236,23 @@ def mended(row: Row, fields: Sequence[Field], *, by_name: bool = False) -> Row:
         event_time,
         place | flags << FLAGS_SHIFT,
         *numbers,
-        *side,
+        side,
     )
+
+
+def _copied(key: str, value: Any, *, by_name: bool) -> dict[str, Any]:
+    """An attribute in plain parts, with the note that it was replaced, if it was."""
+    if type(value) is Unfit:
+        return value.copied
+    if by_name and not _is_inert(value):
+        return {key: f"<{type(value).__qualname__}>", Event.REPLACED: [key]}
+    return snapshot({key: value})
 
 
 def time_of(value: Any) -> int:
     """A time as the spool can hold it; `NO_TIME` for what is none."""
+    if type(value) is int and NO_TIME <= value < -NO_TIME:
+        return value
     try:
         nanoseconds = operator.index(value)
     except Exception:  # noqa: BLE001 - a host's __index__ may raise anything
@@ -204,7 +269,6 @@ class Unfit:
         self.copied = snapshot({key: value})  # the host may change it before its row is packed
 
 
-@lru_cache(8192)  # prices come again
 def decimal_parts(text: str) -> tuple[float, int] | None:
     """Mantissa and scale of a decimal that a number column can hold with its digits; else None.
 
@@ -222,6 +286,20 @@ def decimal_parts(text: str) -> tuple[float, int] | None:
         return None
     mantissa = float(digits)
     return (mantissa, scale) if mantissa or bare == digits else None  # there is no minus zero
+
+
+class _DecimalParts(dict[str, tuple[float, int] | None]):
+    """Remembers `decimal_parts` of texts, since prices come again."""
+
+    def __missing__(self, text: str) -> tuple[float, int] | None:
+        if len(self) >= _MAX_PRICES:
+            self.clear()
+        self[text] = parts = decimal_parts(text)
+        return parts
+
+
+KNOWN_PARTS: Final = _DecimalParts()
+"""`decimal_parts` of the texts that are asked for most."""
 
 
 def converter(field: Field) -> Callable[[Any], Any]:
@@ -250,7 +328,7 @@ def _as_decimal(scale: int) -> Callable[[Any], float | None]:
             return mantissa if is_exact else None
         if kind is int:
             scaled = value * factor
-        elif kind is Decimal and (parts := decimal_parts(str(value))) and parts[1] <= scale:
+        elif kind is Decimal and (parts := KNOWN_PARTS[str(value)]) and parts[1] <= scale:
             scaled = int(parts[0]) * 10 ** (scale - parts[1])
         else:
             return None

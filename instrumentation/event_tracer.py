@@ -19,7 +19,13 @@ from opentelemetry import trace
 
 from fillpath.instrumentation import identity
 from fillpath.instrumentation.attribute_sites import NO_NUMBERS, AttributeSites
-from fillpath.instrumentation.emitter import Emitter, as_field, emit_nothing, make_emitter
+from fillpath.instrumentation.emitter import (
+    Emitter,
+    as_field,
+    as_names,
+    emit_nothing,
+    make_emitter,
+)
 from fillpath.instrumentation.errors import UsageError
 from fillpath.instrumentation.event_columns import time_of
 from fillpath.instrumentation.lineage_door import lineage
@@ -34,10 +40,11 @@ from fillpath.instrumentation.open_event import (
     Place,
     Placed,
 )
-from fillpath.instrumentation.payload import name_of, snapshot
+from fillpath.instrumentation.payload import merged, name_of, snapshot
 from fillpath.instrumentation.recorder import DROPPED_ADAPTER_ERROR, Recorder
 from fillpath.instrumentation.running_event import RunningEvent, failure_of
 from fillpath.instrumentation.semconv import PUBLISH, Event
+from fillpath.instrumentation.side_texts import are_texts
 from fillpath.instrumentation.spool import (
     FLAGS_SHIFT,
     NO_TIME,
@@ -75,7 +82,8 @@ class EventTracer(RunningEvent):
         self.run_id = run_id
         self.portfolio = name_of(portfolio) or "default"
         self._recorder = recorder
-        self._attribute_sites = AttributeSites(recorder.site)
+        self._append = recorder.append
+        self._placed_by_site = AttributeSites(recorder.site).place
         self._places: dict[tuple[Any, ...], Place] = {}
         self._key = identity.run_key(run_id)
         self._sequence = itertools.count(1)
@@ -104,22 +112,23 @@ class EventTracer(RunningEvent):
         venue: str | None = None,
         handler: str | None = None,
         fields: Iterable[str | Field] = (),
+        names: Iterable[str] = (),
         texts: Mapping[str, Any] | None = None,
     ) -> Emitter:
         """Make the cheapest way to record many events of one kind.
 
-        What it gives is called with the event's time, its cause and a number for each field, and
-        gives a handle that can be a cause in turn::
+        What it gives is called with the event's time, its cause, a number for each field and a text
+        for each name, and gives a handle that can be a cause in turn::
 
             bar = tracer.emitter("BAR", symbol="AAPL", fields=[Bar.CLOSE, Bar.VOLUME])
-            signal = tracer.emitter("SIGNAL", symbol="AAPL", strategy="S-1", fields=[Signal.VALUE])
+            order = tracer.emitter("ORDER", fields=[Order.QUANTITY], names=[Order.CLIENT_ID])
             cause = bar(time, None, 190.5, 1200.0)
-            signal(time, cause, 1.0)
+            order(time, cause, 100.0, "O-1")
 
-        A field takes doubles unless it is a `spool.Field` of another kind. What it cannot hold (a
-        text, no number at all) is recorded as it is nevertheless, at the cost of a slow event; a
-        value that the host may change afterwards is copied when its block is packed, within 512
-        events or 10 ms.
+        A field takes doubles unless it is a `spool.Field` of another kind. What a field or a name
+        cannot hold (no number, no text) is recorded as it is nevertheless, at the cost of a slow
+        event; a value that the host may change afterwards is copied when its block is packed,
+        within 512 events or 10 ms.
 
         Args:
             event_type: Kind, one of `semconv.EventType` or the host's own word.
@@ -129,11 +138,12 @@ class EventTracer(RunningEvent):
             symbol: Ticker or pair without the venue.
             venue: Venue code.
             handler: Handler that runs, as ``Class.method``.
-            fields: Keys of the attributes that are given with each event, at most 5.
+            fields: Keys of the numbers that are given with each event, at most 5.
+            names: Keys of the texts that are given with each event, such as its id; at most 16.
             texts: Attributes that all of these events have.
 
         Raises:
-            UsageError: When there are too many fields, or one of an unknown kind.
+            UsageError: When there are too many of them, a field of an unknown kind, or a key twice.
         """
         found = tuple(as_field(field) for field in fields)
         if len(found) > SLOTS:
@@ -141,6 +151,7 @@ class EventTracer(RunningEvent):
                 f"An emitter of {event_type} events has {len(found)} fields; {SLOTS} are possible.",
                 next_command="open and close the event, which takes any attributes",
             )
+        found_names = as_names(names, found)
         if self.stopped:
             return emit_nothing
         place = self._place(operation, event_type, portfolio, strategy, symbol, venue, handler)
@@ -157,6 +168,7 @@ class EventTracer(RunningEvent):
             resolve=self._resolve,
             site=site,
             fields=found,
+            names=found_names,
         )
 
     def direct(self) -> tuple[Callable[[], int], Recorder]:
@@ -229,7 +241,7 @@ class EventTracer(RunningEvent):
             cause,
             NO_TIME if event_time is None else time_of(event_time),
             attributes if attributes is None or callable(attributes) else self._copied(attributes),
-            tuple(links),
+            tuple(links) if links else (),
             None if correlation_id is None else name_of(correlation_id) or None,
             None if event_id is None else name_of(event_id) or None,
         )
@@ -264,7 +276,7 @@ class EventTracer(RunningEvent):
 
     def placed(self, place: Place, attributes: Mapping[str, Any]) -> Placed:
         """Find site and numbers for attributes, for `open_at`; what fits neither is the rest."""
-        return self._attribute_sites.place(place.site, place.parts, self._copied(attributes))
+        return self._placed_by_site(place.site, place.parts, self._copied(attributes))
 
     def open_at(
         self,
@@ -307,7 +319,7 @@ class EventTracer(RunningEvent):
 
     def close_all(self, events: Iterable[OpenEvent]) -> None:
         """End events at the times that are noted on them, or at once after they began."""
-        append, lock, still_open = self._recorder.append, self._lock, self._open
+        append, lock, still_open = self._append, self._lock, self._open
         for event in events:
             placed = event.attributes
             if type(placed) is not tuple or event.parent is not None or event.claimed or placed[2]:
@@ -320,7 +332,8 @@ class EventTracer(RunningEvent):
                 event.end = end = max(event.end, event.start)
                 sequence, event_time = event.sequence, event.event_time
                 event.attributes = None
-                append((sequence, 0, sequence, event.start, end, event_time, placed[0], *placed[1]))
+                site, numbers, _ = placed
+                append((sequence, 0, sequence, event.start, end, event_time, site, *numbers, None))
                 event.written = True
                 still_open.pop(sequence, None)
         self._recorder.flush_if_full()
@@ -411,7 +424,7 @@ class EventTracer(RunningEvent):
         place = event.place
         if not attributes:
             return place.site, NO_NUMBERS, attributes
-        return self._attribute_sites.place(place.site, place.parts, attributes)
+        return self._placed_by_site(place.site, place.parts, attributes)
 
     def _write(
         self,
@@ -435,11 +448,14 @@ class EventTracer(RunningEvent):
                 attributes = {**attributes, Event.CORRELATION_ID: name}
             if event.event_id is not None:
                 extra["event_id"] = event.event_id
-        side = None
+        side: bytes | dict[str, Any] | None = None
         if attributes or links or extra:
-            pairs = [pair for link in links if (pair := self._pair(link)) is not None]
-            side = pack_side_record(SideRecord(sequence, attributes, pairs, extra))
             flags |= _SIDE
+            if links or extra or not are_texts(attributes):
+                pairs = [pair for link in links if (pair := self._pair(link)) is not None]
+                side = pack_side_record(SideRecord(sequence, attributes, pairs, extra))
+            else:
+                side = attributes  # texts are packed with those of the other events
         row = (
             sequence,
             0 if parent is None else parent.sequence,
@@ -449,8 +465,9 @@ class EventTracer(RunningEvent):
             event.event_time,
             site | flags << FLAGS_SHIFT if flags else site,
             *numbers,
+            side,
         )
-        self._recorder.append(row) if side is None else self._recorder.record(row, side)
+        self._append(row)
         event.written = True  # only now: whoever sees this may write a child
 
     def _pair(self, link: Any) -> tuple[bytes, bytes] | None:
@@ -539,8 +556,10 @@ class EventTracer(RunningEvent):
         if event.parent is not None and not event.parent.written:
             self.begin(event.parent)
         if type(event.attributes) is not tuple:
-            early = self._attributes_of(event)
-            return self._placed(event, _merged(early, late) if late else early)
+            early = event.attributes
+            if type(early) is not dict:
+                early = self._attributes_of(event)
+            return self._placed(event, merged(early, late) if late else early)
         if late:  # the numbers are placed already, so what is late comes as an addition
             self.begin(event)
             return event.place.site, NO_NUMBERS, late
@@ -602,8 +621,3 @@ class EventTracer(RunningEvent):
                 raise
             finally:
                 self.close(event, error=failure)
-
-
-def _merged(early: dict[str, Any], late: dict[str, Any]) -> dict[str, Any]:
-    replaced = [*early.get(Event.REPLACED, ()), *late.get(Event.REPLACED, ())]
-    return {**early, **late, **({Event.REPLACED: replaced} if replaced else {})}

@@ -234,6 +234,7 @@ class LightSpan(trace.Span):
                             c,
                             d,
                             e,
+                            None,
                         )
                     )
                     self._written = True

@@ -38,6 +38,9 @@ _SHORT: Final = _CHARACTERS_PER_ITEM
 """Characters of a text that takes none of the budget."""
 _UNCHANGED: Final = frozenset({float, Decimal, bool})
 """Types whose values are carried as they are."""
+_MAX_CLEAN_KEYS: Final = 4_096
+_clean_keys: Final[set[str]] = set()
+"""Keys that were found to be carried as they are."""
 _PRINTED_EXACTLY: Final = (dt.timedelta, uuid.UUID, PurePath)
 _DEFAULT_STR: Final[Any] = object.__str__
 _DEFAULT_REPR: Final[Any] = object.__repr__
@@ -102,7 +105,21 @@ def snapshot(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
     Keys with the value None are left out: they say nothing. Never raises.
     """
-    plain: dict[str, Any] = {}
+    if type(attributes) is dict:
+        plain = attributes.copy()
+        for key, value in plain.items():
+            kind = type(value)
+            if (
+                (kind in _UNCHANGED or (kind is str and len(value) <= _SHORT and value.isascii()))
+                and type(key) is str
+                and key in _clean_keys
+            ):
+                continue
+            break
+        else:
+            return plain
+        attributes = plain
+    plain = {}
     replaced: list[str] = []
     copier: _Copier | None = None
     for key, value in attributes.items():
@@ -115,6 +132,8 @@ def snapshot(attributes: Mapping[str, Any]) -> dict[str, Any]:
             and key not in plain
         ):
             plain[key] = value
+            if len(_clean_keys) < _MAX_CLEAN_KEYS:
+                _clean_keys.add(key)
             continue
         if value is None:
             continue
@@ -129,6 +148,12 @@ def snapshot(attributes: Mapping[str, Any]) -> dict[str, Any]:
         before = plain.get(Event.REPLACED)
         plain[Event.REPLACED] = [*(before if isinstance(before, list) else ()), *replaced]
     return plain
+
+
+def merged(early: dict[str, Any], late: dict[str, Any]) -> dict[str, Any]:
+    """Attributes that `snapshot` has prepared at two moments, as one; the later ones win."""
+    replaced = [*early.get(Event.REPLACED, ()), *late.get(Event.REPLACED, ())]
+    return {**early, **late, **({Event.REPLACED: replaced} if replaced else {})}
 
 
 class _Copier:

@@ -16,7 +16,6 @@ from typing import Any, Final, Literal
 
 from fillpath.instrumentation.emitter import FLUSH_EVENTS
 from fillpath.instrumentation.event_columns import (
-    SIDE_PLACE,
     Row,
     StrangeRows,
     is_inert,
@@ -87,7 +86,6 @@ class Recorder:
         self._writing: tuple[Row, int, tuple[int, int]] | None = None
         self._mended: dict[int, Row] = {}
         self._strange_since: float | None = None
-        self._has_sides = False
         self._sites: list[Site] = []
         self._site_numbers: dict[tuple[Any, ...], int] = {}
         self._all_sites: dict[int, Site] = {}
@@ -167,10 +165,7 @@ class Recorder:
         """
         if self._stopped.is_set():
             return
-        if side is not None:
-            self._has_sides = True
-            event = (*event, side)
-        self._events.append(event)
+        self._events.append((*event, side))
 
     # -- Writing ----------------------------------------------------------------------------------
 
@@ -303,7 +298,7 @@ class Recorder:
         if self._mended:
             rows = [self._mended.get(row[0], row) for row in rows]
         try:
-            payload = pack_rows(rows, self._slots) if rows else b""
+            payload, sides = pack_rows(rows, self._slots) if rows else (b"", [])
         except StrangeRows as found:
             return found.rows
         if not self._has_room():
@@ -321,7 +316,7 @@ class Recorder:
         try:
             self._spool.append_packed(
                 PackedEvents(len(rows), self._slots, payload),
-                self._sides(rows),
+                sides,
                 sites,
                 self._counts(),
                 note,
@@ -337,11 +332,6 @@ class Recorder:
             return []
         self._forget_written()
         return []
-
-    def _sides(self, rows: list[Row]) -> list[bytes]:
-        if not (self._has_sides or self._mended):
-            return []
-        return [row[SIDE_PLACE] for row in rows if len(row) > SIDE_PLACE]
 
     def _forget_written(self) -> None:
         """Take from the list what the spool has; also after a Control-C at any point before."""

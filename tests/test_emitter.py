@@ -380,6 +380,64 @@ def test_any_attributes_are_carried_through_the_rich_door(
             assert is_same(got[key], value), (key, got[key], value)
 
 
+some_texts = st.one_of(
+    st.none(),
+    st.sampled_from(["O-20240102-0000001", "F-7", "", "ä", "\ud800", "x" * 16_384, "x" * 16_385]),
+    st.text(max_size=40),
+    st.text("\ud800\udc00a", max_size=4),
+)
+
+
+@pytest.mark.smoke
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 5),
+    st.integers(1, 4),
+    st.booleans(),
+    st.lists(
+        st.tuples(
+            st.lists(values, min_size=5, max_size=5),
+            st.lists(some_texts | values, min_size=4, max_size=4),
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    st.lists(st.lists(some_texts, min_size=4, max_size=4), max_size=4),
+)
+def test_any_texts_are_carried_through_the_fast_door(
+    numbers: int,
+    names: int,
+    is_typed: bool,
+    rows: list[tuple[list[Any], list[Any]]],
+    rows_of_texts: list[list[Any]],
+) -> None:
+    rows = [*rows, *(([0.5] * 5, texts) for texts in rows_of_texts)]
+    fields = [Field(f"f{n}", FieldKind.INTEGER if is_typed else "double") for n in range(numbers)]
+    keys = [f"n{n}" for n in range(names)]
+    with tempfile.TemporaryDirectory() as name:
+        session = Session(Path(name) / RUN_ID)
+        emit = session.tracer.emitter("FILL", fields=fields, names=keys)
+        neighbour = session.tracer.emitter("BAR", fields=["x"])
+        for given_numbers, texts in rows:
+            emit(1, None, *given_numbers[:numbers], *texts[:names])
+            neighbour(2, None, 0.5)
+            event = session.tracer.open("ORDER", attributes={"y": "z", "w": 1.5})
+            session.tracer.close(event)
+        found = session.end()
+    assert len(found) == 3 * len(rows)
+    for number, (given_numbers, texts) in enumerate(rows):
+        event_found, other, opened = (found[3 * number + place] for place in (1, 2, 3))
+        assert other.attributes == {"x": 0.5}
+        assert opened.attributes == {"y": "z", "w": 1.5}
+        given_attributes = dict(zip([field.key for field in fields], given_numbers, strict=False))
+        expected = as_carried({**given_attributes, **dict(zip(keys, texts, strict=False))})
+        got = dict(event_found.attributes)
+        assert set(got.pop(Event.REPLACED, ())) == set(expected.pop(Event.REPLACED, ()))
+        assert got.keys() == expected.keys()
+        for key, value in expected.items():
+            assert is_same_number(got[key], value), (key, got[key], value)
+
+
 steps = st.lists(
     st.tuples(
         st.sampled_from(["emit", "emit", "open", "deliver"]),
@@ -533,6 +591,65 @@ def test_no_lock_is_held_while_a_host_prints_its_objects(session: Session) -> No
     found = session.end()
     assert len(found) == 2 * FLUSH_EVENTS + 1
     assert "guarded" in {event.attributes["a"] for event in found.values()}
+
+
+def test_texts_stand_in_one_side_record_in_the_order_of_the_names(session: Session) -> None:
+    names = [Order.CLIENT_ID, Order.ID, "fill", "position"]
+    emit = session.tracer.emitter("FILL", fields=["a"], names=names, texts={"b": "c"})
+    root = emit(1, None, 1.5, "O-1", "V-1", "F-1", "P-1")
+    emit(2, root, 2.5, "O-2", None, "F-2")
+    emit(3, root)
+    found = session.end()
+    assert [list(found[n].attributes.items()) for n in (1, 2, 3)] == [
+        [("b", "c"), ("a", 1.5), *zip(names, ["O-1", "V-1", "F-1", "P-1"], strict=True)],
+        [("b", "c"), ("a", 2.5), (Order.CLIENT_ID, "O-2"), ("fill", "F-2")],
+        [("b", "c")],
+    ]
+    assert (found[2].parent, found[2].root) == (1, 1)
+    assert records_of(session.folder)[0].flags == Flag.SIDE
+
+
+def test_a_text_that_is_none_leaves_its_neighbours_alone(session: Session) -> None:
+    emit = session.tracer.emitter("FILL", names=["a", "b"])
+    emit(1, None, "one", "two")
+    emit(1, None, 7, "\ud800")
+    emit(1, None, Mute(), None)
+    emit(1, None, "x" * 16_385, "two")
+    found = session.end()
+    assert [found[n].attributes for n in (1, 2, 3, 4)] == [
+        {"a": "one", "b": "two"},
+        {"a": 7, "b": "\\ud800", Event.REPLACED: ["b"]},
+        {"a": "<Mute>", Event.REPLACED: ["a"]},
+        {"a": "x" * 16_384, "b": "two", Event.REPLACED: ["a"]},
+    ]
+
+
+def test_a_long_text_is_whole(session: Session) -> None:
+    emit = session.tracer.emitter("FILL", names=["a", "b", "c"])
+    texts = ["ä" * 16_384, "b" * 900, "c" * 16_384]
+    emit(1, None, *texts)
+    assert list(session.end()[1].attributes.values()) == texts
+
+
+def test_a_key_that_no_text_can_have_is_written_out(session: Session) -> None:
+    session.tracer.emitter("FILL", names=["\ud800"])(1, None, "one")
+    session.tracer.emitter("FILL", names=["\ud800"])(1, None, None)
+    found = session.end()
+    assert found[1].attributes == as_carried({"\ud800": "one"})
+    assert found[2].attributes == {}
+
+
+@pytest.mark.parametrize("names", [[7], ["a", "a"], ["x"], [f"n{n}" for n in range(17)]])
+def test_names_that_cannot_be_are_refused_at_once(session: Session, names: Any) -> None:
+    with pytest.raises(UsageError, match="emitter"):
+        session.tracer.emitter("BAR", fields=["x"], names=names)
+
+
+def test_a_surplus_text_is_the_callers_mistake(session: Session) -> None:
+    for fields in (["x"], [Field("x", FieldKind.INTEGER)]):
+        with pytest.raises(TypeError):
+            session.tracer.emitter("BAR", fields=fields, names=["a"])(1, None, 1.5, "b", "c")
+    assert session.end() == {}
 
 
 # -- Threads, tasks, signals ---------------------------------------------------------------------
