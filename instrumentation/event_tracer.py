@@ -8,16 +8,13 @@ before its child, so a spool that was cut off anywhere still holds the ancestors
 from __future__ import annotations
 
 import contextlib
-import itertools
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from opentelemetry import trace
 
-from fillpath.instrumentation import identity
 from fillpath.instrumentation.attribute_sites import NO_NUMBERS, AttributeSites
 from fillpath.instrumentation.emitter import (
     Emitter,
@@ -28,6 +25,7 @@ from fillpath.instrumentation.emitter import (
 )
 from fillpath.instrumentation.errors import UsageError
 from fillpath.instrumentation.event_columns import time_of
+from fillpath.instrumentation.event_numbers import EventNumbers
 from fillpath.instrumentation.lineage_door import lineage
 from fillpath.instrumentation.open_event import (
     CURRENT,
@@ -61,7 +59,6 @@ __all__ = ["CURRENT", "AttributeSource", "Chain", "EventTracer", "OpenEvent"]
 _BEGIN, _FINISH, _ERROR, _SIDE = (
     int(flag) for flag in (Flag.BEGIN, Flag.FINISH, Flag.ERROR, Flag.SIDE)
 )
-_REMEMBERED_CHAINS = 1 << 16
 _ELSEWHERE = Place((PUBLISH, "EVENT", "", None, None, None, None), 0, Tally())
 
 
@@ -85,10 +82,11 @@ class EventTracer(RunningEvent):
         self._append = recorder.append
         self._placed_by_site = AttributeSites(recorder.site).place
         self._places: dict[tuple[Any, ...], Place] = {}
-        self._key = identity.run_key(run_id)
-        self._sequence = itertools.count(1)
+        self._numbers = EventNumbers(run_id)
+        self._take = self._numbers.take
+        self._number = self._numbers.number
+        self.address = self._numbers.address
         self._open: dict[int, OpenEvent] = {}
-        self._named_chains: OrderedDict[int, Chain] = OrderedDict()
         self.enclosing: Callable[[OpenEvent | None], OpenEvent | None] | None = None
         """What is current in OpenTelemetry's context, if that is nearer than the current event."""
         self._lock = threading.RLock()
@@ -164,7 +162,7 @@ class EventTracer(RunningEvent):
         return make_emitter(
             append=self._recorder.append,
             flush=self._recorder.flush,
-            take=self._sequence.__next__,
+            take=self._take,
             resolve=self._resolve,
             site=site,
             fields=found,
@@ -173,7 +171,7 @@ class EventTracer(RunningEvent):
 
     def direct(self) -> tuple[Callable[[], int], Recorder]:
         """Give what another door to the same run needs: the next sequence, and the recorder."""
-        return self._sequence.__next__, self._recorder
+        return self._take, self._recorder
 
     def _resolve(self, cause: Any) -> tuple[int, int]:
         """Sequence and root of a cause that is no handle; zeros when it cannot be one."""
@@ -372,7 +370,7 @@ class EventTracer(RunningEvent):
         sequence, root = handle
         if type(sequence) is not int or type(root) is not int or sequence <= 0:
             return None
-        return self.stand_in(sequence, self._named_chains.get(root) or Chain(root, self._key))
+        return self.stand_in(sequence, self._numbers.chain(root))
 
     def stand_in(self, sequence: int, chain: Chain) -> OpenEvent:
         """Make what can be the cause of an event, for a record of this run that is written."""
@@ -382,27 +380,6 @@ class EventTracer(RunningEvent):
         event.correlation_id = event.chain.correlation_id
         event.written = event.claimed = event.closed = True
         return event
-
-    def _number(self, event: OpenEvent) -> None:
-        """Give the event its sequence, its chain, and the name it goes by."""
-        parent, name = event.parent, event.correlation_id
-        event.sequence = sequence = next(self._sequence)
-        if parent is None or not parent.sequence:
-            if name is None:
-                event.chain = Chain(sequence, self._key)
-                return
-            trace_id = identity.trace_id_of_correlation(self.run_id, name)
-            event.chain = self._named_chains[sequence] = Chain(sequence, self._key, name, trace_id)
-            if len(self._named_chains) > _REMEMBERED_CHAINS:
-                self._named_chains.popitem(last=False)
-            return
-        event.chain = parent.chain
-        if name is None:
-            event.correlation_id = parent.correlation_id
-        elif name != event.chain.correlation_id:
-            trace_id = identity.trace_id_of_correlation(self.run_id, name)
-            if trace_id == event.chain.trace_id:  # the same name in another spelling
-                event.correlation_id = event.chain.correlation_id
 
     def begin(self, event: OpenEvent) -> None:
         """Write the event now, because another one is about to name it."""
@@ -497,13 +474,6 @@ class EventTracer(RunningEvent):
             self.complain(error)
             return {Event.REPLACED: ["*"]}
 
-    def address(self, event: OpenEvent) -> tuple[bytes, bytes]:
-        """Trace id and span id of an event that has a sequence."""
-        return (
-            event.chain.trace_id.to_bytes(16, "big"),
-            identity.span_id(self._key, event.sequence).to_bytes(8, "big"),
-        )
-
     def close(
         self,
         event: OpenEvent,
@@ -576,7 +546,7 @@ class EventTracer(RunningEvent):
     @property
     def last_sequence(self) -> int:
         """Take a number and give the one before: the last that an event has. Once, at the end."""
-        return next(self._sequence) - 1
+        return self._take() - 1
 
     def abandon(self) -> None:
         """Take nothing more: in a forked child, the run is the parent's."""
@@ -600,7 +570,7 @@ class EventTracer(RunningEvent):
         self.begin(event)
         return trace.SpanContext(
             trace_id=event.chain.trace_id,
-            span_id=identity.span_id(self._key, event.sequence),
+            span_id=self._numbers.span_id(event),
             is_remote=False,
             trace_flags=trace.TraceFlags(trace.TraceFlags.SAMPLED),
         )

@@ -1,0 +1,62 @@
+"""Gives the events of one run their sequences, their chains and their addresses."""
+
+from __future__ import annotations
+
+import itertools
+from collections import OrderedDict
+from typing import Final
+
+from fillpath.instrumentation import identity
+from fillpath.instrumentation.open_event import Chain, OpenEvent
+
+_REMEMBERED_CHAINS: Final = 1 << 16
+
+
+class EventNumbers:
+    """Counts the events of a run, and knows the chains that a host has named.
+
+    Args:
+        run_id: The run; with a sequence number it makes every id.
+
+    Attributes:
+        take: Gives the next sequence; a single step that threads cannot come between.
+    """
+
+    def __init__(self, run_id: str) -> None:
+        self._run_id = run_id
+        self._key = identity.run_key(run_id)
+        self._named: OrderedDict[int, Chain] = OrderedDict()
+        self.take = itertools.count(1).__next__
+
+    def number(self, event: OpenEvent) -> None:
+        """Give the event its sequence, its chain, and the name it goes by."""
+        parent, name = event.parent, event.correlation_id
+        event.sequence = sequence = self.take()
+        if parent is None or not parent.sequence:
+            if name is None:
+                event.chain = Chain(sequence, self._key)
+                return
+            trace_id = identity.trace_id_of_correlation(self._run_id, name)
+            event.chain = self._named[sequence] = Chain(sequence, self._key, name, trace_id)
+            if len(self._named) > _REMEMBERED_CHAINS:
+                self._named.popitem(last=False)
+            return
+        event.chain = parent.chain
+        if name is None:
+            event.correlation_id = parent.correlation_id
+        elif name != event.chain.correlation_id:
+            trace_id = identity.trace_id_of_correlation(self._run_id, name)
+            if trace_id == event.chain.trace_id:  # the same name in another spelling
+                event.correlation_id = event.chain.correlation_id
+
+    def chain(self, root: int) -> Chain:
+        """Give the chain that began with this sequence."""
+        return self._named.get(root) or Chain(root, self._key)
+
+    def span_id(self, event: OpenEvent) -> int:
+        """Span id of an event that has a sequence."""
+        return identity.span_id(self._key, event.sequence)
+
+    def address(self, event: OpenEvent) -> tuple[bytes, bytes]:
+        """Trace id and span id of an event that has a sequence."""
+        return event.chain.trace_id.to_bytes(16, "big"), self.span_id(event).to_bytes(8, "big")
