@@ -37,7 +37,7 @@ Spent = tuple[float, float]
 def measure(size: Size) -> dict[str, Figure]:
     """Record short and long runs in turn, ours and the SDK's, of both streams."""
     stream = make_stream(size.pick(1_000, 100_000, 100_000))
-    times = size.pick(2, 8, 30)
+    times = size.pick(2, 5, 30)
     sample = make_stream(size.pick(500, 5_000, 10_000))
     rounds = size.pick(1, 3, 5)
     rates: dict[str, list[Spent]] = {}

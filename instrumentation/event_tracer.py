@@ -499,7 +499,7 @@ class EventTracer(RunningEvent):
                     event.closed = True
                     event.end = time.perf_counter_ns() if end is None else end
                     return
-        extra = failure_of(error)
+        extra: dict[str, Any] = {} if error is None else failure_of(error)
         late = {} if attributes is None else self._copied(attributes)
         is_news = bool(extra) or not event.place.is_delivery
         late_only = event.place.site, NO_NUMBERS, late
