@@ -307,8 +307,8 @@ class EventTracer(RunningEvent):
                 return event
             place.tally.opened += 1
             if cause is None:
-                event.sequence = sequence = next(self._sequence)
-                event.chain = Chain(sequence, self._key)
+                event.sequence = sequence = self._take()
+                event.chain = self._numbers.chain(sequence)
             else:
                 self._number(event)
                 sequence = event.sequence

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
@@ -74,3 +75,13 @@ def test_every_page_the_front_page_names_exists() -> None:
     )
     missing = [name for name in named if not (ROOT / name).exists()]
     assert not missing
+
+
+@pytest.mark.parametrize("page", ["finding", "opentelemetry", "sampling"])
+def test_the_python_of_a_page_compiles_and_imports_what_is_there(page: str) -> None:
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    for example in re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        tree = ast.parse(example)
+        imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+        assert imports, example
+        exec(compile(ast.Module([*imports], []), page, "exec"), {})  # noqa: S102 - our own page
