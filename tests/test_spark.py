@@ -18,7 +18,6 @@ sys.path.append(str(Path(__file__).parent))
 
 from recorded_market import record_market
 
-pytestmark = pytest.mark.full
 IN_CI = os.environ.get("CI", "").lower() == "true"
 
 # A process of its own: Spark leaves a Java machine and its sockets behind in the one that used it.
