@@ -1,4 +1,4 @@
-"""Applies the sampling policy to rows of the lake, as it would have been applied on their way there.
+"""Applies the sampling policy to rows of the lake, as it is applied to records on their way there.
 
 The order is that of the records: a handler's error counts where the event ended, not where it
 began, and tells of the market from there on.
