@@ -238,8 +238,8 @@ def test_only_numbers_and_numerals_are_shown_as_numbers(
         for view, (_, columns) in keys.items():
             found = rows(lake, f"SELECT {', '.join(columns)} FROM {view} ORDER BY sequence")
             assert found == [(number,) * len(columns)] * 4, view
-        (kind,) = rows(lake, "SELECT DISTINCT typeof(strength) FROM signals")
-        assert kind == ("DECIMAL(38,18)",)
+        (shown,) = rows(lake, "SELECT DISTINCT typeof(strength) FROM signals")
+        assert shown == ("DECIMAL(38,18)",)
 
 
 def test_bytes_of_a_place_and_of_its_event_are_named_together(tmp_path: Path) -> None:

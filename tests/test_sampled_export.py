@@ -11,6 +11,7 @@ from fillpath.exporters.event_store import EventStore
 from fillpath.exporters.span_selection import SpanSelection
 from fillpath.instrumentation import Tracing
 from fillpath.instrumentation.event_sampler import EventSampler
+from fillpath.instrumentation.open_event import OpenEvent
 from fillpath.instrumentation.semconv import PROCESS, Bar, EventType, Signal, Tick
 
 SECOND = 1_000_000_000
@@ -28,7 +29,7 @@ def record(data: Path, sampling: str, seed: int) -> None:
     ) as tracing:
         tracer = tracing.tracer
         price, value, now = 100.0, 0, 1_700_000_000 * SECOND
-        waiting = []
+        waiting: list[OpenEvent] = []
         for number in range(1_500):
             now += chance.choice([1, 60]) * SECOND
             price += chance.gauss(0, 1) * (30 if chance.random() < 0.02 else 1)
