@@ -14,7 +14,7 @@ from fillpath.analytics.lake_reading import current_store
 from fillpath.analytics.output import print_json, print_line, say
 from fillpath.analytics.run_lookup import find_run
 from fillpath.analytics.trace_loading import spans_of
-from fillpath.analytics.trace_lookup import find_target
+from fillpath.analytics.trace_lookup import command_for, find_target
 from fillpath.exporters.otel_traces_file import write_otel_traces
 from fillpath.exporters.otlp_json import write_otlp_json
 from fillpath.exporters.span_selection import SpanSelection
@@ -48,7 +48,14 @@ def export_run(
         modes = dict(connection.execute("SELECT run_id, mode FROM runs").fetchall())
         trace_ids = None
         if trace is not None:
-            target = find_target(connection, trace, run=run_id)
+            again = command_for(
+                *("export", wanted, "--trace"),
+                format=None if form == "otlp-json" else form,
+                output=None if output is None else str(output),
+                sampled=sampled,
+                json=given.json,
+            )
+            target = find_target(connection, trace, run=run_id, again=again)
             trace_ids = list(dict.fromkeys(span.trace_id for span in spans_of(connection, target)))
     policy = EventSampler.from_environment() if sampled else None
     selection = SpanSelection(store, run_id, trace_ids, policy)

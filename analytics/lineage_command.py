@@ -14,7 +14,7 @@ from fillpath.analytics.output import data_console, print_json, say, styled
 from fillpath.analytics.span_places import spans_by_id
 from fillpath.analytics.span_words import duration_words
 from fillpath.analytics.trace_loading import MOST_SPANS, Trace, spans_of
-from fillpath.analytics.trace_lookup import Target, find_target
+from fillpath.analytics.trace_lookup import Target, command_for, find_target
 from fillpath.analytics.trace_tree import grow_chain
 from fillpath.analytics.trace_view import print_trace
 from fillpath.exporters.lineage import Lineage
@@ -51,10 +51,14 @@ def show_lineage(
         UsageError: Several ids begin so.
         LakeError: The lake cannot be read.
     """
+    options = {"run": run, "portfolio": portfolio, "kind": kind}
+    again = command_for(
+        "trace", direction, **options, links=across_links, all=everything, json=given.json
+    )
     store = current_store(given.folder)
     lineage = Lineage(store)
     with store.connect(further_views=()) as connection:
-        target = find_target(connection, wanted, run=run, portfolio=portfolio, kind=kind)
+        target = find_target(connection, wanted, **options, again=again)
         lineage.run_id = target.run_id
         asked = _event_meant(spans_of(connection, target), direction)
         event = lineage.event(asked.span_id)

@@ -104,8 +104,8 @@ def _print(stats: dict[str, Any], given: Invocation) -> None:
         ("per event", "" if per_event is None else f"{per_event} bytes"),
         ("small files", count(stats["small_files"])),
         ("spools", f"{count(spools['runs'])}, {size_words(spools['bytes'])}"),
-        ("not needed", f"{count(waste['files'])} files, {size_words(waste['bytes'])}"),
-        ("", f"{count(waste['spools'])} finished spools, {size_words(waste['spool_bytes'])}"),
+        ("not needed", f"{_number(waste['files'], 'file')}, {size_words(waste['bytes'])}"),
+        ("", f"{_number(waste['spools'], 'finished spool')}, {size_words(waste['spool_bytes'])}"),
     ]
     for name, words in facts:
         if words:
@@ -115,6 +115,10 @@ def _print(stats: dict[str, Any], given: Invocation) -> None:
     for needed, verb in ((stats["small_files"], "compact"), (waste["files"], "vacuum")):
         if needed:
             console.print(styled(("  Try: ", "dim"), given.command("store", verb)), soft_wrap=True)
+
+
+def _number(value: int, noun: str) -> str:
+    return f"{count(value)} {noun}{'' if value == 1 else 's'}"
 
 
 def loss_words(story: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from fillpath.analytics.cli_options import Invocation
 from fillpath.analytics.lake_reading import lake_connection
 from fillpath.analytics.output import data_console, print_json, say
 from fillpath.analytics.trace_loading import load_trace, trace_document
-from fillpath.analytics.trace_lookup import find_target
+from fillpath.analytics.trace_lookup import command_for, find_target
 from fillpath.analytics.trace_view import print_trace
 
 
@@ -26,8 +26,10 @@ def show_trace(
         UsageError: Several ids begin so.
         LakeError: The lake cannot be read.
     """
+    options = {"run": run, "portfolio": portfolio, "kind": kind}
+    again = command_for("trace", "show", **options, all=everything, json=given.json)
     with lake_connection(given.folder) as connection:
-        target = find_target(connection, wanted, run=run, portfolio=portfolio, kind=kind)
+        target = find_target(connection, wanted, **options, again=again)
         trace = load_trace(connection, target, everything=everything or given.json)
     for note in target.elsewhere:
         say((note, "yellow"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -92,6 +92,7 @@ def find_target(
     run: str | None = None,
     portfolio: str | None = None,
     kind: str | None = None,
+    again: Callable[[str], Sequence[str]] | None = None,
 ) -> Target:
     """Find what `given` means.
 
@@ -102,17 +103,21 @@ def find_target(
         run: Look in this run only; an id, a unique prefix or ``latest``.
         portfolio: Look in this portfolio only.
         kind: Look for this kind only, one of the values of `ID_COLUMNS`.
+        again: Gives the words of the command that asks, without the program's name, for another
+            id; left out, it is `trace show`.
 
     Raises:
         NotFound: Nothing has such an id; names the nearest.
         UsageError: Several ids begin so; names them.
     """
+    if again is None:
+        again = _show
     run_id = None if run is None else find_run(connection, run)
     if given == LATEST:
         return _last_fill(connection, run_id or find_run(connection, LATEST), portfolio)
     given = given.strip()
     if not given:
-        raise UsageError("The id is empty.", next_command="fillpath trace show latest")
+        raise UsageError("The id is empty.", next_command=_written(again(LATEST)))
     scope = _Scope(
         [column for column, word in ID_COLUMNS.items() if kind in {None, word}], run_id, portfolio
     )
@@ -126,7 +131,7 @@ def find_target(
                 next_command="more of the id",
             )
     if not hits:
-        raise _not_found(connection, given, scope)
+        raise _not_found(connection, given, scope, again)
     return _newest(connection, hits)
 
 
@@ -283,17 +288,42 @@ def _last_fill(connection: DuckDBPyConnection, run_id: str, portfolio: str | Non
     return Target(ID_COLUMNS[column], column, value, run_id, owner)
 
 
-def _not_found(connection: DuckDBPyConnection, given: str, scope: _Scope) -> NotFound:
+def command_for(*words: str, **options: str | bool | None) -> Callable[[str], list[str]]:
+    """Make `again` of `find_target`: these words, then the id, then the options that are set."""
+
+    def again(wanted: str) -> list[str]:
+        given = [*words, wanted]
+        for name, value in options.items():
+            if value is not None and value is not False:
+                given += [f"--{name}"] if value is True else [f"--{name}", value]
+        return given
+
+    return again
+
+
+_show: Final = command_for("trace", "show")
+
+
+def _written(words: Sequence[str]) -> str:
+    return shlex.join(["fillpath", *words])
+
+
+def _not_found(
+    connection: DuckDBPyConnection,
+    given: str,
+    scope: _Scope,
+    again: Callable[[str], Sequence[str]],
+) -> NotFound:
     row = _nearest(connection, given, scope)
     what = ID_COLUMNS[scope.columns[0]] if len(scope.columns) == 1 else _ANYTHING
     place = f" in run '{scope.run_id}'" if scope.run_id else ""
     place += f" in portfolio '{scope.portfolio}'" if scope.portfolio else ""
     message = f"No {what}{place} has the id '{given}'."
     if row is None:
-        return NotFound(message, next_command="fillpath trace show latest")
+        return NotFound(message, next_command=_written(again(LATEST)))
     return NotFound(
         f"{message} The nearest is '{row[0]}'.",
-        next_command=shlex.join(["fillpath", "trace", "show", row[0]]),
+        next_command=_written(again(row[0])),
     )
 
 

@@ -50,12 +50,13 @@ _REFUSED: Final = frozenset(
         TRACE_STATE,
         STATUS_CODE,
         Event.TIME,
+        Event.REPLACED,  # the site's own bytes are named there as well
         Sampling.REASON,
         Sampling.PROBABILITY,
     }
 )
 """Attributes that would change a column that the site has filled, or that count as numbers."""
-_NO_NUMBERS: Final = frozenset({str, list, dict, bytes})
+_NO_NUMBERS: Final = frozenset({str, list, dict})
 
 Added = tuple[list[int], list[Any]]
 """Places of rows, and what each of them has."""

@@ -20,7 +20,7 @@ from fillpath.exporters.schema import (
     VALUE_COLUMNS,
 )
 from fillpath.instrumentation.event_sampler import KEEP_ALL, Decision
-from fillpath.instrumentation.semconv import EventType, Fill
+from fillpath.instrumentation.semconv import Event, EventType, Fill
 
 _SIDES: Final = frozenset({"BUY", "SELL"})
 _MONEY: Final = ("quantity", "price", "commission")
@@ -28,6 +28,7 @@ _NUMBERS: Final = (*OWN_NUMBER_COLUMNS.values(), *VALUE_COLUMNS)
 _NO_MONEY: Final = (None,) * len(_MONEY)
 _NO_NUMBERS: Final = (None,) * len(_NUMBERS)
 _TEXT_KEYS: Final = frozenset(TEXT_COLUMNS)
+_BYTES: Final = (bytes, bytearray, memoryview)
 _ROWS_AS_TUPLES: Final = 8192
 _NO_ROWS: Final = SPAN_SCHEMA.empty_table()
 STATUS_ERROR: Final = "ERROR"
@@ -132,6 +133,8 @@ def row_of(span: Span) -> tuple[tuple[Any, ...], tuple[Placed, ...]]:
     if span.event_type == EventType.FILL and Fill.CURRENCY in attributes:
         _move_text(attributes, Fill.CURRENCY, texts, "currency")
     numbers = place_numbers(attributes, span.event_type)
+    if any(isinstance(value, _BYTES) for value in attributes.values()):
+        _name_bytes(attributes)
     message = None
     if span.error is not None:
         exception, message = span.error
@@ -187,6 +190,14 @@ def row_of(span: Span) -> tuple[tuple[Any, ...], tuple[Placed, ...]]:
         span.resource_attributes,
     )
     return row, numbers.layout
+
+
+def _name_bytes(attributes: dict[str, Any]) -> None:
+    """Name the attributes that are bytes: their hex digits could be taken for a number."""
+    known = attributes.get(Event.REPLACED)
+    names = list(known) if isinstance(known, list | tuple) else []
+    names += [key for key, value in attributes.items() if isinstance(value, _BYTES)]
+    attributes[Event.REPLACED] = list(dict.fromkeys(names))
 
 
 def _move_text(

@@ -6,8 +6,9 @@ memory, and nothing else.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import pyarrow as pa
@@ -16,16 +17,13 @@ import pyarrow.parquet as pq
 
 from fillpath.exporters.event_store import EventStore
 from fillpath.exporters.lake_file import LakeFile
+from fillpath.exporters.row_sampling import COLUMNS, RowSampling
 from fillpath.exporters.schema import SPAN_SCHEMA
-from fillpath.exporters.span_attributes import parts_of
-from fillpath.exporters.span_rows import STATUS_ERROR
 from fillpath.instrumentation.errors import LakeError
-from fillpath.instrumentation.event_sampler import ALL, EventSampler
-from fillpath.instrumentation.semconv import EventType
+from fillpath.instrumentation.event_sampler import EventSampler
 
 _ROWS_AT_A_TIME: Final = 4096
 _FOR_CLOSURE: Final = ["run_id", "span_id", "parent_span_id"]
-_FOR_POLICY: Final = [*_FOR_CLOSURE, "event_type", "status_code", "sampling_reason"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,26 +63,24 @@ class SpanSelection:
         """Give the span ids, in hex, of what the policy keeps; None when there is no policy."""
         if self.policy is None:
             return None
-        kept: set[bytes] = set()
-        parents: set[bytes | None] = {None}
-        columns = list(SPAN_SCHEMA.names) if self.policy.critical_when else _FOR_POLICY
-        for batch in self._rows(columns):
-            for row in batch.to_pylist():
-                if _keeps(self.policy, row):
-                    kept.add(row["span_id"])
-                    parents.add(row["parent_span_id"])
+        # What came before decides, too, so the whole run is asked also for a few of its chains.
+        whole = self if self.trace_ids is None else replace(self, trace_ids=None)
+        sampling = RowSampling(self.policy)
+        sampling.take_all(whole._in_order())
+        kept = sampling.kept
+        wanted = sampling.parents - kept
         # A cause stands before its effect in the run, but not always in an earlier file.
-        wanted = parents - kept - {None}
         while wanted:
-            found: set[bytes | None] = set()
-            above: set[bytes | None] = set()
-            for batch in self._rows(_FOR_CLOSURE):
-                ids = pa.array(sorted(i for i in wanted if i is not None), pa.binary())
+            found: set[bytes] = set()
+            above: set[bytes] = set()
+            ids = pa.array(sorted(wanted), pa.binary())
+            for batch in whole._rows(_FOR_CLOSURE):
                 for row in batch.filter(pc.is_in(batch["span_id"], ids)).to_pylist():
                     found.add(row["span_id"])
-                    above.add(row["parent_span_id"])
-            kept |= {i for i in found if i is not None}
-            wanted = above - kept - {None}
+                    if row["parent_span_id"] is not None:
+                        above.add(row["parent_span_id"])
+            kept |= found
+            wanted = above - kept
         return {span_id.hex() for span_id in kept}
 
     def _rows(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -93,9 +89,46 @@ class SpanSelection:
                 found = self.store.find_chain(trace_id, self.run_id)
                 yield from found.select(columns).to_batches(_ROWS_AT_A_TIME)
             return
-        files = self.store.spans.files([self.run_id])
-        for file in sorted(files, key=lambda file: file.smallest.get("sequence") or 0):
+        for file in self._files():
             yield from _rows_of(file, self.run_id, columns)
+
+    def _files(self) -> list[LakeFile]:
+        return sorted(self.store.spans.files([self.run_id]), key=_first_sequence)
+
+    def _in_order(self) -> Iterator[dict[str, Any]]:
+        """Give the rows for the policy in the order of sequence.
+
+        What ended late lies in a later file than what began after it. Files are opened one after
+        another, as their first rows are due.
+        """
+        heads: list[tuple[int, int, dict[str, Any], Iterator[dict[str, Any]]]] = []
+        for number, file in enumerate(self._files()):
+            first = _first_sequence(file)
+            while heads and heads[0][0] < first:
+                yield from _advance(heads)
+            rows = (
+                row for batch in _rows_of(file, self.run_id, COLUMNS) for row in batch.to_pylist()
+            )
+            if (row := next(rows, None)) is not None:
+                heapq.heappush(heads, (row["sequence"], number, row, rows))
+        while heads:
+            yield from _advance(heads)
+
+
+def _first_sequence(file: LakeFile) -> int:
+    return int(file.smallest.get("sequence") or 0)
+
+
+def _advance(
+    heads: list[tuple[int, int, dict[str, Any], Iterator[dict[str, Any]]]],
+) -> Iterator[dict[str, Any]]:
+    """Give the first of the rows that files are at, and go to the next one of its file."""
+    _, number, row, rows = heads[0]
+    yield row
+    if (following := next(rows, None)) is None:
+        heapq.heappop(heads)
+    else:
+        heapq.heapreplace(heads, (following["sequence"], number, following, rows))
 
 
 def _rows_of(file: LakeFile, run_id: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -110,13 +143,3 @@ def _rows_of(file: LakeFile, run_id: str, columns: Sequence[str]) -> Iterator[pa
             f"A file of the lake is missing or damaged: {file.address} ({error}).",
             next_command="fillpath doctor",
         ) from error
-
-
-def _keeps(policy: EventSampler, row: dict[str, Any]) -> bool:
-    if row["status_code"] == STATUS_ERROR or row["sampling_reason"] != ALL:
-        return True
-    if row["event_type"] == EventType.DELIVERY:
-        return False
-    attributes = parts_of(row).attributes if policy.critical_when else None
-    span_id = int.from_bytes(row["span_id"], "big")
-    return policy.decide(row["event_type"], span_id, attributes).kept

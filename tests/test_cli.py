@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -156,6 +157,30 @@ def test_an_unknown_name_brings_the_nearest(run: Run, data: Path) -> None:
     assert f"Try: fillpath --data {data} trace show F-" in err
     _, _, err = run("--data", data, "report", "run-abc")
     assert "The nearest is 'run-" in err
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("trace show", "--run run-b --all"),
+        ("trace path", "--run run-b --json"),
+        ("trace ancestors", "--run run-b --kind fill --links --all"),
+        ("trace descendants", "--run run-b"),
+        ("export run-b --trace", "--format parquet --output x.parquet --sampled"),
+        ("export run-b --trace", ""),
+    ],
+)
+def test_an_unknown_id_brings_the_same_command_with_the_nearest(
+    run: Run, data: Path, before: str, after: str
+) -> None:
+    code, _, err = run("--data", data, *before.split(), "F-19", *after.split())
+    assert code == 5
+    found = re.search(r"Try: (.*)$", err, re.MULTILINE)
+    assert found is not None
+    written = re.fullmatch(
+        rf"fillpath --data {re.escape(str(data))} {before} (F-\d+)\s?{after}", found[1]
+    )
+    assert written is not None, err
 
 
 def test_sql_in_a_pipe_is_csv(run: Run, data: Path) -> None:

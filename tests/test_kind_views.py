@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import sys
@@ -17,7 +18,16 @@ from fillpath.exporters.event_store import EventStore
 from fillpath.exporters.further_views import FURTHER_VIEWS, further_views_in
 from fillpath.instrumentation import Tracing
 from fillpath.instrumentation.errors import FillpathError, UsageError
-from fillpath.instrumentation.semconv import Account, Bar, EventType, Signal, Tick
+from fillpath.instrumentation.semconv import (
+    Account,
+    Bar,
+    Event,
+    EventType,
+    Order,
+    Position,
+    Signal,
+    Tick,
+)
 
 sys.path.append(str(Path(__file__).parent))
 
@@ -188,3 +198,58 @@ def test_the_queries_of_the_page_run(store: EventStore) -> None:
         list(store.query(query).rows)
     for name in FURTHER_VIEWS:
         assert f"`{name}" in page
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (bytearray(b"ab"), None),
+        (b"12", None),
+        (True, None),
+        (False, None),
+        (Decimal("1E+400"), None),
+        (math.inf, None),
+        (Decimal("1.50"), Decimal("1.5")),
+        ("190.50", Decimal("190.5")),
+        (7, Decimal(7)),
+        (0.1, Decimal("0.1")),
+        (LONG, LONG),
+    ],
+    ids=str,
+)
+def test_only_numbers_and_numerals_are_shown_as_numbers(
+    tmp_path: Path, value: Any, number: Decimal | None
+) -> None:
+    keys = {
+        "bars": (EventType.BAR, {"open": Bar.OPEN, "close": Bar.CLOSE, "volume": Bar.VOLUME}),
+        "ticks": (EventType.TICK, {"bid": Tick.BID, "ask_size": Tick.ASK_SIZE, "size": Tick.SIZE}),
+        "signals": (EventType.SIGNAL, {"number": Signal.VALUE, "strength": Signal.STRENGTH}),
+        "positions": (EventType.POSITION_OPEN, {"quantity": Position.QUANTITY}),
+        "commands": (EventType.COMMAND, {"trigger_price": Order.TRIGGER_PRICE}),
+    }
+    with Tracing("odd", data=tmp_path, writer="inline") as tracing:
+        for kind, columns in keys.values():
+            given = dict.fromkeys(columns.values(), value)
+            tracing.tracer.close(tracing.tracer.open(kind, attributes=given))
+            tracing.tracer.emitter(kind, fields=list(given))(5, None, *given.values())
+            tracing.tracer.emitter(kind, names=list(given))(5, None, *given.values())
+            tracing.tracer.emitter(kind, texts=given)(5)
+    with EventStore(tmp_path).connect() as lake:
+        for view, (_, columns) in keys.items():
+            found = rows(lake, f"SELECT {', '.join(columns)} FROM {view} ORDER BY sequence")
+            assert found == [(number,) * len(columns)] * 4, view
+        (shown,) = rows(lake, "SELECT DISTINCT typeof(strength) FROM signals")
+        assert shown == ("DECIMAL(38,18)",)
+
+
+def test_bytes_of_a_place_and_of_its_event_are_named_together(tmp_path: Path) -> None:
+    with Tracing("odd", data=tmp_path, writer="inline") as tracing:
+        emitter = tracing.tracer.emitter(
+            EventType.BAR, texts={Bar.OPEN: b"1"}, names=["other", Bar.LOW]
+        )
+        emitter(5, None, object(), b"2")
+    with EventStore(tmp_path).connect() as lake:
+        assert rows(lake, "SELECT open, low FROM bars") == [(None, None)]
+        ((text,),) = rows(lake, "SELECT attributes FROM spans")
+    assert text.count(Event.REPLACED) == 1
+    assert set(json.loads(text)[Event.REPLACED]) == {"other", Bar.OPEN, Bar.LOW}

@@ -23,6 +23,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fillpath.analytics import cli
+from fillpath.analytics.cli_options import Invocation
+from fillpath.analytics.store_stats import show_stats
 from fillpath.exporters import tiers
 from fillpath.exporters.compaction import compact, plan_compaction
 from fillpath.exporters.event_store import EventStore, RunRecord
@@ -34,6 +36,7 @@ from fillpath.exporters.spool_folders import why_to_keep
 from fillpath.exporters.thinning import COLUMNS_NEEDED, thin
 from fillpath.instrumentation.errors import FillpathError, LakeError
 from fillpath.instrumentation.semconv import EventType, Summary, Tick
+from fillpath.instrumentation.spool import SUFFIX
 from fillpath.instrumentation.tracing import Tracing
 
 SECOND = 10**9
@@ -604,6 +607,21 @@ def test_what_a_cold_run_has_lost_is_counted_and_said(store: EventStore, call: C
     stats = call("stats")
     assert stats["tiers"] == {"cold": {"files": 1, "rows": 9, "bytes": stats["spans"]["bytes"]}}
     assert stats["summarised"][0]["rows_removed"] == 111
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(0, "0 finished spools"), (1, "1 finished spool,"), (2, "2 finished spools")],
+)
+def test_spools_that_are_not_needed_are_counted_in_words(
+    store: EventStore, capsys: pytest.CaptureFixture[str], number: int, words: str
+) -> None:
+    for one in range(number):
+        _finished(store, f"r{one}")
+        (store.folder.spool / f"r{one}").mkdir(parents=True)
+        (store.folder.spool / f"r{one}" / f"000001{SUFFIX}").write_bytes(b"x")
+    show_stats(Invocation(data=str(store.folder.path)))
+    assert words in capsys.readouterr().out
 
 
 def test_a_kind_that_the_run_holds_critical_stays_whole(store: EventStore) -> None:

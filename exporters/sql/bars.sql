@@ -8,11 +8,12 @@ SELECT
     symbol,
     venue,
     attribute_text(attributes, 'trading.bar.type') AS bar_type,
-    exact_number('open', open, exact_numbers, 'trading.bar.open', attributes) AS open,
-    exact_number('high', high, exact_numbers, 'trading.bar.high', attributes) AS high,
-    exact_number('low', low, exact_numbers, 'trading.bar.low', attributes) AS low,
-    exact_number('price', price, exact_numbers, 'trading.bar.close', attributes) AS close,
-    exact_number('quantity', quantity, exact_numbers, 'trading.bar.volume', attributes) AS volume,
+    exact_number('open', open, exact_numbers, layout, 'trading.bar.open', attributes) AS open,
+    exact_number('high', high, exact_numbers, layout, 'trading.bar.high', attributes) AS high,
+    exact_number('low', low, exact_numbers, layout, 'trading.bar.low', attributes) AS low,
+    exact_number('price', price, exact_numbers, layout, 'trading.bar.close', attributes) AS close,
+    exact_number('quantity', quantity, exact_numbers, layout, 'trading.bar.volume', attributes)
+        AS volume,
     lower(hex(trace_id)) AS trace_id,
     lower(hex(span_id)) AS span_id,
     lower(hex(parent_span_id)) AS parent_span_id

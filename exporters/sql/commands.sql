@@ -15,7 +15,7 @@ SELECT
     order_type,
     quantity,
     price,
-    TRY_CAST(attribute_text(attributes, 'trading.order.trigger_price') AS exact) AS trigger_price,
+    attribute_number(attributes, 'trading.order.trigger_price') AS trigger_price,
     trace_id,
     span_id,
     parent_span_id

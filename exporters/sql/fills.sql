@@ -19,9 +19,7 @@ SELECT
     commission,
     attribute_text(attributes, 'trading.fill.commission_currency') AS commission_currency,
     attribute_text(attributes, 'trading.fill.liquidity_side') AS liquidity_side,
-    coalesce(
-        TRY_CAST(attribute_text(attributes, 'trading.instrument.multiplier') AS exact), 1
-    ) AS multiplier,
+    coalesce(attribute_number(attributes, 'trading.instrument.multiplier'), 1) AS multiplier,
     attribute_text(attributes, 'trading.account.id') AS account_id,
     links,
     trace_id,

@@ -15,7 +15,7 @@ SELECT
     order_type,
     quantity,
     price,
-    TRY_CAST(attribute_text(attributes, 'trading.order.trigger_price') AS exact) AS trigger_price,
+    attribute_number(attributes, 'trading.order.trigger_price') AS trigger_price,
     attribute_text(attributes, 'trading.order.time_in_force') AS time_in_force,
     TRY_CAST(attribute_text(attributes, 'trading.order.reduce_only') AS BOOLEAN) AS reduce_only,
     attribute_text(attributes, 'trading.order.parent_id') AS parent_order_id,

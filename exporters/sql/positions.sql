@@ -11,12 +11,12 @@ SELECT
     position_id,
     event_type AS change,
     attribute_text(attributes, 'trading.position.side') AS side,
-    TRY_CAST(attribute_text(attributes, 'trading.position.quantity') AS exact) AS quantity,
-    TRY_CAST(attribute_text(attributes, 'trading.position.average_open_price') AS exact)
+    attribute_number(attributes, 'trading.position.quantity') AS quantity,
+    attribute_number(attributes, 'trading.position.average_open_price')
         AS average_open_price,
-    TRY_CAST(attribute_text(attributes, 'trading.position.average_close_price') AS exact)
+    attribute_number(attributes, 'trading.position.average_close_price')
         AS average_close_price,
-    TRY_CAST(attribute_text(attributes, 'trading.position.realized_pnl') AS exact) AS realized_pnl,
+    attribute_number(attributes, 'trading.position.realized_pnl') AS realized_pnl,
     attribute_text(attributes, 'trading.position.currency') AS currency,
     attribute_text(attributes, 'trading.position.opening_order_id') AS opening_order_id,
     attribute_text(attributes, 'trading.position.closing_order_id') AS closing_order_id,

@@ -10,8 +10,8 @@ SELECT
     venue,
     attribute_text(attributes, 'trading.signal.name') AS signal,
     attribute_text(attributes, 'trading.signal.value') AS value,
-    TRY_CAST(attribute_text(attributes, 'trading.signal.value') AS exact) AS number,
-    TRY_CAST(attribute_text(attributes, 'trading.signal.strength') AS DOUBLE) AS strength,
+    attribute_number(attributes, 'trading.signal.value') AS number,
+    attribute_number(attributes, 'trading.signal.strength') AS strength,
     trace_id,
     span_id,
     parent_span_id

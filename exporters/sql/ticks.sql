@@ -7,14 +7,15 @@ SELECT
     event_time,
     symbol,
     venue,
-    exact_number('bid', bid, exact_numbers, 'trading.tick.bid', attributes) AS bid,
-    exact_number('ask', ask, exact_numbers, 'trading.tick.ask', attributes) AS ask,
-    exact_number('bid_size', bid_size, exact_numbers, 'trading.tick.bid_size', attributes)
+    exact_number('bid', bid, exact_numbers, layout, 'trading.tick.bid', attributes) AS bid,
+    exact_number('ask', ask, exact_numbers, layout, 'trading.tick.ask', attributes) AS ask,
+    exact_number('bid_size', bid_size, exact_numbers, layout, 'trading.tick.bid_size', attributes)
         AS bid_size,
-    exact_number('ask_size', ask_size, exact_numbers, 'trading.tick.ask_size', attributes)
+    exact_number('ask_size', ask_size, exact_numbers, layout, 'trading.tick.ask_size', attributes)
         AS ask_size,
-    exact_number('price', price, exact_numbers, 'trading.tick.price', attributes) AS price,
-    exact_number('quantity', quantity, exact_numbers, 'trading.tick.size', attributes) AS size,
+    exact_number('price', price, exact_numbers, layout, 'trading.tick.price', attributes) AS price,
+    exact_number('quantity', quantity, exact_numbers, layout, 'trading.tick.size', attributes)
+        AS size,
     lower(hex(trace_id)) AS trace_id,
     lower(hex(span_id)) AS span_id,
     lower(hex(parent_span_id)) AS parent_span_id
