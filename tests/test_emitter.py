@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -21,6 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fillpath.exporters.event_store import EventStore
 from fillpath.exporters.spool_events import RecordedEvent, SpoolEvents
 from fillpath.instrumentation import identity
 from fillpath.instrumentation.emitter import FLUSH_EVENTS, Emitter
@@ -140,6 +142,32 @@ def test_an_event_without_times_has_an_instant_and_no_simulated_time(session: Se
     found = session.end()[sequence]
     assert found.event_time is None
     assert found.start == found.end
+
+
+def test_an_event_that_begins_after_its_end_has_no_duration(tmp_path: Path) -> None:
+    with Tracing("run", data=tmp_path, writer="inline", portfolio="p") as tracing:
+        tracer = tracing.tracer
+        later = tracer.now() + 10**12
+        emit = tracer.emitter("BAR")
+        emit(1, None, start=later)
+        emit(1, None, start=tracer.now() - 1000)
+        event = tracer.open("ORDER")
+        event.start = later
+        tracer.close(event)
+        caused = tracer.open("ORDER")
+        caused.start = later
+        emit(1, caused)
+        tracer.close(caused)
+    rows = (
+        EventStore(tracing.folder)
+        .query("select sequence, duration, end_time - start_time from spans order by sequence")
+        .rows
+    )
+    durations = {row[0]: row[1] for row in rows}
+    assert [durations[n] == 0 for n in (1, 2, 3, 4)] == [True, False, True, True]
+    assert all(row[1] == row[2] >= 0 for row in rows)
+    (newest,) = next(EventStore(tracing.folder).query("select max(end_time) from spans").rows)
+    assert newest < time.time_ns()
 
 
 def test_a_handle_names_the_cause(session: Session) -> None:
