@@ -238,15 +238,38 @@ def test_an_event_of_another_session_is_no_cause(session: Session, tmp_path: Pat
     assert session.end()[1].parent == 0
 
 
-@pytest.mark.parametrize("value", [2**63, -(2**70), "noon", 1.5, None, float("nan"), [1]])
-def test_an_impossible_time_is_no_time(session: Session, value: Any) -> None:
-    emit = session.tracer.emitter("BAR", fields=["x"])
-    emit(value, None, 1.5, start=value)
+IMPOSSIBLE = [2**63, -(2**70), "noon", 1.5, float("nan"), Decimal(7), [1], object()]
+
+
+@pytest.mark.parametrize("value", IMPOSSIBLE)
+def test_an_impossible_time_is_no_time_and_is_named_as_replaced(
+    session: Session, value: Any
+) -> None:
+    emit = session.tracer.emitter("BAR", fields=["x"], names=["name"])
+    emit(value, None, 1.5, "\ud800", start=value)
+    emit(value)
     emit(7, None, 2.5)
     found = session.end()
     assert (found[1].event_time, found[2].event_time) == (None, 7)
     assert found[1].start == found[1].end
-    assert found[1].attributes == {"x": 1.5}
+    assert found[1].attributes == {
+        "x": 1.5,
+        "name": "\\ud800",
+        Event.REPLACED: ["name", Event.TIME],
+    }
+    assert found[2].attributes == {Event.REPLACED: [Event.TIME]}
+    assert found[3].attributes == {"x": 2.5}
+
+
+def test_no_time_is_no_time_and_nothing_was_replaced(session: Session) -> None:
+    emit = session.tracer.emitter("BAR", fields=["x"])
+    emit(None, None, 1.5)  # type: ignore[arg-type]
+    emit(np.int64(5), None, 1.5)  # type: ignore[arg-type]
+    found = session.end()
+    assert [(e.event_time, e.attributes) for e in found.values()] == [
+        (None, {"x": 1.5}),
+        (5, {"x": 1.5}),
+    ]
 
 
 def test_a_surplus_number_is_the_callers_mistake(session: Session) -> None:
