@@ -91,17 +91,24 @@ class Emitter(Protocol):
 _TEMPLATE: Final = """
 def make(append, flush, take, clock, resolve, place, unknown{keys}):
     def emit(event_time=unknown, cause=None{parameters}, *, start=None):
-        if cause is None:
+        if type(cause) is tuple:
+            sequence = take()
+            try:
+                parent, root = cause
+                if (
+                    root <= 0 or root > parent or parent >= sequence
+                    or type(parent) is not int or type(root) is not int
+                ):
+                    parent, root = 0, sequence
+            except Exception:
+                parent, root = 0, sequence
+        elif cause is None:
             parent = 0
             sequence = root = take()
         else:
-            try:
-                parent, root = cause
-                sequence = take()
-            except Exception:
-                parent, root = resolve(cause)
-                sequence = take()
-                root = root or sequence
+            parent, root = resolve(cause)
+            sequence = take()
+            root = root or sequence
         end = clock()
         append(
             (sequence, parent, root, end if start is None else start, end, event_time, place{row})

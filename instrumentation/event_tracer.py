@@ -368,7 +368,7 @@ class EventTracer(RunningEvent):
         if type(handle) is not tuple or len(handle) != 2:
             return None
         sequence, root = handle
-        if type(sequence) is not int or type(root) is not int or sequence <= 0:
+        if type(sequence) is not int or type(root) is not int or not 0 < root <= sequence:
             return None
         return self.stand_in(sequence, self._numbers.chain(root))
 

@@ -216,7 +216,11 @@ def test_a_named_chain_keeps_its_name_through_the_fast_door(session: Session) ->
 
 @pytest.mark.parametrize(
     "cause",
-    [(), (1,), (1, 2, 3), ("a", "b"), "ab", 7, object(), (-1, 1), (1, 2**64), (None, None), [0.5]],
+    [
+        (), (1,), (1, 2, 3), ("a", "b"), "ab", 7, object(), (-1, 1), (1, 2**64), (None, None),
+        [0.5], (0, 0), (1, 0), (1, 40), (0, 1), (1.0, 1.0), (True, True), (1, True), [1, 1],
+        {1: 2, 3: 4}, bytearray(b"\x01\x01"), iter((1, 1)),
+    ],
 )  # fmt: skip
 def test_what_is_no_cause_causes_nothing(session: Session, cause: Any) -> None:
     emit = session.tracer.emitter("BAR", fields=["x"])
@@ -225,9 +229,25 @@ def test_what_is_no_cause_causes_nothing(session: Session, cause: Any) -> None:
     session.tracer.close(late)
     found = session.end()
     assert before == (1, 1)
-    assert handle_of(after)[0] == 2
+    assert after == (2, 2)
     assert [(found[n].parent, found[n].root) for n in (1, 2, 3)] == [(0, 1), (0, 2), (0, 3)]
     assert found[2].attributes == {"x": 1.5}
+
+
+@pytest.mark.parametrize("cause", [(2, 1), (2, 2), (40, 1), (10**6, 10**6)])
+def test_an_event_is_not_caused_by_itself_or_a_later_one(
+    session: Session, cause: tuple[int, int]
+) -> None:
+    emit = session.tracer.emitter("BAR")
+    emit(1)
+    assert emit(2, cause) == (2, 2)
+    late = session.tracer.open("ORDER", parent=(cause[0] + 1, cause[1]))
+    session.tracer.close(late)
+    emit(4)
+    found = session.end()
+    assert [(found[n].parent, found[n].root) for n in (1, 2, 3, 4)] == [
+        (0, n) for n in (1, 2, 3, 4)
+    ]
 
 
 def test_an_event_of_another_session_is_no_cause(session: Session, tmp_path: Path) -> None:
