@@ -17,8 +17,9 @@ from functools import cache
 from typing import Any, Final, Protocol
 
 from fillpath.instrumentation.errors import UsageError
-from fillpath.instrumentation.event_columns import Row, converter
+from fillpath.instrumentation.event_columns import MAX_SCALE, Row, converter
 from fillpath.instrumentation.open_event import Cause, Handle
+from fillpath.instrumentation.payload import clean_text
 from fillpath.instrumentation.spool import FLAGS_SHIFT, NO_TIME, SLOTS, Field, FieldKind, Flag
 
 MAX_NAMES: Final = 16
@@ -31,15 +32,25 @@ def as_field(given: str | Field) -> Field:
     """What an emitter's number is; a mere key is that of a double.
 
     Raises:
-        UsageError: When it is neither.
+        UsageError: When it is neither, or its kind or scale is none.
     """
-    field = Field(str(given)) if isinstance(given, str) else given
-    if not isinstance(field, Field) or field.kind not in set(FieldKind):
+    field = Field(given) if isinstance(given, str) else given
+    if (
+        not isinstance(field, Field)
+        or not isinstance(field.key, str)
+        or not isinstance(field.kind, str)
+        or field.kind not in set(FieldKind)
+        or type(field.scale) is not int
+        or not 0 <= field.scale <= MAX_SCALE
+    ):
         raise UsageError(
             f"{given!r} is no field of an emitter.",
-            next_command=f"Field(key, kind, scale) with a kind of {', '.join(FieldKind)}",
+            next_command=(
+                f"Field(key, kind, scale) with a kind of {', '.join(FieldKind)}, "
+                f"and a scale of 0 to {MAX_SCALE}"
+            ),
         )
-    return field
+    return field._replace(key=clean_text(field.key), kind=FieldKind(field.kind))
 
 
 def as_names(given: Iterable[str], fields: Sequence[Field]) -> tuple[str, ...]:

@@ -270,7 +270,7 @@ def test_an_impossible_time_is_no_time_and_is_named_as_replaced(
     emit(value)
     emit(7, None, 2.5)
     found = session.end()
-    assert (found[1].event_time, found[2].event_time) == (None, 7)
+    assert [found[n].event_time for n in (1, 2, 3)] == [None, None, 7]
     assert found[1].start == found[1].end
     assert found[1].attributes == {
         "x": 1.5,
@@ -299,10 +299,41 @@ def test_a_surplus_number_is_the_callers_mistake(session: Session) -> None:
     assert session.end() == {}
 
 
-@pytest.mark.parametrize("fields", [["a"] * 6, [Field("a", "text")], [7], [("a", "double", 0)]])
+UNFIT_PARTS: list[Any] = [
+    *((7,), ("a", []), ("a", None), ("a", "double", "q")),
+    *(("a", "decimal", scale) for scale in (400, 19, -1, "q", None, 1.5, True)),
+]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ["a"] * 6, [Field("a", "text")], [7], [("a", "double", 0)], ["\ud800", "\\ud800"],
+        *([Field(*parts)] for parts in UNFIT_PARTS),
+    ],
+)  # fmt: skip
 def test_fields_that_cannot_be_are_refused_at_once(session: Session, fields: Any) -> None:
     with pytest.raises(UsageError, match="emitter"):
         session.tracer.emitter("BAR", fields=fields)
+
+
+def test_names_that_no_text_can_have_are_written_out_and_cost_no_event(session: Session) -> None:
+    tracer, odd = session.tracer, "a\ud800"
+    tracer.emitter("BAR", fields=["x"])(1, None, 0.5)
+    tracer.emitter("TICK", fields=[odd])(2, None, 1.5)
+    tracer.emitter("TICK", operation=odd)(3)
+    tracer.emitter(odd, portfolio=odd, strategy=odd, symbol=odd, venue=odd, handler=odd)(4)
+    tracer.emitter("TICK", texts={odd: odd})(5)
+    tracer.emitter("TICK", operation=7)(6)  # type: ignore[arg-type]
+    tracer.close(tracer.open("TICK", operation=odd))
+    session.recorder.flush()
+    tracer.emitter("BAR", fields=["x"])(8, None, 0.5)
+    found = session.end()
+    assert len(found) == 8
+    assert found[2].attributes == {"a\\ud800": 1.5}
+    assert [found[n].site.operation for n in (3, 6, 7)] == ["a\\ud800", "7", "a\\ud800"]
+    assert set(found[4].site[2:8]) == {"a\\ud800"}
+    assert not any(count.dropped for count in totals_of(session.folder))
 
 
 def test_the_same_emitter_twice_is_one_site(session: Session) -> None:
