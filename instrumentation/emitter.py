@@ -98,7 +98,8 @@ class Emitter(Protocol):
 
 
 # One function for each number of fields and names, as `namedtuple` does it: a surplus value is an
-# error of the caller then, and no time goes into packing and unpacking *values.
+# error of the caller then, and no time goes into packing and unpacking *values. That the root is an
+# integer is not asked: no column takes another one, so it and its descendants are without a cause.
 _TEMPLATE: Final = """
 def make(append, flush, take, clock, resolve, place, unknown{keys}):
     def emit(event_time=unknown, cause=None{parameters}, *, start=None):
@@ -106,10 +107,7 @@ def make(append, flush, take, clock, resolve, place, unknown{keys}):
             sequence = take()
             try:
                 parent, root = cause
-                if (
-                    root <= 0 or root > parent or parent >= sequence
-                    or type(parent) is not int or type(root) is not int
-                ):
+                if root <= 0 or root > parent or parent >= sequence or type(parent) is not int:
                     parent, root = 0, sequence
             except Exception:
                 parent, root = 0, sequence

@@ -218,7 +218,7 @@ def test_a_named_chain_keeps_its_name_through_the_fast_door(session: Session) ->
     "cause",
     [
         (), (1,), (1, 2, 3), ("a", "b"), "ab", 7, object(), (-1, 1), (1, 2**64), (None, None),
-        [0.5], (0, 0), (1, 0), (1, 40), (0, 1), (1.0, 1.0), (True, True), (1, True), [1, 1],
+        [0.5], (0, 0), (1, 0), (1, 40), (0, 1), (1.0, 1.0), (True, True), (1.0, 1), [1, 1],
         {1: 2, 3: 4}, bytearray(b"\x01\x01"), iter((1, 1)),
     ],
 )  # fmt: skip
@@ -248,6 +248,15 @@ def test_an_event_is_not_caused_by_itself_or_a_later_one(
     assert [(found[n].parent, found[n].root) for n in (1, 2, 3, 4)] == [
         (0, n) for n in (1, 2, 3, 4)
     ]
+
+
+def test_a_root_that_is_no_integer_begins_no_chain(session: Session) -> None:
+    emit = session.tracer.emitter("BAR")
+    emit(1)
+    child = emit(2, (1, 1.0))  # type: ignore[arg-type]
+    emit(3, child)
+    found = session.end()
+    assert [(found[n].parent, found[n].root) for n in (1, 2, 3)] == [(0, 1), (0, 2), (0, 3)]
 
 
 def test_an_event_of_another_session_is_no_cause(session: Session, tmp_path: Path) -> None:
