@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-Outcome = Literal["passed", "failed", "skipped"]
+Outcome = Literal["passed", "failed", "skipped", "warning"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +14,8 @@ class CheckResult:
 
     Args:
         area: What it is about: installation, data folder, spool, lake or Postgres.
-        outcome: `skipped` is for what is not there and need not be.
+        outcome: `skipped` is for what is not there and need not be, `warning` for what is lost and
+            known to be.
         finding: What was found, in a few words.
         advice: The next command, or what else to do.
         facts: What the finding tells, for programs.
@@ -40,3 +41,8 @@ class CheckResult:
     def skipped(cls, area: str, finding: str, advice: str | None = None) -> Self:
         """Give the result of a check of something that is not there and need not be."""
         return cls(area, "skipped", finding, advice)
+
+    @classmethod
+    def warned(cls, area: str, finding: str, advice: str | None = None) -> Self:
+        """Give the result of a check that holds, but found that something was lost."""
+        return cls(area, "warning", finding, advice)

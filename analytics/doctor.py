@@ -22,6 +22,7 @@ _CHECKS: Final[tuple[tuple[str, Callable[[DataFolder], Iterator[CheckResult]]], 
 _MARKS: Final = {
     "passed": ("✔", "bold green"),
     "failed": ("✘", "bold red"),
+    "warning": ("!", "bold yellow"),
     "skipped": ("\N{EN DASH}", "dim"),
 }
 
@@ -79,5 +80,9 @@ def run_doctor(given: Invocation) -> int:
     if failed:
         say((f"{failed} of {len(results)} checks failed.", "bold red"))
         return EXIT_CHECK_FAILED
-    say(("Everything is in order.", "green"))
+    warnings = sum(one.outcome == "warning" for one in results)
+    if warnings:
+        say((f"Nothing failed; {warnings} warning{'s' * (warnings != 1)}.", "yellow"))
+    else:
+        say(("Everything is in order.", "green"))
     return EXIT_OK

@@ -15,7 +15,7 @@ from fillpath.analytics.span_words import duration_words
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-_NESTED: Final = ("parameters", "completeness")
+_NESTED: Final = ("parameters", "completeness", "metadata")
 _STATUS_STYLES: Final = {"Ended": "green", "Running": "yellow", "Crashed": "red"}
 
 

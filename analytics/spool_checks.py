@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 from fillpath.analytics.check_result import CheckResult, Outcome
 from fillpath.analytics.report_format import count, duration
-from fillpath.analytics.spool_state import SpoolState, WriterState
-from fillpath.exporters.event_store import EventStore
+from fillpath.analytics.spool_state import SpoolState, WriterState, check_readable
+from fillpath.exporters.damaged_spool import SPOOL_DAMAGED
+from fillpath.exporters.event_store import EventStore, RunRecord
 from fillpath.exporters.followed_run import home_of_spool
 from fillpath.instrumentation.errors import LakeError, SpoolError
 from fillpath.instrumentation.settings import DataFolder
@@ -23,14 +25,20 @@ _CATCH_UP: Final = "fillpath runs list"
 def check_spools(folder: DataFolder) -> Iterator[CheckResult]:
     """Check the spool of every run that is not completely in the lake."""
     spools = list_spools(folder.spool)
-    if not spools:
-        yield CheckResult.skipped(_AREA, "no run was recorded here yet", "fillpath demo")
-        return
     store = EventStore(folder)
     try:
-        done = {run.run_id for run in store.run_records() if run.status != "Running"}
+        runs = store.run_records()
     except LakeError:
-        done = set()  # the lake's own check tells
+        runs = []  # the lake's own check tells
+    yield from _damaged(runs)
+    if not spools:
+        if runs:
+            yield CheckResult.passed(_AREA, "no spool waits")
+        else:
+            yield CheckResult.skipped(_AREA, "no run was recorded here yet", "fillpath demo")
+        return
+    done = {run.run_id for run in runs if run.status != "Running"}
+    broken = {run.run_id for run in runs if run.metadata.get(SPOOL_DAMAGED)}
     waiting = [spool for spool in spools if spool.name not in done]
     elsewhere = [spool for spool in waiting if home_of_spool(folder, spool.name) != folder]
     for spool in waiting:
@@ -39,12 +47,23 @@ def check_spools(folder: DataFolder) -> Iterator[CheckResult]:
     if elsewhere:
         finding = f"{len(elsewhere)} of the runs here belong to another lake"
         yield CheckResult.skipped(_AREA, finding, "fillpath doctor --lake PLACE")
-    if complete := len(spools) - len(waiting):
-        runs = "run is" if complete == 1 else "runs are"
-        yield CheckResult.passed(_AREA, f"{complete} {runs} completely in the lake")
+    if complete := sum(spool.name in done - broken for spool in spools):
+        are = "run is" if complete == 1 else "runs are"
+        yield CheckResult.passed(_AREA, f"{complete} {are} completely in the lake")
+
+
+def _damaged(runs: Iterable[RunRecord]) -> Iterator[CheckResult]:
+    for run in runs:
+        if run.metadata.get(SPOOL_DAMAGED):
+            advice = f"fillpath completeness {shlex.quote(run.run_id)}"
+            yield CheckResult.warned(_AREA, f"run {run.run_id}: {run.error}", advice)
 
 
 def _check_spool(spool: Path, store: EventStore) -> CheckResult:
+    try:
+        check_readable(spool)
+    except SpoolError as error:
+        return CheckResult.failed(_AREA, error.message, error.next_command)
     try:
         state = SpoolState.of(spool, store)
     except SpoolError as error:

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from fillpath.exporters import host_process
 from fillpath.exporters.event_store import EventStore
+from fillpath.exporters.followed_run import described
 from fillpath.exporters.run_writer import LOCK_NAME, app_id
-from fillpath.instrumentation.errors import LakeError
+from fillpath.instrumentation.errors import LakeError, SpoolError
 from fillpath.instrumentation.spool import (
     COLUMNS,
     HEADER,
@@ -153,6 +154,21 @@ class SpoolState:
                 "seconds": self.seconds,
             },
         }
+
+
+def check_readable(folder: Path) -> None:
+    """Check that a spool can be brought into the lake, if only up to a damage.
+
+    Raises:
+        SpoolError: When its first block cannot be read.
+    """
+    try:
+        described(folder)
+    except SpoolError as error:
+        raise SpoolError(
+            f"Run '{folder.name}' is not in the lake: {error.message}",
+            next_command=error.next_command or f"move {folder} away; nothing in it can be read",
+        ) from error
 
 
 def _is_written(spool: Path) -> bool:

@@ -182,6 +182,8 @@ class BatchSpans:
     ) -> None:
         offset = self._events.clock_offset
         begun, ended = _known(start), _known(end)
+        early = np.minimum(start, end)  # a start that lay in the future counts as the end
+        start = early if ended is None else np.where(ended, early, start)
         begin = start + offset
         duration = end - start
         if begun is not None:

@@ -24,9 +24,14 @@ class _Tally:
 
 
 class Completeness:
-    """Counts the events of one run, per portfolio and event type. Handler runs do not count."""
+    """Counts the events of one run, per portfolio and event type. Handler runs do not count.
+
+    Attributes:
+        lost_by: Reason why events of a crashed run are lost that were published.
+    """
 
     def __init__(self) -> None:
+        self.lost_by = DROPPED_AT_CRASH
         self._tallies: dict[tuple[str, str], _Tally] = {}
 
     def _tally(self, portfolio: str, event_type: str) -> _Tally:
@@ -66,15 +71,14 @@ class Completeness:
         """Give one row per portfolio and event type, in the form of the column `completeness`.
 
         While a run is going on, what is on its way does not count as published yet. After a crash,
-        what was published and did not reach the spool is dropped by reason `crash`.
+        what was published and did not reach the spool is dropped by the reason `lost_by`.
         """
         return [
             self._row(portfolio, event_type, tally, status)
             for (portfolio, event_type), tally in sorted(self._tallies.items())
         ]
 
-    @staticmethod
-    def _row(portfolio: str, event_type: str, tally: _Tally, status: str) -> dict[str, Any]:
+    def _row(self, portfolio: str, event_type: str, tally: _Tally, status: str) -> dict[str, Any]:
         dropped = dict(sorted(tally.dropped.items()))
         known = tally.kept + tally.sampled_out + sum(dropped.values())
         published = tally.published + tally.uncounted
@@ -83,7 +87,7 @@ class Completeness:
         elif status == "Crashed":  # the last totals may have been torn off behind the events
             published = max(published, known)
         if published > known:
-            reason = DROPPED_AT_CRASH if status == "Crashed" else UNACCOUNTED
+            reason = self.lost_by if status == "Crashed" else UNACCOUNTED
             dropped[reason] = dropped.get(reason, 0) + published - known
         return {
             "portfolio": portfolio,

@@ -224,11 +224,11 @@ class FollowedRun:
             self.close()
             return
         try:
-            writer.finish(error.message)
+            told = writer.finish_damaged(error)
         except Exception as failure:  # noqa: BLE001
             self._fail(failure)
         else:
-            self._end(error)
+            self._end(told)
 
     def _fail(self, error: Exception) -> None:
         """Begin again from the spool later, since rows may be lost that were taken already."""

@@ -15,11 +15,12 @@ from typing import IO, Final, Self
 from fillpath.exporters import host_process
 from fillpath.exporters.causal_sampling import CausalSampling
 from fillpath.exporters.completeness import Completeness, totals
+from fillpath.exporters.damaged_spool import SPOOL_DAMAGED, PartlyTaken, count_what_is_lost
 from fillpath.exporters.event_store import EventStore, RunRecord, Status
 from fillpath.exporters.run_rows import RunRows
 from fillpath.exporters.spool_events import SpoolEvents
 from fillpath.exporters.spool_index import SpoolIndex
-from fillpath.instrumentation.errors import FillpathError
+from fillpath.instrumentation.errors import FillpathError, SpoolError
 from fillpath.instrumentation.event_sampler import EventSampler
 from fillpath.instrumentation.spool import SUFFIX, Block, BlockType, SpoolReader
 
@@ -29,6 +30,7 @@ COMMIT_SECONDS: Final = 1.0
 """Age of the oldest row after which spans are committed even when they are few."""
 RUN_ROW_SECONDS: Final = 60.0
 """How often the row of a run that goes on is written anew."""
+SPOOL_EMPTY: Final = "The spool is empty: nothing is known of the run."
 LOCK_NAME: Final = "writer.lock"
 _LOCK_PAUSE: Final = 0.05
 
@@ -83,6 +85,7 @@ class RunWriter:
         self._block = 0
         self._oldest_row = 0.0
         self._run_row_at = float("-inf")
+        self._damaged = False
         self.status: Status = "Running"
 
     def __enter__(self) -> Self:
@@ -204,8 +207,28 @@ class RunWriter:
         if version > self._committed:
             self._commit(version)
         crashed = end is None or crash is not None or end.get("status") == "Crashed"
+        if not self.started:
+            crash = SPOOL_EMPTY
         self.record_run("Crashed" if crashed else "Ended", crash)
         return self.status
+
+    def finish_damaged(self, error: SpoolError) -> PartlyTaken:
+        """Finish the run with what lies before the damage of its spool.
+
+        What lies behind is counted, as far as it can be.
+
+        Args:
+            error: Says where the damage is.
+
+        Returns:
+            The error, and what it means for the run.
+        """
+        # It says what it knows: a run that goes on when its spool is damaged publishes more.
+        lost = count_what_is_lost(self._reader, self._events, self._completeness)
+        told = PartlyTaken(f"{error.message} {lost}", next_command=error.next_command)
+        self._damaged = True
+        self.finish(told.message)
+        return told
 
     def record_run(self, status: Status, error: str | None = None) -> None:
         """Write the run's row in the table of runs."""
@@ -217,6 +240,7 @@ class RunWriter:
         ended_at = end.get("ended_at")
         if ended_at is None and status != "Running":
             ended_at = self._changed_at()
+        found = {SPOOL_DAMAGED: True} if self._damaged else {}
         known = {"run_id", "mode", "service_name", "host_name", "pid", "started_at", "parameters"}
         self.store.record_run(
             RunRecord(
@@ -230,7 +254,7 @@ class RunWriter:
                 ended_at=ended_at,
                 error=error or end.get("error"),
                 parameters={**(run.get("parameters") or {}), **(end.get("parameters") or {})},
-                metadata={key: value for key, value in run.items() if key not in known},
+                metadata={key: run[key] for key in run if key not in known} | found,
                 published=sums["published"],
                 kept=sums["kept"],
                 sampled_out=sums["sampled_out"],

@@ -138,6 +138,9 @@ class SpoolSpans:
         if not event.finished:
             attributes = {**attributes, Event.UNFINISHED: True}
         correlation_id = extra.get("correlation_id")
+        start, end = event.start, event.end
+        if start is not None and end is not None:
+            start = min(start, end)  # a start that lay in the future counts as the end
         return Span(
             self._run_id,
             self._trace_id(event),
@@ -150,8 +153,8 @@ class SpoolSpans:
             EventType.DELIVERY if site.operation == PROCESS else site.event_type,
             site.portfolio,
             event_time=event_time,
-            start_time=event.start,
-            end_time=event.end,
+            start_time=start,
+            end_time=end,
             strategy=site.strategy,
             symbol=site.symbol,
             venue=site.venue,

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from fillpath.exporters import host_process
+from fillpath.exporters.damaged_spool import PartlyTaken
 from fillpath.exporters.event_store import EventStore, RunRecord, Status
 from fillpath.exporters.followed_run import HOST_DIED, home_of_spool
 from fillpath.exporters.paced_reader import PacedReader
@@ -80,7 +81,7 @@ def _take(writer: RunWriter) -> None:
         writer.take()
     except SpoolError as error:
         if writer.started:  # else it is a spool of another version, which a later one can read
-            writer.finish(error.message)
+            raise writer.finish_damaged(error) from error
         raise
 
 
@@ -124,7 +125,8 @@ def _kept_apart(run_id: str, outcomes: dict[str, Status | FillpathError]) -> Ite
     except WriterBusy:
         pass
     except FillpathError as error:
-        _log.warning("Run '%s' is not in the lake: %s", run_id, error)
+        how = "only partly" if isinstance(error, PartlyTaken) else "not"
+        _log.warning("Run '%s' is %s in the lake: %s", run_id, how, error)
         outcomes[run_id] = error
 
 

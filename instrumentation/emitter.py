@@ -17,8 +17,9 @@ from functools import cache
 from typing import Any, Final, Protocol
 
 from fillpath.instrumentation.errors import UsageError
-from fillpath.instrumentation.event_columns import Row, converter
+from fillpath.instrumentation.event_columns import MAX_SCALE, Row, converter
 from fillpath.instrumentation.open_event import Cause, Handle
+from fillpath.instrumentation.payload import clean_text
 from fillpath.instrumentation.spool import FLAGS_SHIFT, NO_TIME, SLOTS, Field, FieldKind, Flag
 
 MAX_NAMES: Final = 16
@@ -31,15 +32,25 @@ def as_field(given: str | Field) -> Field:
     """What an emitter's number is; a mere key is that of a double.
 
     Raises:
-        UsageError: When it is neither.
+        UsageError: When it is neither, or its kind or scale is none.
     """
-    field = Field(str(given)) if isinstance(given, str) else given
-    if not isinstance(field, Field) or field.kind not in set(FieldKind):
+    field = Field(given) if isinstance(given, str) else given
+    if (
+        not isinstance(field, Field)
+        or not isinstance(field.key, str)
+        or not isinstance(field.kind, str)
+        or field.kind not in set(FieldKind)
+        or type(field.scale) is not int
+        or not 0 <= field.scale <= MAX_SCALE
+    ):
         raise UsageError(
             f"{given!r} is no field of an emitter.",
-            next_command=f"Field(key, kind, scale) with a kind of {', '.join(FieldKind)}",
+            next_command=(
+                f"Field(key, kind, scale) with a kind of {', '.join(FieldKind)}, "
+                f"and a scale of 0 to {MAX_SCALE}"
+            ),
         )
-    return field
+    return field._replace(key=clean_text(field.key), kind=FieldKind(field.kind))
 
 
 def as_names(given: Iterable[str], fields: Sequence[Field]) -> tuple[str, ...]:
@@ -87,21 +98,26 @@ class Emitter(Protocol):
 
 
 # One function for each number of fields and names, as `namedtuple` does it: a surplus value is an
-# error of the caller then, and no time goes into packing and unpacking *values.
+# error of the caller then, and no time goes into packing and unpacking *values. That the root is an
+# integer is not asked: no column takes another one, so it and its descendants are without a cause.
 _TEMPLATE: Final = """
 def make(append, flush, take, clock, resolve, place, unknown{keys}):
     def emit(event_time=unknown, cause=None{parameters}, *, start=None):
-        if cause is None:
+        if type(cause) is tuple:
+            sequence = take()
+            try:
+                parent, root = cause
+                if root <= 0 or root > parent or parent >= sequence or type(parent) is not int:
+                    parent, root = 0, sequence
+            except Exception:
+                parent, root = 0, sequence
+        elif cause is None:
             parent = 0
             sequence = root = take()
         else:
-            try:
-                parent, root = cause
-                sequence = take()
-            except Exception:
-                parent, root = resolve(cause)
-                sequence = take()
-                root = root or sequence
+            parent, root = resolve(cause)
+            sequence = take()
+            root = root or sequence
         end = clock()
         append(
             (sequence, parent, root, end if start is None else start, end, event_time, place{row})

@@ -189,7 +189,8 @@ def _is_inert(value: Any) -> bool:
 def mended(row: Row, fields: Sequence[Field], *, by_name: bool = False) -> Row:
     """Move what a row's columns cannot hold to a side record; never raises.
 
-    A time that is none becomes an unknown one. A cause that is none leaves the event without one.
+    A time that is none becomes an unknown one; the simulated time is named as replaced. A cause
+    that is none leaves the event without one.
 
     Args:
         row: A row of the fast door.
@@ -199,6 +200,7 @@ def mended(row: Row, fields: Sequence[Field], *, by_name: bool = False) -> Row:
     sequence, parent, root, start, end, event_time, place = row[: len(COLUMNS)]
     if not (_is_word(parent, False) and _is_word(root, False)):
         parent, root = 0, sequence
+    given_time = event_time
     start, event_time = (
         NO_TIME if by_name and not _is_inert(time) else time_of(time)
         for time in (start, event_time)
@@ -222,6 +224,8 @@ def mended(row: Row, fields: Sequence[Field], *, by_name: bool = False) -> Row:
             copied = _copied(key, value, by_name=by_name)
             replaced += copied.get(Event.REPLACED, ())
             attributes.update(copied)
+    if event_time == NO_TIME and given_time is not None and not _is_word(given_time, True):
+        replaced.append(Event.TIME)
     if replaced:
         attributes[Event.REPLACED] = replaced
     if attributes or type(side) is dict:

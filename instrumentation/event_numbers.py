@@ -32,6 +32,8 @@ class EventNumbers:
         """Give the event its sequence, its chain, and the name it goes by."""
         parent, name = event.parent, event.correlation_id
         event.sequence = sequence = self.take()
+        if parent is not None and parent.sequence >= sequence:  # a handle that somebody made up
+            parent = event.parent = None
         if parent is None or not parent.sequence:
             if name is None:
                 event.chain = Chain(sequence, self._key)

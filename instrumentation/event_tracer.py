@@ -141,7 +141,8 @@ class EventTracer(RunningEvent):
             texts: Attributes that all of these events have.
 
         Raises:
-            UsageError: When there are too many of them, a field of an unknown kind, or a key twice.
+            UsageError: When there are too many of them, a field of an unknown kind or scale, or
+                a key twice.
         """
         found = tuple(as_field(field) for field in fields)
         if len(found) > SLOTS:
@@ -341,11 +342,11 @@ class EventTracer(RunningEvent):
         self._number(event)
         event.written = event.claimed = event.closed = True
 
-    def _place(self, operation: str, event_type: Any, portfolio: Any, *names: Any) -> Place:
+    def _place(self, operation: Any, event_type: Any, portfolio: Any, *names: Any) -> Place:
         """Place of events with these names, whatever a host calls a name."""
         strategy, symbol, venue, handler = map(name_of, names)
         parts: Parts = (
-            operation,
+            name_of(operation) or PUBLISH,
             name_of(event_type) or "EVENT",
             name_of(portfolio) or self.portfolio,
             strategy,
@@ -368,7 +369,7 @@ class EventTracer(RunningEvent):
         if type(handle) is not tuple or len(handle) != 2:
             return None
         sequence, root = handle
-        if type(sequence) is not int or type(root) is not int or sequence <= 0:
+        if type(sequence) is not int or type(root) is not int or not 0 < root <= sequence:
             return None
         return self.stand_in(sequence, self._numbers.chain(root))
 

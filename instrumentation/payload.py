@@ -53,6 +53,26 @@ def pack(value: Any) -> bytes:
     return packed
 
 
+def pack_any(value: Any) -> bytes:
+    """Pack a value; what cannot be packed stands there in its printed form. Never raises."""
+    try:
+        return pack(value)
+    except Exception:  # noqa: BLE001 - MessagePack raises several, and a host's type anything
+        return pack(_packable(value))
+
+
+def _packable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_packable(key): _packable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_packable(item) for item in value]
+    try:
+        pack(value)
+    except Exception:  # noqa: BLE001 - as above
+        return printed(value)
+    return value
+
+
 def unpack(data: bytes | memoryview) -> Any:
     """Undo `pack`; sequences come back as lists."""
     return msgpack.unpackb(data, raw=False, strict_map_key=False, ext_hook=_from_extension)

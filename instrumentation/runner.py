@@ -48,6 +48,7 @@ def known_engines_instrumented() -> Iterator[None]:
 def run_script(script: str, arguments: Sequence[str], tracing: Tracing) -> None:
     """Run a script as ``python SCRIPT ARGS`` would, and record it.
 
+    A session that the script starts itself becomes part of this one.
     Whatever the script raises, also SystemExit, ends the run and goes on to the caller. If the
     script leaves threads behind that Python will wait for, the run goes on until the process ends.
     """
@@ -59,6 +60,7 @@ def run_script(script: str, arguments: Sequence[str], tracing: Tracing) -> None:
         sys.modules["__main__"] = module = ModuleType("__main__")
         vars(module).update(__file__=str(path), __builtins__=builtins)
         stack.enter_context(tracing)
+        tracing.takes_in_others = True  # the script may record itself when it is run without us
         stack.enter_context(known_engines_instrumented())
         stack.push(_ignore_echo_of_interrupt)
         try:

@@ -36,6 +36,8 @@ MAX_MANTISSA: Final = 10**15
 NO_TIME: Final = -(1 << 63)
 """Stands for an unknown time in a record."""
 SUFFIX: Final = ".spool"
+UNWRITTEN_EVENTS: Final = 511
+"""How many events of sites that are not counted may wait to be written, for at most 10 ms."""
 
 
 class BlockType(IntEnum):
@@ -224,6 +226,11 @@ class Block:
     file: int = 0
     offset: int = 0
 
+    @property
+    def end(self) -> int:
+        """Where the next block begins in the file."""
+        return self.offset + HEADER.size + len(self.payload)
+
     def value(self) -> Any:
         """Payload of a RUN, NOTE or END block: a map."""
         return unpack(self.payload)
@@ -308,6 +315,11 @@ class SpoolReader:
         if not self._path(1).is_file():
             raise SpoolError(f"There is no spool at {folder}.", next_command="fillpath runs list")
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """Number of the file that is read, and where its next block begins."""
+        return self._file_number, self._offset
+
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:06d}{SUFFIX}"
 
@@ -377,6 +389,26 @@ class SpoolReader:
             )
 
 
+def whole_block(content: bytes, offset: int, file: int) -> Block | None:
+    """Give the block that begins at a place in a file, numbered 0; None when it is not whole."""
+    header = content[offset : offset + HEADER.size]
+    if (
+        len(header) < HEADER.size
+        or zlib.crc32(header[:HEADER_CHECKED]) != HEADER.unpack(header)[-1]
+    ):
+        return None
+    magic, kind, version, slots, count, length, checksum, _ = HEADER.unpack(header)
+    begin = offset + HEADER.size
+    payload = content[begin : begin + length]
+    if len(payload) < length or zlib.crc32(payload) != checksum:
+        return None
+    if magic != MAGIC or version != FORMAT_VERSION or kind not in _TYPES:
+        return None
+    if kind == BlockType.EVENTS and length != 8 * count * (len(COLUMNS) + slots):
+        return None
+    return Block(0, _TYPES[kind], count, payload, slots, file, offset)
+
+
 class _Window:
     """Reads a file in large parts; most blocks are slices of one."""
 
@@ -424,4 +456,5 @@ __all__ = [
     "SpoolReader",
     "list_spools",
     "side_record",
+    "whole_block",
 ]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from fillpath.instrumentation.errors import SpoolError
-from fillpath.instrumentation.payload import pack
+from fillpath.instrumentation.payload import pack, pack_any
 from fillpath.instrumentation.spool import (
     FORMAT_VERSION,
     HEADER,
@@ -116,9 +116,9 @@ class SpoolWriter:
         path = self.folder / f"{number:06d}{SUFFIX}"
         head = _block(BlockType.RUN, 1, pack(self._run))
         if self._sites:
-            head += _block(BlockType.SITES, len(self._sites), pack(self._sites))
+            head += _block(BlockType.SITES, len(self._sites), pack_any(self._sites))
         if self._notes:
-            head += _block(BlockType.NOTE, 1, pack(self._notes))
+            head += _block(BlockType.NOTE, 1, pack_any(self._notes))
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
         try:
             _write_whole(descriptor, 0, head)
@@ -188,20 +188,24 @@ class SpoolWriter:
         counts: Sequence[Count],
         note: dict[str, Any] | None = None,
     ) -> None:
-        """Append what happened since the last call: all of it, or nothing."""
+        """Append what happened since the last call: all of it, or nothing.
+
+        What cannot be packed is printed: it must not keep this block, or a later one, from the
+        spool.
+        """
         if self._size >= self._max_file_bytes:
             self._open_next_file()
         data: list[bytes] = []
         if note:
-            data.append(_block(BlockType.NOTE, 1, pack(note)))
+            data.append(_block(BlockType.NOTE, 1, pack_any(note)))
         if sites:
-            data.append(_block(BlockType.SITES, len(sites), pack(list(sites))))
+            data.append(_block(BlockType.SITES, len(sites), pack_any(list(sites))))
         if side:
             data.append(_block(BlockType.SIDE, len(side), b"".join(side)))
         if events.number:
             data.append(_block(BlockType.EVENTS, events.number, events.payload, events.slots))
         if counts:
-            data.append(_block(BlockType.COUNTS, len(counts), pack(list(counts))))
+            data.append(_block(BlockType.COUNTS, len(counts), pack_any(list(counts))))
         self._write(b"".join(data))
         self._sites += sites
         self._notes.update(note or {})
@@ -209,7 +213,7 @@ class SpoolWriter:
     def finish(self, end: dict[str, Any]) -> None:
         """Write the END block, make everything durable and close the file."""
         try:
-            self._write(_block(BlockType.END, 1, pack(end)))
+            self._write(_block(BlockType.END, 1, pack_any(end)))
             for descriptor in (*self._full, self._descriptor):
                 os.fsync(descriptor)
         finally:

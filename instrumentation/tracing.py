@@ -43,7 +43,11 @@ class Tracing:
 
     Use it as a context manager, or call `start` and `stop`. While it runs, `tracer` takes events.
     With recording switched off, all of it can be called as usual, and nothing is written. A child
-    that the process forks does not record.
+    that the process forks does not record. Recording never raises into the host's handlers;
+    starting and stopping a session say clearly what is wrong.
+
+    In a script that `fillpath run` records already, a session becomes part of that one when it is
+    started: its tracer is that one's, its own arguments do not count, and to stop it stops nothing.
 
     Args:
         run_id: Name of the run; ``FILLPATH_RUN_ID``, else a new one.
@@ -60,7 +64,11 @@ class Tracing:
 
     Raises:
         UsageError: When an argument is not one of its allowed values.
-        FillpathError: From `start`, when the data folder cannot be written or the run exists.
+        FillpathError: From `start`, when the data folder cannot be written, the run exists or
+            another is being recorded; from `stop`, when the run could not be brought into the lake.
+
+    Attributes:
+        takes_in_others: Whether sessions that are started while this one runs become part of it.
     """
 
     _active: ClassVar[Tracing | None] = None
@@ -121,6 +129,9 @@ class Tracing:
         self._recorder: Recorder | None = None
         self._tracer_provider: TracerProvider | None = None
         self._clock_offset = 0
+        self.takes_in_others = False
+        self._whole: Tracing | None = None
+        """The session that this one is part of."""
         self._writer_process = WriterProcess(self.folder, self.run_id)
 
     @classmethod
@@ -131,7 +142,7 @@ class Tracing:
     @property
     def running(self) -> bool:
         """Whether `start` was called, `stop` was not, and recording is switched on."""
-        return self._tracer is not None
+        return self._tracer is not None or (self._whole is not None and self._whole.running)
 
     @property
     def tracer(self) -> EventTracer:
@@ -142,6 +153,8 @@ class Tracing:
         """
         if not self.enabled:
             return self._tracer_of_nothing
+        if self._whole is not None:
+            return self._whole.tracer
         if self._tracer is None:
             raise FillpathError(
                 f"The recording of run '{self.run_id}' is not running.",
@@ -160,6 +173,8 @@ class Tracing:
             FillpathError: When the session is not running.
         """
         tracer = self.tracer
+        if self._whole is not None:
+            return self._whole.tracer_provider
         with Tracing._lock:
             if self._tracer_provider is None and not self.enabled:
                 self._tracer_provider = NoOpTracerProvider()
@@ -173,6 +188,10 @@ class Tracing:
         """Open the spool and begin to record. Does nothing when recording is switched off."""
         with Tracing._lock:
             if not self.enabled or self.running:
+                return self
+            self._whole = None
+            if Tracing._active is not None and Tracing._active.takes_in_others:
+                self._become_part_of(Tracing._active)
                 return self
             if Tracing._active is not None:
                 raise FillpathError(
@@ -195,6 +214,16 @@ class Tracing:
             self._writer_process.start()
         return self
 
+    def _become_part_of(self, whole: Tracing) -> None:
+        self._whole = whole
+        self.run_id, self.folder, self.portfolio = whole.run_id, whole.folder, whole.portfolio
+        self.mode, self.delivery, self.writer = whole.mode, whole.delivery, whole.writer
+        for name, version in self._engines.items():
+            whole.note_engine(name, version)
+        for callback in self._before_stop:
+            whole.before_stop(callback)
+        self._before_stop = []
+
     def _open_spool(self) -> SpoolWriter:
         self._clock_offset = time.time_ns() - time.perf_counter_ns()
         description = self._description()
@@ -210,6 +239,9 @@ class Tracing:
 
     def note_engine(self, name: str, version: str) -> None:
         """Remember which engine is being traced; kept with the run, however it ends."""
+        if self._whole is not None:
+            self._whole.note_engine(name, version)
+            return
         self._engines[name] = version
         if self._recorder is not None:
             self._recorder.note(self._engine())
@@ -226,6 +258,8 @@ class Tracing:
 
         Two engines of one name, or one that is reset and run again, keep separate books.
         """
+        if self._whole is not None:
+            return self._whole.claim_portfolio(namespace)
         with Tracing._lock:
             number = self._portfolios.get(namespace, 0) + 1
             self._portfolios[namespace] = number
@@ -233,7 +267,7 @@ class Tracing:
 
     def before_stop(self, callback: Callable[[], None]) -> None:
         """Call an adapter when the run ends, while it can still close its events."""
-        self._before_stop.append(callback)
+        (self if self._whole is None else self._whole)._before_stop.append(callback)
 
     def stop(self, *, error: BaseException | None = None) -> None:
         """End the run and bring it into the lake.
@@ -245,6 +279,9 @@ class Tracing:
             FillpathError: When the run could not be brought into the lake; its spool is kept, and
                 the next command that reads will try again.
         """
+        if self._whole is not None:
+            self._whole = None
+            return
         for callback in self._before_stop if self.running else ():
             try:
                 callback()

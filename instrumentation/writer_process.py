@@ -127,6 +127,12 @@ class WriterProcess:
             _log.warning("The host goes on. %s", self._trouble(progress))
 
     def _trouble(self, progress: Progress) -> FillpathError:
+        if progress.state == "ended":  # its spool is damaged, and no command can bring in more
+            return FillpathError(
+                f"Run '{self._run_id}' is only partly in the lake: {progress.error} Its spool is "
+                f"kept in {self._folder}.",
+                next_command=progress.next_command or "fillpath doctor",
+            )
         return FillpathError(
             f"Run '{self._run_id}' is not in the lake: {progress.error} Its spool is kept in "
             f"{self._folder}, and the next command that reads brings it in.",

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -21,6 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fillpath.exporters.event_store import EventStore
 from fillpath.exporters.spool_events import RecordedEvent, SpoolEvents
 from fillpath.instrumentation import identity
 from fillpath.instrumentation.emitter import FLUSH_EVENTS, Emitter
@@ -142,6 +144,32 @@ def test_an_event_without_times_has_an_instant_and_no_simulated_time(session: Se
     assert found.start == found.end
 
 
+def test_an_event_that_begins_after_its_end_has_no_duration(tmp_path: Path) -> None:
+    with Tracing("run", data=tmp_path, writer="inline", portfolio="p") as tracing:
+        tracer = tracing.tracer
+        later = tracer.now() + 10**12
+        emit = tracer.emitter("BAR")
+        emit(1, None, start=later)
+        emit(1, None, start=tracer.now() - 1000)
+        event = tracer.open("ORDER")
+        event.start = later
+        tracer.close(event)
+        caused = tracer.open("ORDER")
+        caused.start = later
+        emit(1, caused)
+        tracer.close(caused)
+    rows = (
+        EventStore(tracing.folder)
+        .query("select sequence, duration, end_time - start_time from spans order by sequence")
+        .rows
+    )
+    durations = {row[0]: row[1] for row in rows}
+    assert [durations[n] == 0 for n in (1, 2, 3, 4)] == [True, False, True, True]
+    assert all(row[1] == row[2] >= 0 for row in rows)
+    (newest,) = next(EventStore(tracing.folder).query("select max(end_time) from spans").rows)
+    assert newest < time.time_ns()
+
+
 def test_a_handle_names_the_cause(session: Session) -> None:
     bar, signal = session.tracer.emitter("BAR"), session.tracer.emitter("SIGNAL")
     root = bar(1)
@@ -188,7 +216,11 @@ def test_a_named_chain_keeps_its_name_through_the_fast_door(session: Session) ->
 
 @pytest.mark.parametrize(
     "cause",
-    [(), (1,), (1, 2, 3), ("a", "b"), "ab", 7, object(), (-1, 1), (1, 2**64), (None, None), [0.5]],
+    [
+        (), (1,), (1, 2, 3), ("a", "b"), "ab", 7, object(), (-1, 1), (1, 2**64), (None, None),
+        [0.5], (0, 0), (1, 0), (1, 40), (0, 1), (1.0, 1.0), (True, True), (1.0, 1), [1, 1],
+        {1: 2, 3: 4}, bytearray(b"\x01\x01"), iter((1, 1)),
+    ],
 )  # fmt: skip
 def test_what_is_no_cause_causes_nothing(session: Session, cause: Any) -> None:
     emit = session.tracer.emitter("BAR", fields=["x"])
@@ -197,9 +229,34 @@ def test_what_is_no_cause_causes_nothing(session: Session, cause: Any) -> None:
     session.tracer.close(late)
     found = session.end()
     assert before == (1, 1)
-    assert handle_of(after)[0] == 2
+    assert after == (2, 2)
     assert [(found[n].parent, found[n].root) for n in (1, 2, 3)] == [(0, 1), (0, 2), (0, 3)]
     assert found[2].attributes == {"x": 1.5}
+
+
+@pytest.mark.parametrize("cause", [(2, 1), (2, 2), (40, 1), (10**6, 10**6)])
+def test_an_event_is_not_caused_by_itself_or_a_later_one(
+    session: Session, cause: tuple[int, int]
+) -> None:
+    emit = session.tracer.emitter("BAR")
+    emit(1)
+    assert emit(2, cause) == (2, 2)
+    late = session.tracer.open("ORDER", parent=(cause[0] + 1, cause[1]))
+    session.tracer.close(late)
+    emit(4)
+    found = session.end()
+    assert [(found[n].parent, found[n].root) for n in (1, 2, 3, 4)] == [
+        (0, n) for n in (1, 2, 3, 4)
+    ]
+
+
+def test_a_root_that_is_no_integer_begins_no_chain(session: Session) -> None:
+    emit = session.tracer.emitter("BAR")
+    emit(1)
+    child = emit(2, (1, 1.0))  # type: ignore[arg-type]
+    emit(3, child)
+    found = session.end()
+    assert [(found[n].parent, found[n].root) for n in (1, 2, 3)] == [(0, 1), (0, 2), (0, 3)]
 
 
 def test_an_event_of_another_session_is_no_cause(session: Session, tmp_path: Path) -> None:
@@ -210,15 +267,38 @@ def test_an_event_of_another_session_is_no_cause(session: Session, tmp_path: Pat
     assert session.end()[1].parent == 0
 
 
-@pytest.mark.parametrize("value", [2**63, -(2**70), "noon", 1.5, None, float("nan"), [1]])
-def test_an_impossible_time_is_no_time(session: Session, value: Any) -> None:
-    emit = session.tracer.emitter("BAR", fields=["x"])
-    emit(value, None, 1.5, start=value)
+IMPOSSIBLE = [2**63, -(2**70), "noon", 1.5, float("nan"), Decimal(7), [1], object()]
+
+
+@pytest.mark.parametrize("value", IMPOSSIBLE)
+def test_an_impossible_time_is_no_time_and_is_named_as_replaced(
+    session: Session, value: Any
+) -> None:
+    emit = session.tracer.emitter("BAR", fields=["x"], names=["name"])
+    emit(value, None, 1.5, "\ud800", start=value)
+    emit(value)
     emit(7, None, 2.5)
     found = session.end()
-    assert (found[1].event_time, found[2].event_time) == (None, 7)
+    assert [found[n].event_time for n in (1, 2, 3)] == [None, None, 7]
     assert found[1].start == found[1].end
-    assert found[1].attributes == {"x": 1.5}
+    assert found[1].attributes == {
+        "x": 1.5,
+        "name": "\\ud800",
+        Event.REPLACED: ["name", Event.TIME],
+    }
+    assert found[2].attributes == {Event.REPLACED: [Event.TIME]}
+    assert found[3].attributes == {"x": 2.5}
+
+
+def test_no_time_is_no_time_and_nothing_was_replaced(session: Session) -> None:
+    emit = session.tracer.emitter("BAR", fields=["x"])
+    emit(None, None, 1.5)  # type: ignore[arg-type]
+    emit(np.int64(5), None, 1.5)  # type: ignore[arg-type]
+    found = session.end()
+    assert [(e.event_time, e.attributes) for e in found.values()] == [
+        (None, {"x": 1.5}),
+        (5, {"x": 1.5}),
+    ]
 
 
 def test_a_surplus_number_is_the_callers_mistake(session: Session) -> None:
@@ -228,10 +308,41 @@ def test_a_surplus_number_is_the_callers_mistake(session: Session) -> None:
     assert session.end() == {}
 
 
-@pytest.mark.parametrize("fields", [["a"] * 6, [Field("a", "text")], [7], [("a", "double", 0)]])
+UNFIT_PARTS: list[Any] = [
+    *((7,), ("a", []), ("a", None), ("a", "double", "q")),
+    *(("a", "decimal", scale) for scale in (400, 19, -1, "q", None, 1.5, True)),
+]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ["a"] * 6, [Field("a", "text")], [7], [("a", "double", 0)], ["\ud800", "\\ud800"],
+        *([Field(*parts)] for parts in UNFIT_PARTS),
+    ],
+)  # fmt: skip
 def test_fields_that_cannot_be_are_refused_at_once(session: Session, fields: Any) -> None:
     with pytest.raises(UsageError, match="emitter"):
         session.tracer.emitter("BAR", fields=fields)
+
+
+def test_names_that_no_text_can_have_are_written_out_and_cost_no_event(session: Session) -> None:
+    tracer, odd = session.tracer, "a\ud800"
+    tracer.emitter("BAR", fields=["x"])(1, None, 0.5)
+    tracer.emitter("TICK", fields=[odd])(2, None, 1.5)
+    tracer.emitter("TICK", operation=odd)(3)
+    tracer.emitter(odd, portfolio=odd, strategy=odd, symbol=odd, venue=odd, handler=odd)(4)
+    tracer.emitter("TICK", texts={odd: odd})(5)
+    tracer.emitter("TICK", operation=7)(6)  # type: ignore[arg-type]
+    tracer.close(tracer.open("TICK", operation=odd))
+    session.recorder.flush()
+    tracer.emitter("BAR", fields=["x"])(8, None, 0.5)
+    found = session.end()
+    assert len(found) == 8
+    assert found[2].attributes == {"a\\ud800": 1.5}
+    assert [found[n].site.operation for n in (3, 6, 7)] == ["a\\ud800", "7", "a\\ud800"]
+    assert set(found[4].site[2:8]) == {"a\\ud800"}
+    assert not any(count.dropped for count in totals_of(session.folder))
 
 
 def test_the_same_emitter_twice_is_one_site(session: Session) -> None:

@@ -89,6 +89,13 @@ RUN_COLUMNS = [
     "sampled_out",
     "dropped",
     "completeness",
+    "error",
+    "updated_at",
+    "metadata",
+    "source",
+    "spool_block",
+    "host_name",
+    "pid",
 ]
 _ORDER = [("run_id", "ascending"), ("sequence", "ascending")]
 

@@ -167,6 +167,33 @@ def test_a_block_has_as_many_numbers_as_its_events_can_have(
     assert [event.numbers for block in events for event in block.events()] == [(), (1.5, 2.5)]
 
 
+def test_what_cannot_be_packed_is_printed_and_costs_no_event(tmp_path: Path) -> None:
+    odd: Any = "a\ud800"
+    recorder = Recorder(SpoolWriter(tmp_path / "run", {"run_id": "run"}, max_file_bytes=1))
+    publish(recorder, 1)
+    fields = [Field(odd), Field("x", "decimal", odd)]
+    site = recorder.site(odd, odd, odd, object(), None, None, None, fields=fields)  # type: ignore[arg-type]
+    recorder.note({odd: odd, "engine": object(), "known": 7})
+    recorder.dropped(odd, odd, odd)
+    publish(recorder, 2, site=site)
+    recorder.flush()
+    publish(recorder, 3)
+    recorder.flush()
+    recorder.stop({"status": "Ended", "error": odd})
+    assert sequences_of(tmp_path / "run") == [1, 2, 3]
+    blocks, text = blocks_of(tmp_path / "run"), "a\\ud800"
+    (found,) = [s for b in blocks if b.type is BlockType.SITES for s in b.sites()][1:2]
+    assert (found.number, found.operation, found.strategy) == (site, text, "<object>")
+    assert found.fields == (Field(text), Field("x", "decimal", text))  # type: ignore[arg-type]
+    assert next(b.value() for b in blocks if b.type is BlockType.NOTE) == {
+        text: text,
+        "engine": "<object>",
+        "known": 7,
+    }
+    assert Count(text, text, 0, {text: 1}) in totals_of(tmp_path / "run")
+    assert blocks[-1].value() == {"status": "Ended", "error": text}
+
+
 def test_a_drop_is_counted_with_its_reason(recorder: Recorder, folder: Path) -> None:
     recorder.published("demo/fx", "BAR")
     recorder.dropped("demo/fx", "BAR", "adapter_error")

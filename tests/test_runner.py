@@ -147,6 +147,49 @@ def test_what_the_script_publishes_is_recorded(script: Writing) -> None:
     assert spool().run["mode"] == "live"
 
 
+RECORDS_ITSELF = """
+    from fillpath.instrumentation import Tracing
+    first = Tracing("own", portfolio="own/book", writer="none")
+    ended = []
+    with first as tracing:
+        assert tracing is first and tracing.running
+        assert tracing.tracer is Tracing.active().tracer and tracing.run_id == "run"
+        assert tracing.tracer_provider is Tracing.active().tracer_provider
+        tracing.note_engine("own", "1.0")
+        tracing.before_stop(lambda: ended.append(1))
+        assert tracing.claim_portfolio("p") == "p" and Tracing.active().claim_portfolio("p") != "p"
+        with tracing.tracer.event("FIRST"):
+            pass
+    assert not first.running and not ended
+    with Tracing() as second, Tracing() as third, third.tracer.event("SECOND"):
+        assert second.tracer is third.tracer
+    with Tracing.active().tracer.event("THIRD"):
+        pass
+    try:
+        first.tracer
+    except Exception as error:
+        print(error)
+"""
+
+
+def test_a_script_that_records_itself_is_part_of_the_run(script: Writing) -> None:
+    done = recorded("--portfolio", "fund/desk", script(RECORDS_ITSELF))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "is not running" in done.stdout
+    assert [(count.portfolio, count.event_type) for count in spool().counts] == [
+        ("fund/desk", kind) for kind in ("FIRST", "SECOND", "THIRD")
+    ]
+    assert spool().run["engine"] == "own"
+    assert end_of()["status"] == "Ended"
+    assert not (Path(os.environ["FILLPATH_DATA"]) / "spool" / "own").exists()
+
+
+def test_two_recordings_without_the_runner_are_an_error(script: Writing) -> None:
+    done = python(script(RECORDS_ITSELF.replace("with first", "with Tracing('run'), first")))
+    assert done.returncode == 1
+    assert "Run 'run' is being recorded in this process already" in done.stderr
+
+
 LEAVES_A_THREAD = """
     def later():
         time.sleep(0.2)

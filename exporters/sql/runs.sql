@@ -14,6 +14,13 @@ SELECT
     kept,
     sampled_out,
     dropped,
-    CAST(completeness AS JSON) AS completeness
+    CAST(completeness AS JSON) AS completeness,
+    error,
+    updated_at,
+    CAST(metadata AS JSON) AS metadata,
+    source,
+    spool_block,
+    host_name,
+    pid
 FROM raw_runs
 QUALIFY row_number() OVER (PARTITION BY run_id ORDER BY updated_at DESC) = 1
