@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable, Mapping
-from itertools import chain, pairwise
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from fillpath.exporters.schema import SPAN_SCHEMA
@@ -20,7 +19,7 @@ from fillpath.instrumentation.sampling_stream import PRICE_KEYS, Place, Sampling
 from fillpath.instrumentation.semconv import Event, EventType, Resource, Sampling
 
 _UNUSED: Final = frozenset(
-    {"trace_id", "links", "host_name", "service_name", "trace_state", "resource_attributes"}
+    {"trace_id", "host_name", "service_name", "trace_state", "resource_attributes"}
 )
 COLUMNS: Final = [name for name in SPAN_SCHEMA.names if name not in _UNUSED]
 """Columns of the rows that `RowSampling` takes."""
@@ -56,9 +55,8 @@ class RowSampling:
 
     def take_all(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Take all rows of the run, in the order of sequence."""
-        for row, following in pairwise(chain(rows, [None])):
-            if row is not None:
-                self._take(row, None if following is None else following["start_time"])
+        for row, time in _as_recorded(rows):
+            self._take(row, time)
         while self._failing:
             self._fail(*heapq.heappop(self._failing)[1:])
         # As at the end of a run: without the newest price of each instrument nobody could say what
@@ -66,10 +64,9 @@ class RowSampling:
         for key in self._priced.values():
             self._keep(key)
 
-    def _take(self, row: Mapping[str, Any], next_start: int | None) -> None:
+    def _take(self, row: Mapping[str, Any], time: float) -> None:
         key: _Key = (row["span_id"], row["parent_span_id"])
-        start = row["start_time"]
-        while self._failing and start is not None and self._failing[0][0] <= start:
+        while self._failing and self._failing[0][0] <= time:
             self._fail(*heapq.heappop(self._failing)[1:])
         failed = row["status_code"] == STATUS_ERROR
         if row["sampling_reason"] != ALL:
@@ -78,17 +75,13 @@ class RowSampling:
             if failed or self._keeps_alone(row):
                 self._keep(key)
         else:
-            self._judge(row, key, next_start, failed=failed)
+            self._judge(row, key, time, failed=failed)
 
-    def _judge(
-        self, row: Mapping[str, Any], key: _Key, next_start: int | None, *, failed: bool
-    ) -> None:
+    def _judge(self, row: Mapping[str, Any], key: _Key, time: float, *, failed: bool) -> None:
         place = Place(row["portfolio"], row["symbol"], row["strategy"])
-        end = None
-        if failed and row["duration"] is not None:
-            end = (row["start_time"] or 0) + row["duration"]
-            if next_start is None or end <= next_start:
-                end = None  # nothing came while it went on: it is one record
+        end: int | None = None
+        if failed and time < _end_of(row) < math.inf:
+            end = int(_end_of(row))  # its record was written before it failed
         if row["event_type"] != EventType.DELIVERY:
             attributes = self._attributes(row)
             decision = self._stream.judge(
@@ -139,3 +132,58 @@ class RowSampling:
         self.kept.add(span_id)
         if parent is not None:
             self.parents.add(parent)
+
+
+class _Waiting:
+    """A row whose record is not written yet."""
+
+    __slots__ = ("row", "time")
+
+    def __init__(self, row: Mapping[str, Any], time: float) -> None:
+        self.row = row
+        self.time = time
+
+
+def _end_of(row: Mapping[str, Any]) -> float:
+    if row["duration"] is None:
+        return math.inf
+    return int(row["start_time"] or 0) + int(row["duration"])
+
+
+def _as_recorded(
+    rows: Iterable[Mapping[str, Any]],
+) -> Iterator[tuple[Mapping[str, Any], float]]:
+    """Give rows in the order in which their records were written, and when that was.
+
+    An event is written when it ends, or before that as something begins that names it as a cause. A
+    handler's run has its cause written only as it is written itself.
+    """
+    waiting: dict[bytes, _Waiting] = {}
+    due: list[tuple[float, int, bytes]] = []
+    for row in rows:
+        start = row["start_time"] or 0
+        while due and due[0][0] <= start:
+            yield from _due(due, waiting)
+        one = _Waiting(row, _end_of(row))
+        waiting[row["span_id"]] = one
+        heapq.heappush(due, (one.time, row["sequence"], row["span_id"]))
+        time = one.time if row["event_type"] == EventType.DELIVERY else start
+        causes = [row["parent_span_id"], *(link["span_id"] for link in row["links"] or ())]
+        for cause in causes:
+            above = waiting.get(cause)
+            while above is not None and time < above.time:
+                above.time = time
+                heapq.heappush(due, (time, above.row["sequence"], above.row["span_id"]))
+                above = waiting.get(above.row["parent_span_id"])
+    while due:
+        yield from _due(due, waiting)
+
+
+def _due(
+    due: list[tuple[float, int, bytes]], waiting: dict[bytes, _Waiting]
+) -> Iterator[tuple[Mapping[str, Any], float]]:
+    time, _, span_id = heapq.heappop(due)
+    one = waiting.get(span_id)
+    if one is not None and one.time == time:
+        del waiting[span_id]
+        yield one.row, time

@@ -16,6 +16,8 @@ from fillpath.analytics import cli, demo
 from fillpath.analytics.ledger import compute_ledger
 from fillpath.analytics.reconciliation import ReconciliationStatus
 from fillpath.exporters.event_store import EventStore
+from fillpath.exporters.span_selection import SpanSelection
+from fillpath.instrumentation.event_sampler import EventSampler
 
 TRACED = Path(__file__).parents[1] / "examples" / "trace_home_made_bus.py"
 START = "import sys; from fillpath.analytics.cli import main; sys.exit(main())"
@@ -118,3 +120,11 @@ def test_the_demos_books_are_exact_when_its_lake_is_sampled(tmp_path: Path) -> N
     (run,) = store.run_records()
     assert run.published == run.kept + run.sampled_out
     assert run.sampled_out > 1_000
+
+
+def test_a_sampled_export_of_the_whole_lake_holds_what_the_sampled_lake_holds(
+    stores: dict[str, EventStore],
+) -> None:
+    rows = stores["policy"].query("SELECT span_id FROM spans").rows
+    selection = SpanSelection(stores["all"], "run", policy=EventSampler())
+    assert selection.span_ids() == {span_id for (span_id,) in rows}

@@ -30,10 +30,17 @@ def record(data: Path, sampling: str, seed: int) -> None:
         tracer = tracing.tracer
         price, value, now = 100.0, 0, 1_700_000_000 * SECOND
         waiting: list[OpenEvent] = []
+        long: OpenEvent | None = None
         for number in range(1_500):
             now += chance.choice([1, 60]) * SECOND
             price += chance.gauss(0, 1) * (30 if chance.random() < 0.02 else 1)
             symbol = chance.choice(["A", "B", None])
+            if number % 100 == 0:
+                if long is not None:
+                    tracer.close(long, error=ValueError("late") if number % 200 else None)
+                long = tracer.open(EventType.FEATURES, symbol="A", event_time=now)
+            if number % 37 == 0:
+                tracer.close(tracer.open("X", symbol="B", event_time=now, parent=long))
             bar = tracer.open(
                 EventType.BAR,
                 symbol=symbol,
