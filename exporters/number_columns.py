@@ -8,6 +8,7 @@ that a double does not carry stand beside it.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from decimal import Context, Decimal
@@ -22,7 +23,7 @@ from fillpath.exporters.schema import (
     OWN_NUMBER_COLUMNS,
     VALUE_COLUMNS,
 )
-from fillpath.instrumentation.spool import MAX_EXACT, FieldKind
+from fillpath.instrumentation.spool import MAX_EXACT, Field, FieldKind
 
 TEXT: Final = "text"
 """Kind of a number that the host wrote as text; its text is among the exact numbers."""
@@ -207,3 +208,29 @@ def fit_number(value: Any) -> tuple[Decimal, int] | None:
 def layout_json(layout: tuple[Placed, ...]) -> str | None:
     """Write a layout as the column has it; None when there are no numbers."""
     return json.dumps(layout, ensure_ascii=False, separators=(",", ":")) if layout else None
+
+
+class NumberField(NamedTuple):
+    """A numeric attribute of a row and the column that holds it, as its `layout` tells."""
+
+    field: Field
+    column: str
+
+
+@lru_cache(4096)
+def read_layout(layout: str | None) -> tuple[NumberField, ...]:
+    """Read the column `layout`: a JSON list of key, column, kind and scale."""
+    if layout is None:
+        return ()
+    return tuple(
+        NumberField(Field(key, kind, scale or 0), column)
+        for key, column, kind, scale in json.loads(layout)
+    )
+
+
+def decimal_text(number: float, scale: int) -> str:
+    """Digits of a decimal whose nearest double and digits after the point are known."""
+    if not math.isfinite(number):
+        return str(Decimal(number))
+    text = format(Decimal(repr(float(number))), f".{scale}f")
+    return text if text.strip("-0.") else text.lstrip("-")

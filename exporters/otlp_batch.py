@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from fillpath.exporters.number_columns import read_layout
 from fillpath.exporters.otlp_columns import (
     Codes,
     Flags,
@@ -38,7 +39,6 @@ from fillpath.exporters.otlp_span import (
     ID_COLUMNS,
     Structure,
     plain_attributes,
-    read_layout,
     resource_message,
     scope_message,
     scope_version,

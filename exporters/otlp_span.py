@@ -7,15 +7,14 @@ and as the template of all spans that differ from it in nothing but the content 
 from __future__ import annotations
 
 import json
-import math
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from decimal import Decimal
 from functools import lru_cache
 from itertools import repeat
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+from fillpath.exporters.number_columns import decimal_text, read_layout
 from fillpath.exporters.schema import (
     DROPPED_BY_SDK,
     FOREIGN_EVENT_TYPE,
@@ -35,7 +34,7 @@ from fillpath.instrumentation.semconv import (
     Resource,
     Sampling,
 )
-from fillpath.instrumentation.spool import Field, FieldKind
+from fillpath.instrumentation.spool import FieldKind
 
 _KINDS: Final = {"INTERNAL": 1, "SERVER": 2, "CLIENT": 3, "PRODUCER": 4, "CONSUMER": 5}
 _NOT_PLAIN: Final = (SPAN_PARTS - {SCOPE_VERSION}).union(
@@ -55,24 +54,6 @@ _U64: Final = struct.Struct("<Q")
 _I64: Final = struct.Struct("<q")
 _F64: Final = struct.Struct("<d")
 _U32: Final = struct.Struct("<I")
-
-
-class NumberField(NamedTuple):
-    """A numeric attribute of a row and the column that holds it, as its `layout` tells."""
-
-    field: Field
-    column: str
-
-
-@lru_cache(4096)
-def read_layout(layout: str | None) -> tuple[NumberField, ...]:
-    """Read the column `layout`: a JSON list of key, column, kind and scale."""
-    if layout is None:
-        return ()
-    return tuple(
-        NumberField(Field(key, kind, scale or 0), column)
-        for key, column, kind, scale in json.loads(layout)
-    )
 
 
 def varint(number: int) -> bytes:
@@ -374,14 +355,6 @@ def _integer(number: float, digits: Any) -> int:
         return int(number) if digits is None else int(digits)
     except (ValueError, OverflowError):
         return 1 << 63  # no integer at all: its text is written
-
-
-def decimal_text(number: float, scale: int) -> str:
-    """Digits of a decimal whose nearest double and digits after the point are known."""
-    if not math.isfinite(number):
-        return str(Decimal(number))
-    text = format(Decimal(repr(float(number))), f".{scale}f")
-    return text if text.strip("-0.") else text.lstrip("-")
 
 
 def _add_parts(span: _SpanParts, row: Mapping[str, Any], others: Mapping[str, Any]) -> None:

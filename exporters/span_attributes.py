@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from decimal import Decimal
-from functools import lru_cache
 from typing import Any, NamedTuple
 
+from fillpath.exporters.number_columns import decimal_text, read_layout
 from fillpath.exporters.schema import (
     FOREIGN_EVENT_TYPE,
     SPAN_PARTS,
@@ -87,14 +86,9 @@ def _numbers(row: Mapping[str, Any]) -> dict[str, Any]:
     exact: dict[str, Any] = json.loads(row["exact_numbers"]) if row["exact_numbers"] else {}
     return {
         key: _number(row[column], kind, scale, exact.get(column))
-        for key, column, kind, scale in _layout(row["layout"])
+        for (key, kind, scale), column in read_layout(row["layout"])
         if row[column] is not None
     }
-
-
-@lru_cache(4096)
-def _layout(layout: str) -> tuple[tuple[str, str, str, int], ...]:
-    return tuple((key, column, kind, scale) for key, column, kind, scale in json.loads(layout))
 
 
 def _number(value: float, kind: str, scale: int, digits: str | None) -> Any:
@@ -105,6 +99,5 @@ def _number(value: float, kind: str, scale: int, digits: str | None) -> Any:
     if kind == FieldKind.BOOLEAN:
         return bool(value)
     if kind == FieldKind.DECIMAL and math.isfinite(value):
-        # A double that stands for up to 15 digits prints as these digits.
-        return f"{Decimal(repr(value)):.{scale}f}"
+        return decimal_text(value, scale)
     return value

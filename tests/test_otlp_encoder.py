@@ -29,8 +29,9 @@ from opentelemetry.trace import (
 )
 
 from fillpath.exporters import otlp_batch
+from fillpath.exporters.number_columns import decimal_text
 from fillpath.exporters.otlp_encoder import OtlpEncoder
-from fillpath.exporters.otlp_span import decimal_text, varint
+from fillpath.exporters.otlp_span import varint
 from fillpath.exporters.schema import SPAN_SCHEMA, TEXT_ATTRIBUTES
 from fillpath.instrumentation.semconv import SCHEMA_URL
 
