@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -51,6 +52,10 @@ class Completeness:
         tally.sampled_out -= number
         tally.kept += number
 
+    def left_out(self, portfolio: str, event_type: str) -> None:
+        """Count an event as sampled out that was counted as kept."""
+        self.brought_back(portfolio, event_type, -1)
+
     def dropped(self, portfolio: str, event_type: str, reason: str, number: int = 1) -> None:
         """Count events that are lost."""
         dropped = self._tally(portfolio, event_type).dropped
@@ -97,6 +102,21 @@ class Completeness:
             "sampled_out": tally.sampled_out,
             "dropped": dropped,
         }
+
+
+def added(rows: Iterable[dict[str, Any]], others: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add rows of the same run that were counted elsewhere."""
+    sums: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in (*rows, *others):
+        known = sums.setdefault((row["portfolio"], row["event_type"]), {})
+        for name, value in row.items():
+            if name == "dropped":
+                dropped = Counter(known.get(name, {}))
+                dropped.update(value)
+                known[name] = dict(sorted(dropped.items()))
+            else:
+                known[name] = value + known.get(name, 0) if isinstance(value, int) else value
+    return [sums[key] for key in sorted(sums)]
 
 
 def totals(rows: Iterable[dict[str, Any]]) -> dict[str, int]:

@@ -8,23 +8,25 @@ import secrets
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
+import pyarrow as pa
 from opentelemetry.sdk.resources import Resource as SdkResource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.version import __version__
 
-from fillpath.exporters.completeness import Completeness, totals
+from fillpath.exporters.completeness import Completeness, added, totals
 from fillpath.exporters.event_store import EventStore, RunRecord, Status
-from fillpath.exporters.otel_spans import Origin, Sequences, causes_first, span_of
-from fillpath.exporters.schema import FOREIGN_EVENT_TYPE
+from fillpath.exporters.otel_spans import Origin, Sequences, causes_first, event_type_of, span_of
+from fillpath.exporters.schema import FOREIGN_EVENT_TYPE, SPAN_SCHEMA
 from fillpath.exporters.span_rows import Span, SpanRows
 from fillpath.instrumentation.errors import UsageError
 from fillpath.instrumentation.identity import is_valid_run_id, new_run_id
-from fillpath.instrumentation.semconv import PROCESS
+from fillpath.instrumentation.semconv import PROCESS, Resource
 from fillpath.instrumentation.settings import ENV_PORTFOLIO, DataFolder
 
 _log = logging.getLogger(__name__)
@@ -40,6 +42,8 @@ RUN_ROW_SECONDS: Final = 60.0
 _MOST_RESOURCES: Final = 100
 DROPPED_LAKE_ERROR: Final = "lake_error"
 """Reason: the lake could not be written for so long that too many spans waited."""
+DROPPED_QUEUE_FULL: Final = "queue_full"
+"""Reason: too many spans waited to be exported, and the host must not wait."""
 DROPPED_NOT_CARRIED: Final = "export_error"
 """Reason: the span holds something that no column and no JSON can."""
 
@@ -57,6 +61,8 @@ class _Run:
         self._version = 1
         self._started_at: int | None = None
         self._recorded_at = float("-inf")
+        self.host: Callable[[Status], RunRecord] | None = None
+        self.ended_as: Status | None = None
 
     def add(self, span: Span) -> None:
         """Take a span."""
@@ -78,10 +84,17 @@ class _Run:
                 self.rows.put_back(rows)
                 raise
             self._version += 1
+        status = self.ended_as or status
         if status != "Running" or time.monotonic() - self._recorded_at >= RUN_ROW_SECONDS:
             self._record(store, status)
 
     def _record(self, store: EventStore, status: Status) -> None:
+        if self.host is not None:
+            record = self.host(status)
+            rows = added(record.completeness, self.completeness.rows(status))
+            store.record_run(replace(record, completeness=rows, **totals(rows)))
+            self._recorded_at = time.monotonic()
+            return
         others = [run for run in store.run_records() if run.run_id == self.run_id]
         if not any(run.source == "spool" for run in others):  # that one knows more of the run
             rows = self.completeness.rows("Running")  # an exporter sees what is kept, no more
@@ -161,21 +174,63 @@ class ParquetSpanExporter(SpanExporter):
             taken = True
             for span in causes_first(spans):
                 taken = self._take(span) and taken
-            waiting = sum(len(run.rows) for run in self._runs.values())
-            if waiting >= COMMIT_ROWS or time.monotonic() - self._committed_at >= COMMIT_SECONDS:
-                self._commit("Running")
-            elif self._timer is None:
-                self._timer = threading.Timer(COMMIT_SECONDS, self._commit_later)
-                self._timer.daemon = True
-                self._timer.start()
+            self._commit_if_due()
         return SpanExportResult.SUCCESS if taken else SpanExportResult.FAILURE
+
+    def _commit_if_due(self) -> None:
+        """Commit what waits, now or a little later. The caller holds the lock."""
+        waiting = sum(len(run.rows) for run in self._runs.values())
+        if waiting >= COMMIT_ROWS or time.monotonic() - self._committed_at >= COMMIT_SECONDS:
+            self._commit("Running")
+        elif self._timer is None:
+            self._timer = threading.Timer(COMMIT_SECONDS, self._commit_later)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def join(self, run_id: str, record: Callable[[Status], RunRecord]) -> None:
+        """Expect rows of a run that this process records; spans of no other run join it.
+
+        Args:
+            run_id: The run.
+            record: Gives what is known of it, as the row of the table of runs.
+        """
+        with self._lock:
+            self._own_run_id = self._given_run_id or run_id
+            self._run(run_id, Origin.of(SdkResource({}))).host = record
+
+    def export_rows(self, run_id: str, rows: pa.Table) -> None:
+        """Take rows of a run that was joined. Of these, none are dropped: they wait for the lake.
+
+        Args:
+            run_id: The run.
+            rows: Of `SPAN_SCHEMA`.
+        """
+        with self._lock:
+            if not self._shut_down:
+                self._runs[run_id].rows.put_back(rows.cast(SPAN_SCHEMA))
+                self._commit_if_due()
+
+    def leave(self, run_id: str, status: Status) -> bool:
+        """Commit what waits of a run that has ended; tells whether the lake took it.
+
+        Args:
+            run_id: The run, which was joined.
+            status: How it ended.
+        """
+        with self._lock:
+            self._runs[run_id].ended_as = status
+            return self._shut_down or self._commit("Running")
+
+    def _run(self, run_id: str, origin: Origin) -> _Run:
+        run = self._runs.get(run_id)
+        if run is None:
+            run = self._runs[run_id] = _Run(run_id, origin, self._token)
+        return run
 
     def _take(self, span: ReadableSpan) -> bool:
         origin = self._origin(span.resource)
         run_id = self._given_run_id or origin.run_id or self._own_run_id
-        run = self._runs.get(run_id)
-        if run is None:
-            run = self._runs[run_id] = _Run(run_id, origin, self._token)
+        run = self._run(run_id, origin)
         try:
             row = span_of(span, origin, run_id, self._portfolio, run.sequences)
             full = len(run.rows) >= MOST_WAITING
@@ -192,6 +247,16 @@ class ParquetSpanExporter(SpanExporter):
             else:
                 run.completeness.kept(*kind)
         return not full
+
+    def drop(self, span: ReadableSpan) -> None:
+        """Count a span that was not exported because too many waited."""
+        with self._lock:
+            origin = self._origin(span.resource)
+            run = self._run(self._given_run_id or origin.run_id or self._own_run_id, origin)
+            named = (span.attributes or {}).get(Resource.PORTFOLIO)
+            portfolio = str(named or origin.portfolio or self._portfolio)
+            if not span.name.startswith(f"{PROCESS} "):
+                run.completeness.dropped(portfolio, event_type_of(span), DROPPED_QUEUE_FULL)
 
     def _origin(self, resource: SdkResource) -> Origin:
         known = self._origins.get(id(resource))

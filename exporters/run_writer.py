@@ -14,9 +14,10 @@ from typing import IO, Final, Self
 
 from fillpath.exporters import host_process
 from fillpath.exporters.causal_sampling import CausalSampling
-from fillpath.exporters.completeness import Completeness, totals
+from fillpath.exporters.completeness import Completeness
 from fillpath.exporters.damaged_spool import SPOOL_DAMAGED, PartlyTaken, count_what_is_lost
-from fillpath.exporters.event_store import EventStore, RunRecord, Status
+from fillpath.exporters.event_store import EventStore, Status
+from fillpath.exporters.recorded_run import record_of
 from fillpath.exporters.run_rows import RunRows
 from fillpath.exporters.spool_events import SpoolEvents
 from fillpath.exporters.spool_index import SpoolIndex
@@ -233,36 +234,20 @@ class RunWriter:
     def record_run(self, status: Status, error: str | None = None) -> None:
         """Write the run's row in the table of runs."""
         self._rows.settle()
-        self._completeness.host_counted(self._events.counts)
-        run, end = self._events.run, self._events.end or {}
-        rows = self._completeness.rows(status)
-        sums = totals(rows)
-        ended_at = end.get("ended_at")
-        if ended_at is None and status != "Running":
-            ended_at = self._changed_at()
-        found = {SPOOL_DAMAGED: True} if self._damaged else {}
-        known = {"run_id", "mode", "service_name", "host_name", "pid", "started_at", "parameters"}
+        end = self._events.end or {}
+        changed_at = None
+        if end.get("ended_at") is None and status != "Running":
+            changed_at = self._changed_at()
         self.store.record_run(
-            RunRecord(
+            record_of(
                 self.run_id,
                 status,
-                mode=run.get("mode"),
-                service_name=run.get("service_name"),
-                engine=end.get("engine") or run.get("engine"),
-                engine_version=end.get("engine_version") or run.get("engine_version"),
-                started_at=run.get("started_at"),
-                ended_at=ended_at,
-                error=error or end.get("error"),
-                parameters={**(run.get("parameters") or {}), **(end.get("parameters") or {})},
-                metadata={key: run[key] for key in run if key not in known} | found,
-                published=sums["published"],
-                kept=sums["kept"],
-                sampled_out=sums["sampled_out"],
-                dropped=sums["dropped"],
-                completeness=rows,
+                self._events,
+                self._completeness,
+                ended_at=changed_at,
+                error=error,
+                metadata={SPOOL_DAMAGED: True} if self._damaged else None,
                 spool_block=self._committed,
-                host_name=run.get("host_name"),
-                pid=run.get("pid"),
             )
         )
         self.status = status

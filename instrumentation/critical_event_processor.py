@@ -86,6 +86,9 @@ class CriticalEventProcessor(SpanProcessor):
 
     Raises:
         UsageError: When the environment describes no policy.
+
+    Attributes:
+        next_one: The processor that spans are handed on to.
     """
 
     def __init__(
@@ -94,7 +97,7 @@ class CriticalEventProcessor(SpanProcessor):
         policy: EventSampler | None = None,
         held: int = DEFAULT_HELD,
     ) -> None:
-        self._next: SpanProcessor = (
+        self.next_one: SpanProcessor = (
             BatchSpanProcessor(next_one) if isinstance(next_one, SpanExporter) else next_one
         )
         self.policy = EventSampler.from_environment() if policy is None else policy
@@ -132,7 +135,7 @@ class CriticalEventProcessor(SpanProcessor):
         if context is not None:
             with self._lock:
                 self._open.put(key_of(context), _Open(key_of_parent(span.parent)))
-        self._next.on_start(span, parent_context)
+        self.next_one.on_start(span, parent_context)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Decide on a span that has ended, and hand on what is kept because of it."""
@@ -144,7 +147,7 @@ class CriticalEventProcessor(SpanProcessor):
             self._let_go[LET_GO_ERROR] += 1
             self._complain(error)
         for one in ready:
-            self._next.on_end(one)
+            self.next_one.on_end(one)
 
     def _take(self, span: ReadableSpan, ready: list[ReadableSpan]) -> None:
         context = span.context
@@ -230,11 +233,11 @@ class CriticalEventProcessor(SpanProcessor):
             self._over = True
             self._let_go[LET_GO_SHUTDOWN] += len(self._held)
             self._held.clear()
-        self._next.shutdown()
+        self.next_one.shutdown()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Flush what was handed on; what waits in the ring may still be wanted or not."""
-        return self._next.force_flush(timeout_millis)
+        return self.next_one.force_flush(timeout_millis)
 
     def _complain(self, error: Exception) -> None:
         if not self._complained:

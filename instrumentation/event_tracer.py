@@ -569,6 +569,7 @@ class EventTracer(RunningEvent):
     def span_context(self, event: OpenEvent) -> trace.SpanContext:
         """OpenTelemetry's address of the event, which is recorded now if it was not yet."""
         self.begin(event)
+        self._recorder.addressed(event.sequence)
         return trace.SpanContext(
             trace_id=event.chain.trace_id,
             span_id=self._numbers.span_id(event),

@@ -26,7 +26,9 @@ class NautilusInstrumentor(BaseInstrumentor):  # type: ignore[misc, unused-ignor
 
     `instrument()` replaces the message bus class that the engine's kernel builds, as soon as the
     kernel is imported; it imports nothing itself. Without a running `Tracing` session, the first
-    engine starts one with the settings of the environment; it ends with the process.
+    engine starts one with the settings of the environment; it ends with the process. Its events go
+    through OpenTelemetry's SDK if that has exporters (`opentelemetry-instrument` sets it up so), or
+    if `instrument(tracer_provider=...)` names a provider; else to a spool.
     `uninstrument()` puts back exactly what was there. Engines built meanwhile keep their bus,
     which then only passes messages on.
     """
@@ -37,7 +39,8 @@ class NautilusInstrumentor(BaseInstrumentor):  # type: ignore[misc, unused-ignor
         """Versions of the engine that this is tested with."""
         return ("nautilus_trader >= 1.221, < 2",)
 
-    def _instrument(self, **_: Any) -> None:
+    def _instrument(self, **kwargs: Any) -> None:
+        self._provider = kwargs.get("tracer_provider")
         self._original = None
         self._attached = True
         wrapt.register_post_import_hook(self._attach, _KERNEL)
@@ -52,7 +55,7 @@ class NautilusInstrumentor(BaseInstrumentor):  # type: ignore[misc, unused-ignor
             if not self._attached:
                 return original(*args, **kwargs)
             try:
-                session = Tracing.active() or Tracing().start()
+                session = Tracing.active() or Tracing.of_engine(self._provider).start()
                 session.note_engine("NautilusTrader", metadata.version("nautilus_trader"))
             except FillpathError as error:
                 _log.warning("The engine runs untraced: %s", error)

@@ -158,6 +158,9 @@ class Recorder:
         with self._lock:
             self._note.update(facts)
 
+    def addressed(self, sequence: int) -> None:
+        """Take note that somebody asked for the ids of an event."""
+
     def record(self, event: Row, side: bytes | None = None) -> None:
         """Take a flat event record, whose numbers are floats, and its side record.
 
@@ -231,13 +234,17 @@ class Recorder:
     def _flush_often(self) -> None:
         synced_at = time.monotonic()
         while not self._stopped.wait(FLUSH_SECONDS):
-            if self._events or self._sites or self._note:
+            if self._has_work():
                 self.flush()
             now = time.monotonic()
             if self._sync_seconds is not None and now - synced_at >= self._sync_seconds:
                 synced_at = now
                 self._sync()
             self._complain()
+
+    def _has_work(self) -> bool:
+        """Whether anything waits to be written."""
+        return bool(self._events or self._sites or self._note)
 
     def _sync(self) -> None:
         """Make the spool durable; without the lock, because a disk takes its time."""

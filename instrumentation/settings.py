@@ -20,6 +20,10 @@ ENV_PORTFOLIO = "FILLPATH_PORTFOLIO"
 """Portfolio namespace for events whose engine does not name one."""
 ENV_MODE = "FILLPATH_MODE"
 """`backtest` (default) or `live`."""
+ENV_WAY = "FILLPATH_WAY"
+"""How events leave the process: `spool` (default), or `otel`, through the span processors of the
+process's OpenTelemetry SDK. An engine that nobody started a session for takes `otel` when the SDK
+has been set up with exporters."""
 ENV_DELIVERY = "FILLPATH_DELIVERY"
 """What happens when the spool is too far ahead of the process that takes it into the lake:
 `lossless` (default of a backtest) waits, `live` (default of a live run) counts what it drops."""
@@ -131,3 +135,9 @@ def recording_enabled() -> bool:
     if os.environ.get(ENV_OTEL_SDK_DISABLED, "").strip().lower() == "true":
         return False
     return os.environ.get(ENV_ENABLED, "").strip().lower() not in _FALSE_WORDS
+
+
+def delivery_is_live() -> bool:
+    """Tell whether the environment asks for ``live`` delivery, by itself or by a live run."""
+    delivery = os.environ.get(ENV_DELIVERY) or os.environ.get(ENV_MODE)
+    return delivery == "live"

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Final, Literal, Self
 
-from opentelemetry.trace import NoOpTracerProvider, TracerProvider
+from opentelemetry.trace import NoOpTracerProvider, TracerProvider, get_tracer_provider
 
 from fillpath.instrumentation import identity, settings
 from fillpath.instrumentation.errors import FillpathError, UsageError
@@ -23,6 +23,7 @@ from fillpath.instrumentation.event_sampler import EventSampler
 from fillpath.instrumentation.event_tracer import EventTracer
 from fillpath.instrumentation.light_tracer import LightTracerProvider
 from fillpath.instrumentation.payload import clean_text, printed, snapshot
+from fillpath.instrumentation.provider_recorder import ProviderRecorder, exports_spans
 from fillpath.instrumentation.recorder import DEFAULT_LIMIT, Delivery, NoRecorder, Recorder
 from fillpath.instrumentation.spool_writer import SpoolWriter
 from fillpath.instrumentation.writer_process import WRITER_MODULE, WriterProcess
@@ -31,8 +32,10 @@ _log = logging.getLogger(__name__)
 
 Mode = Literal["backtest", "live"]
 WriterMode = Literal["process", "inline", "none"]
+Way = Literal["spool", "otel"]
 _MODES: Final = ("backtest", "live")
 _WRITERS: Final = ("process", "inline", "none")
+_WAYS: Final = ("spool", "otel")
 _DELIVERIES: Final = ("lossless", "live")
 _USUAL_DELIVERY: Final = {"backtest": "lossless", "live": "live"}
 _SYNC_SECONDS: Final = {"none": None, "10ms": 0.01, "200ms": 0.2}
@@ -61,6 +64,9 @@ class Tracing:
         lake_sampling: ``all`` or ``policy``; ``FILLPATH_LAKE_SAMPLING``.
         delivery: ``lossless`` or ``live``, what to do when the spool is too far ahead of the writer
             (``FILLPATH_SPOOL_LIMIT``); ``FILLPATH_DELIVERY``, else as the mode is.
+        way: ``spool``, or ``otel``: through the processors of an OpenTelemetry SDK, and to the lake
+            only if one of their exporters is `ParquetSpanExporter`; ``FILLPATH_WAY``.
+        provider: The SDK's provider for the way ``otel``; the global one when left out.
 
     Raises:
         UsageError: When an argument is not one of its allowed values.
@@ -86,6 +92,8 @@ class Tracing:
         writer: WriterMode | None = None,
         lake_sampling: Literal["all", "policy"] | None = None,
         delivery: Delivery | None = None,
+        way: Way | None = None,
+        provider: TracerProvider | None = None,
     ) -> None:
         environ = os.environ
         self.run_id = run_id or environ.get(settings.ENV_RUN_ID) or identity.new_run_id()
@@ -112,6 +120,9 @@ class Tracing:
             delivery or environ.get(settings.ENV_DELIVERY) or _USUAL_DELIVERY[self.mode],
             settings.ENV_DELIVERY,
         )
+        given_way = way or environ.get(settings.ENV_WAY) or ("otel" if provider else "spool")
+        self.way = _one_of(_WAYS, given_way, settings.ENV_WAY)
+        self._provider = provider
         self._spool_limit = _bytes(environ.get(settings.ENV_SPOOL_LIMIT), settings.ENV_SPOOL_LIMIT)
         sync = environ.get(settings.ENV_SPOOL_SYNC) or "none"
         self._sync = _SYNC_SECONDS[_one_of(tuple(_SYNC_SECONDS), sync, settings.ENV_SPOOL_SYNC)]
@@ -138,6 +149,17 @@ class Tracing:
     def active(cls) -> Tracing | None:
         """The session that is running in this process, if any."""
         return cls._active
+
+    @classmethod
+    def of_engine(cls, provider: TracerProvider | None = None) -> Tracing:
+        """Make the session of an engine for which the host's code has started none.
+
+        Args:
+            provider: The provider that the host has named for it.
+        """
+        found = provider or get_tracer_provider()
+        is_free = not os.environ.get(settings.ENV_WAY)
+        return cls(way="otel" if is_free and exports_spans(found) else None, provider=provider)
 
     @property
     def running(self) -> bool:
@@ -175,6 +197,8 @@ class Tracing:
         tracer = self.tracer
         if self._whole is not None:
             return self._whole.tracer_provider
+        if self.enabled and self.way == "otel":
+            return self._provider or get_tracer_provider()
         with Tracing._lock:
             if self._tracer_provider is None and not self.enabled:
                 self._tracer_provider = NoOpTracerProvider()
@@ -198,34 +222,51 @@ class Tracing:
                     f"Run '{Tracing._active.run_id}' is being recorded in this process already.",
                     next_command="stop it first, or use Tracing.active()",
                 )
-            self._recorder = Recorder(
-                self._open_spool(),
-                delivery=self.delivery,
-                limit=self._spool_limit,
-                expects_writer=self.writer == "process",
-                sync_seconds=self._sync,
-            )
+            self._recorder = self._spooling() if self.way == "spool" else self._exporting()
             if self._engines:
                 self._recorder.note(self._engine())
             self._tracer = EventTracer(self.run_id, self._recorder, self.portfolio)
             Tracing._active = self
             atexit.register(self._stop_at_exit)
-        if self.writer == "process":
+        if self.way == "spool" and self.writer == "process":
             self._writer_process.start()
         return self
+
+    def _spooling(self) -> Recorder:
+        return Recorder(
+            self._open_spool(),
+            delivery=self.delivery,
+            limit=self._spool_limit,
+            expects_writer=self.writer == "process",
+            sync_seconds=self._sync,
+        )
+
+    def _exporting(self) -> Recorder:
+        provider = self._provider or get_tracer_provider()
+        if not exports_spans(provider):
+            raise FillpathError(
+                "OpenTelemetry's SDK has no exporter to give spans to.",
+                next_command="opentelemetry-instrument --traces_exporter otlp,fillpath_parquet …",
+            )
+        self._note_clock()
+        return ProviderRecorder(provider, self._description(), delivery=self.delivery)
 
     def _become_part_of(self, whole: Tracing) -> None:
         self._whole = whole
         self.run_id, self.folder, self.portfolio = whole.run_id, whole.folder, whole.portfolio
         self.mode, self.delivery, self.writer = whole.mode, whole.delivery, whole.writer
+        self.way = whole.way
         for name, version in self._engines.items():
             whole.note_engine(name, version)
         for callback in self._before_stop:
             whole.before_stop(callback)
         self._before_stop = []
 
-    def _open_spool(self) -> SpoolWriter:
+    def _note_clock(self) -> None:
         self._clock_offset = time.time_ns() - time.perf_counter_ns()
+
+    def _open_spool(self) -> SpoolWriter:
+        self._note_clock()
         description = self._description()
         try:
             return SpoolWriter(
@@ -295,6 +336,8 @@ class Tracing:
         atexit.unregister(self._stop_at_exit)
         tracer.stop()
         recorder.stop({**self._end(error), "sequences": tracer.last_sequence})
+        if self.way == "otel":
+            return
         if self.writer == "process":
             self._writer_process.wait()
         elif self.writer == "inline":
@@ -320,6 +363,7 @@ class Tracing:
             "python": platform.python_version(),
             "parameters": self.parameters,
             "delivery": self.delivery,
+            "way": self.way,
             "writer": self.writer,
             "lake": self.folder.lake_root,
             "lake_sampling": self.lake_sampling,
