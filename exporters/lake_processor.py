@@ -1,7 +1,8 @@
 """Brings the spans of an application to the lake without a queue that overflows silently.
 
 The SDK's `BatchSpanProcessor` throws spans away when its queue of 2,048 is full, and a program that
-makes spans faster than they are written fills it. Here the host waits, or the spans count as dropped.
+makes spans faster than they are written fills it. Here the host waits, or the spans count as
+dropped.
 """
 
 from __future__ import annotations
@@ -88,7 +89,9 @@ class LakeProcessor(SpanProcessor):
         try:
             with self._exporting:
                 while self._waiting:
-                    batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
+                    batch = [
+                        self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))
+                    ]
                     self.span_exporter.export(batch)
                     with self._taken:
                         self._taken.notify_all()

@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 from opentelemetry.sdk.resources import Resource as SdkResource
@@ -92,7 +92,8 @@ class _Run:
         if self.host is not None:
             record = self.host(status)
             rows = added(record.completeness, self.completeness.rows(status))
-            store.record_run(replace(record, completeness=rows, **totals(rows)))
+            sums: dict[str, Any] = totals(rows)
+            store.record_run(replace(record, completeness=rows, **sums))
             self._recorded_at = time.monotonic()
             return
         others = [run for run in store.run_records() if run.run_id == self.run_id]

@@ -1,4 +1,4 @@
-"""The way out through OpenTelemetry's SDK: blocks of a run in, spans to a provider's processors out.
+"""The way out through OpenTelemetry's SDK: blocks of a run come in, spans go to processors.
 
 The blocks become the rows that they would become on their way from a spool to the lake, by the
 same code. A processor whose exporter is `ParquetSpanExporter` gets the rows themselves, whatever
@@ -8,6 +8,7 @@ the size of its queue; the others get spans of the SDK.
 from __future__ import annotations
 
 import logging
+import struct
 from collections import deque
 from typing import Any, Final
 
@@ -36,7 +37,6 @@ from fillpath.instrumentation.spool import Block, BlockType
 _log = logging.getLogger(__name__)
 _ALL: Final = ("AlwaysOnSampler", "ParentBased{root:AlwaysOnSampler")
 _ROWS_AT_A_TIME: Final = 2048
-_MASK: Final = (1 << 64) - 1
 
 
 class ProviderWay:
@@ -157,9 +157,8 @@ class ProviderWay:
     def _sampled(self, table: pa.Table) -> pa.Table:
         """Ask the provider's sampler which rows are kept."""
         kept = []
-        for span in self._spans.of(table):
-            context = span.get_span_context()
-            low, high = context.trace_id & _MASK, context.trace_id >> 64
+        for span, known in zip(self._spans.of(table), table["trace_id"], strict=True):
+            high, low = struct.unpack(">QQ", known.as_py())
             trace_id = mixed(low) | mixed(high ^ low) << 64
             result = self._sampler.should_sample(
                 None, trace_id, span.name, span.kind, span.attributes, span.links
@@ -173,9 +172,7 @@ class ProviderWay:
 
     def _record(self, status: Status) -> RunRecord:
         """Make the row of the run, as far as it is known."""
-        return record_of(
-            self._run_id, status, self._events, self._completeness, source="otel"
-        )
+        return record_of(self._run_id, status, self._events, self._completeness, source="otel")
 
     def end(self) -> None:
         """Bring what was taken to the lake, if it goes there, and say what was missed."""

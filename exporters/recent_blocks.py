@@ -82,7 +82,7 @@ def _records_of(block: Block, sequence: int) -> list[EventRecord]:
     for row, number in enumerate(columns[0]):
         if number == sequence:
             values = [column[row] for column in columns]
-            found.append(EventRecord(*values[:7], tuple(values[7:])))
+            found.append(EventRecord._make([*values[:7], tuple(values[7:])]))
     return found
 
 

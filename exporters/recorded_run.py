@@ -33,7 +33,6 @@ def record_of(
     completeness.host_counted(events.counts)
     run, end = events.run, events.end or {}
     rows = completeness.rows(status)
-    sums = totals(rows)
     metadata = {key: run[key] for key in run if key not in _OWN_COLUMNS}
     known: dict[str, Any] = {
         "mode": run.get("mode"),
@@ -47,6 +46,7 @@ def record_of(
         "host_name": run.get("host_name"),
         "pid": run.get("pid"),
         **{key: value for key, value in others.items() if value is not None},
+        **totals(rows),
         "metadata": {**metadata, **(others.get("metadata") or {})},
     }
-    return RunRecord(run_id, status, completeness=rows, **sums, **known)
+    return RunRecord(run_id, status, completeness=rows, **known)

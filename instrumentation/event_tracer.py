@@ -7,10 +7,9 @@ before its child, so a spool that was cut off anywhere still holds the ancestors
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from opentelemetry import trace
@@ -60,6 +59,7 @@ _BEGIN, _FINISH, _ERROR, _SIDE = (
     int(flag) for flag in (Flag.BEGIN, Flag.FINISH, Flag.ERROR, Flag.SIDE)
 )
 _ELSEWHERE = Place((PUBLISH, "EVENT", "", None, None, None, None), 0, Tally())
+_NOWHERE = Place((PUBLISH, "EVENT", "", None, None, None, None), 0, Tally(), is_off=True)
 
 
 class EventTracer(RunningEvent):
@@ -72,9 +72,16 @@ class EventTracer(RunningEvent):
         run_id: The run; with a sequence number it makes every id.
         recorder: Takes the records.
         portfolio: Namespace of events whose adapter does not name one.
+        takes: Tells which portfolios' events are recorded; None: all.
     """
 
-    def __init__(self, run_id: str, recorder: Recorder, portfolio: str) -> None:
+    def __init__(
+        self,
+        run_id: str,
+        recorder: Recorder,
+        portfolio: str,
+        takes: Callable[[str], bool] | None = None,
+    ) -> None:
         super().__init__()
         self.run_id = run_id
         self.portfolio = name_of(portfolio) or "default"
@@ -90,6 +97,9 @@ class EventTracer(RunningEvent):
         self.enclosing: Callable[[OpenEvent | None], OpenEvent | None] | None = None
         """What is current in OpenTelemetry's context, if that is nearer than the current event."""
         self._lock = threading.RLock()
+        self.takes = takes
+        self.nothing = self.stand_in(0, Chain(0, 0))
+        self.nothing.place = _NOWHERE
 
     @staticmethod
     def now() -> int:
@@ -151,7 +161,7 @@ class EventTracer(RunningEvent):
                 next_command="open and close the event, which takes any attributes",
             )
         found_names = as_names(names, found)
-        if self.stopped:
+        if self.stopped or not self.is_taken(portfolio):
             return emit_nothing
         place = self._place(operation, event_type, portfolio, strategy, symbol, venue, handler)
         site = self._recorder.site(
@@ -169,6 +179,9 @@ class EventTracer(RunningEvent):
             fields=found,
             names=found_names,
         )
+
+    def _is_taken(self, portfolio: Any) -> bool:
+        return self.takes is None or self.takes(name_of(portfolio) or self.portfolio)
 
     def direct(self) -> tuple[Callable[[], int], Recorder]:
         """Give what another door to the same run needs: the next sequence, and the recorder."""
@@ -220,10 +233,14 @@ class EventTracer(RunningEvent):
                 another name, this one is an attribute of the event and of what it causes.
             event_id: The host's own lasting id of the event.
         """
+        if self.stopped:
+            return self.nothing
         try:
             place = self._places[operation, event_type, portfolio, strategy, symbol, venue, handler]
         except Exception:  # noqa: BLE001 - a new place, or a name that cannot be hashed
             place = self._place(operation, event_type, portfolio, strategy, symbol, venue, handler)
+        if place.is_off:
+            return self.nothing
         if parent is CURRENT:
             cause = self._current.get()
             if self.enclosing is not None:
@@ -245,13 +262,11 @@ class EventTracer(RunningEvent):
             None if event_id is None else name_of(event_id) or None,
         )
         if place.is_delivery:
-            if self.stopped:
-                self._outside(event)
             return event
         if cause is not None and not cause.written:
             self.begin(cause)
         with self._lock:
-            if self.stopped:
+            if self.stopped:  # meanwhile
                 self._outside(event)
             else:
                 place.tally.opened += 1
@@ -295,6 +310,8 @@ class EventTracer(RunningEvent):
                 attributes as `payload.snapshot` gives them.
             links: Further causes.
         """
+        if place.is_off:
+            return self.nothing
         event = OpenEvent(self, place, cause, event_time, attributes, links, None, None)
         if place.is_delivery:
             if self.stopped:
@@ -354,8 +371,11 @@ class EventTracer(RunningEvent):
             venue,
             handler,
         )
-        site = self._recorder.site(*parts)
-        place = Place(parts, site, self._recorder.tally(parts[2], parts[1]))
+        if self.takes is None or self.takes(parts[2]):
+            site = self._recorder.site(*parts)
+            place = Place(parts, site, self._recorder.tally(parts[2], parts[1]))
+        else:
+            place = Place(parts, 0, Tally(), is_off=True)
         given = (operation, event_type, portfolio, *names)
         # Only of texts does it hold that what is equal also looks the same.
         if all(name is None or type(name) is str for name in given):
@@ -559,7 +579,7 @@ class EventTracer(RunningEvent):
     def lost(self, event_type: str) -> None:
         """Count an event that could not be read as published and dropped."""
         with self._lock:
-            if not self.stopped:
+            if not self.stopped and self.is_taken(None):
                 kind = name_of(event_type) or "EVENT"
                 self._recorder.published(self.portfolio, kind)
                 self._recorder.dropped(self.portfolio, kind, DROPPED_ADAPTER_ERROR)
@@ -568,6 +588,8 @@ class EventTracer(RunningEvent):
 
     def span_context(self, event: OpenEvent) -> trace.SpanContext:
         """OpenTelemetry's address of the event, which is recorded now if it was not yet."""
+        if event.place.is_off:
+            return trace.INVALID_SPAN_CONTEXT
         self.begin(event)
         self._recorder.addressed(event.sequence)
         return trace.SpanContext(
@@ -576,20 +598,3 @@ class EventTracer(RunningEvent):
             is_remote=False,
             trace_flags=trace.TraceFlags(trace.TraceFlags.SAMPLED),
         )
-
-    @contextlib.contextmanager
-    def event(self, event_type: str, **parts: Any) -> Iterator[OpenEvent]:
-        """Open an event, run the body as its handler, and close it; takes what `open` takes.
-
-        An exception in the body is recorded on the event and goes on to the caller.
-        """
-        event = self.open(event_type, **parts)
-        failure: BaseException | None = None
-        with self.handling(event):
-            try:
-                yield event
-            except BaseException as error:
-                failure = error
-                raise
-            finally:
-                self.close(event, error=failure)

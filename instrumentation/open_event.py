@@ -73,11 +73,13 @@ class Place:
         site: Number of their site, when they have no attributes.
         tally: Where they are counted.
         is_delivery: Whether they are runs of a handler.
+        is_off: Whether they are not recorded.
     """
 
-    __slots__ = ("is_delivery", "parts", "site", "tally")
+    __slots__ = ("is_delivery", "is_off", "parts", "site", "tally")
 
-    def __init__(self, parts: Parts, site: int, tally: Tally) -> None:
+    def __init__(self, parts: Parts, site: int, tally: Tally, *, is_off: bool = False) -> None:
+        self.is_off = is_off
         self.parts = parts
         self.site = site
         self.tally = tally

@@ -8,13 +8,13 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar, Token
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry import context, trace
 from opentelemetry.trace.propagation import _SPAN_KEY
 
 from fillpath.instrumentation.open_event import OpenEvent
-from fillpath.instrumentation.payload import printed
+from fillpath.instrumentation.payload import name_of, printed
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +29,13 @@ class RunningEvent(ABC):
         stopped: Whether nothing is recorded any more.
         enter: Makes an event the parent of whatever this thread or task opens, until `leave` gets
             what it gave.
+        nothing: Stands for every event that is not recorded.
+        takes: Tells which portfolios' events are recorded; None: all.
     """
+
+    nothing: OpenEvent
+    takes: Callable[[str], bool] | None
+    portfolio: str
 
     def __init__(self) -> None:
         self.stopped = False
@@ -44,6 +50,14 @@ class RunningEvent(ABC):
     @abstractmethod
     def lost(self, event_type: str) -> None:
         """Count an event that could not be read as published and dropped."""
+
+    @abstractmethod
+    def open(self, event_type: str) -> OpenEvent:
+        """Begin an event."""
+
+    @abstractmethod
+    def close(self, event: OpenEvent, *, error: BaseException | None = None) -> None:
+        """End an event."""
 
     @property
     def current(self) -> OpenEvent | None:
@@ -67,9 +81,12 @@ class RunningEvent(ABC):
         finally:
             self.leave(token)
 
-    @contextlib.contextmanager
-    def handling(self, event: OpenEvent) -> Iterator[None]:
+    def handling(self, event: OpenEvent) -> contextlib.AbstractContextManager[None]:
         """Enter the event, and let a user's own OpenTelemetry spans nest under it meanwhile."""
+        return NOTHING_HANDLED if self.stopped else self._handling(event)
+
+    @contextlib.contextmanager
+    def _handling(self, event: OpenEvent) -> Iterator[None]:
         tokens = self.enter_user_code(event)
         try:
             yield
@@ -79,7 +96,7 @@ class RunningEvent(ABC):
     def enter_user_code(self, event: OpenEvent) -> UserCode:
         """Do what `handling` does, until `leave_user_code`: a hot path has no room for it."""
         token = self.enter(event)
-        if self.stopped:  # the event is in no run, so nothing may name it
+        if self.stopped or event.place.is_off:  # it is in no run, so nothing may name it
             return token, None
         around = context.get_current()
         span = EventSpan(self, event)
@@ -92,6 +109,34 @@ class RunningEvent(ABC):
         if outer is not None:
             context.detach(outer)
         self.leave(token)
+
+    def is_taken(self, portfolio: Any) -> bool:
+        """Tell whether the events of a portfolio are recorded; None is that of the session."""
+        return self.takes is None or self.takes(name_of(portfolio) or self.portfolio)
+
+    def event(self, event_type: str, **parts: Any) -> contextlib.AbstractContextManager[OpenEvent]:
+        """Open an event, run the body as its handler, and close it; takes what `open` takes.
+
+        An exception in the body is recorded on the event and goes on to the caller.
+        """
+        if self.stopped:
+            return Unrecorded(self.nothing)
+        if self.takes is not None and not self.is_taken(parts.get("portfolio")):
+            return UnrecordedCause(self, self.nothing)
+        return self._event(event_type, **parts)
+
+    @contextlib.contextmanager
+    def _event(self, event_type: str, **parts: Any) -> Iterator[OpenEvent]:
+        event = self.open(event_type, **parts)
+        failure: BaseException | None = None
+        with self.handling(event):
+            try:
+                yield event
+            except BaseException as error:
+                failure = error
+                raise
+            finally:
+                self.close(event, error=failure)
 
     @contextlib.contextmanager
     def guarded(self, *, losing: str | None = None) -> Iterator[None]:
@@ -125,6 +170,49 @@ class EventSpan(trace.NonRecordingSpan):
     def get_span_context(self) -> trace.SpanContext:
         """The event's ids."""
         return self.tracer.span_context(self.event)
+
+
+class Unrecorded(contextlib.ContextDecorator):
+    """Stands in for the handling of an event that is not recorded, at next to no cost.
+
+    Args:
+        given: What the body gets.
+    """
+
+    def __init__(self, given: Any) -> None:
+        self._given = given
+
+    def __enter__(self) -> Any:
+        return self._given
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+NOTHING_HANDLED: Final = Unrecorded(None)
+
+
+class UnrecordedCause(contextlib.ContextDecorator):
+    """The handling of an event that is not recorded, in a run that is: what it causes has no cause.
+
+    Args:
+        tracer: The tracer.
+        event: What stands for the event.
+    """
+
+    def __init__(self, tracer: RunningEvent, event: OpenEvent) -> None:
+        self._tracer = tracer
+        self._event = event
+
+    def _recreate_cm(self) -> UnrecordedCause:
+        return UnrecordedCause(self._tracer, self._event)
+
+    def __enter__(self) -> OpenEvent:
+        self._token = self._tracer.enter(self._event)
+        return self._event
+
+    def __exit__(self, *_: object) -> None:
+        self._tracer.leave(self._token)
 
 
 def failure_of(error: BaseException | None) -> dict[str, Any]:

@@ -8,12 +8,16 @@ from pathlib import Path
 
 import platformdirs
 
+from fillpath.instrumentation.errors import UsageError
+from fillpath.instrumentation.rollout import Rollout
+
 ENV_DATA = "FILLPATH_DATA"
 """Data folder for spool, lake, results and reports."""
 ENV_LAKE = "FILLPATH_LAKE"
 """Where the lake is when it is not in the data folder: `s3://bucket/prefix`, or a folder."""
 ENV_ENABLED = "FILLPATH_ENABLED"
-"""`false` switches recording off; anything else leaves it on."""
+"""`false` switches recording off. For a gradual roll-out, a comma-separated list of a share of the
+runs (`25%`, `0.25`) and patterns of portfolio namespaces (`fund/desk`, `fund/*/book`)."""
 ENV_RUN_ID = "FILLPATH_RUN_ID"
 """Name of the run to record; made up when absent."""
 ENV_PORTFOLIO = "FILLPATH_PORTFOLIO"
@@ -51,8 +55,6 @@ ENV_OTEL_SDK_DISABLED = "OTEL_SDK_DISABLED"
 """OpenTelemetry's own off switch; `true` switches recording off too."""
 ENV_OTEL_SERVICE_NAME = "OTEL_SERVICE_NAME"
 """OpenTelemetry's name of the service; recorded with the run."""
-
-_FALSE_WORDS = frozenset({"0", "false", "no", "off"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +132,27 @@ def data_folder(
     return DataFolder(Path(chosen).expanduser().absolute(), root)
 
 
-def recording_enabled() -> bool:
-    """Tell whether recording is switched on by ``FILLPATH_ENABLED`` and ``OTEL_SDK_DISABLED``."""
+def rollout() -> Rollout:
+    """Read what is recorded from ``FILLPATH_ENABLED`` and ``OTEL_SDK_DISABLED``.
+
+    Raises:
+        UsageError: When ``FILLPATH_ENABLED`` makes no sense.
+    """
     if os.environ.get(ENV_OTEL_SDK_DISABLED, "").strip().lower() == "true":
-        return False
-    return os.environ.get(ENV_ENABLED, "").strip().lower() not in _FALSE_WORDS
+        return Rollout(0.0)
+    return Rollout.parse(os.environ.get(ENV_ENABLED, ""))
+
+
+def recording_enabled() -> bool:
+    """Tell whether any run of this process can be recorded.
+
+    A ``FILLPATH_ENABLED`` that makes no sense switches nothing off: whoever starts a session is
+    told of it.
+    """
+    try:
+        return rollout().share > 0.0
+    except UsageError:
+        return True
 
 
 def delivery_is_live() -> bool:

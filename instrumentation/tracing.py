@@ -130,7 +130,8 @@ class Tracing:
             service_name or environ.get(settings.ENV_OTEL_SERVICE_NAME) or _program_name()
         )
         self.parameters = snapshot(parameters or {})
-        self.enabled = settings.recording_enabled()
+        self.rollout = settings.rollout()
+        self.enabled = self.rollout.takes_run(self.run_id)
         self._engines: dict[str, str] = {}
         self._portfolios: dict[str, int] = {}
         self._before_stop: list[Callable[[], None]] = []
@@ -225,7 +226,9 @@ class Tracing:
             self._recorder = self._spooling() if self.way == "spool" else self._exporting()
             if self._engines:
                 self._recorder.note(self._engine())
-            self._tracer = EventTracer(self.run_id, self._recorder, self.portfolio)
+            self._tracer = EventTracer(
+                self.run_id, self._recorder, self.portfolio, self.rollout.filter
+            )
             Tracing._active = self
             atexit.register(self._stop_at_exit)
         if self.way == "spool" and self.writer == "process":

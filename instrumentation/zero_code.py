@@ -1,4 +1,4 @@
-"""What `opentelemetry-instrument` runs when it has set up the SDK: puts our parts where they belong.
+"""What `opentelemetry-instrument` runs when it has set up the SDK: puts our parts in their places.
 
 The SDK's configuration knows samplers and exporters, and puts each exporter behind a
 `BatchSpanProcessor`. That is not enough for two of ours: `CriticalEventSampler` keeps what a

@@ -51,6 +51,7 @@ VOCABULARY = {
     "span_parts",  # what the spool carries of OpenTelemetry spans
     "payload",  # how the spool carries values
     "settings",
+    "rollout",  # one of the settings
     "errors",
     "writer_files",  # how the writer process and its hosts know of each other
 }
