@@ -126,6 +126,12 @@ class EventReader:
         venue = _text(attributes.pop(semconv.Trading.VENUE, None))
         return HostEvent(venue=venue, attributes=attributes, **parts)
 
+    def portfolio_of(self, event: Any) -> str | None:
+        """Portfolio of an event, if it or its payload names one."""
+        part = _Part(event)
+        name = part.name(self._fields.portfolio)
+        return name or _Part(part.find(self._fields.payload)).name(self._fields.portfolio)
+
     def strategy_of(self, owner: Any) -> str | None:
         """The strategy that a handler's object says it is, by the same name as on events."""
         if owner is None or callable(self._fields.strategy):

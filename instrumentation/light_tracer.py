@@ -37,6 +37,7 @@ from fillpath.instrumentation.light_span import (
 from fillpath.instrumentation.open_event import Chain, OpenEvent
 from fillpath.instrumentation.payload import clean_text, snapshot
 from fillpath.instrumentation.running_event import EventSpan
+from fillpath.instrumentation.semconv import Resource
 from fillpath.instrumentation.span_parts import SPAN_NAME
 from fillpath.instrumentation.span_places import Placed, Recurrence, SpanPlaces
 from fillpath.instrumentation.spool import FLAGS_SHIFT, NO_TIME, Flag, SideRecord
@@ -279,7 +280,7 @@ class LightTracer(trace.Tracer):
         door = self._door
         parent = (_get_context() if context is None else context).get(_SPAN_KEY)
         try:
-            if self._sampler is not None or door.stopped:
+            if self._sampler is not None or door.stopped or door.tracer.takes is not None:
                 result = self._judged(context, name, kind, attributes, links)
                 if isinstance(result, trace.Span):
                     return result
@@ -335,9 +336,14 @@ class LightTracer(trace.Tracer):
         links: Sequence[trace.Link] | None,
     ) -> trace.Span | types.Attributes:
         """Attributes of a span that is to be recorded, or a span that is not."""
+        tracer = self._door.tracer
+        if not (self._door.stopped or tracer.is_taken((attributes or {}).get(Resource.PORTFOLIO))):
+            return trace.INVALID_SPAN
         current = trace.get_current_span(context)
-        if self._door.stopped or self._sampler is None:
+        if self._door.stopped:
             return trace.NonRecordingSpan(current.get_span_context())
+        if self._sampler is None:
+            return attributes
         return self._unsampled.decide(
             self._sampler, current, context, name, kind, attributes, links
         )

@@ -15,10 +15,17 @@ from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-de
 )
 
 from fillpath.instrumentation.errors import FillpathError
+from fillpath.instrumentation.settings import recording_enabled
 from fillpath.instrumentation.tracing import Tracing
 
 _log = logging.getLogger(__name__)
 _KERNEL: Final = "nautilus_trader.system.kernel"
+
+
+def _is_recorded(session: Tracing, trader_id: Any = None, *_: Any, **__: Any) -> bool:
+    """Tell whether the events of an engine are wanted, whose bus is built with these arguments."""
+    name = getattr(trader_id, "value", None)
+    return name is None or session.rollout.takes_portfolio(namespace_of_trader(name))
 
 
 class NautilusInstrumentor(BaseInstrumentor):  # type: ignore[misc, unused-ignore]  # no types
@@ -42,7 +49,10 @@ class NautilusInstrumentor(BaseInstrumentor):  # type: ignore[misc, unused-ignor
     def _instrument(self, **kwargs: Any) -> None:
         self._provider = kwargs.get("tracer_provider")
         self._original = None
-        self._attached = True
+        self._declined = False
+        self._attached = recording_enabled()
+        if not self._attached:
+            return
         wrapt.register_post_import_hook(self._attach, _KERNEL)
 
     def _attach(self, kernel: Any) -> None:
@@ -52,10 +62,10 @@ class NautilusInstrumentor(BaseInstrumentor):  # type: ignore[misc, unused-ignor
         original = kernel.MessageBus
 
         def build_bus(*args: Any, **kwargs: Any) -> Any:
-            if not self._attached:
-                return original(*args, **kwargs)
             try:
-                session = Tracing.active() or Tracing.of_engine(self._provider).start()
+                session = self._session()
+                if session is None or not _is_recorded(session, *args, **kwargs):
+                    return original(*args, **kwargs)
                 session.note_engine("NautilusTrader", metadata.version("nautilus_trader"))
             except FillpathError as error:
                 _log.warning("The engine runs untraced: %s", error)
@@ -65,6 +75,15 @@ class NautilusInstrumentor(BaseInstrumentor):  # type: ignore[misc, unused-ignor
         kernel.MessageBus = build_bus
         self._original = original
 
+    def _session(self) -> Tracing | None:
+        """The session that records the next engine, if one does."""
+        active = Tracing.active()
+        if active is not None or self._declined or not self._attached:
+            return active if self._attached else None
+        session = Tracing.of_engine(self._provider).start()
+        self._declined = not session.running  # else every engine would draw the run's lot anew
+        return session if session.running else None
+
     def _uninstrument(self, **_: Any) -> None:
         self._attached = False
         if self._original is None:
@@ -72,3 +91,8 @@ class NautilusInstrumentor(BaseInstrumentor):  # type: ignore[misc, unused-ignor
         kernel: Any = sys.modules[_KERNEL]
         kernel.MessageBus = self._original
         self._original = None
+
+
+def namespace_of_trader(trader_id: str) -> str:
+    """Portfolio namespace of an engine's trader id: ``DEMO-EQUITIES`` is ``demo/equities``."""
+    return trader_id.lower().replace("-", "/")

@@ -20,6 +20,7 @@ from nautilus_trader.model.instruments import Instrument
 
 from fillpath.instrumentation.event_columns import time_of
 from fillpath.instrumentation.event_tracer import EventTracer, OpenEvent
+from fillpath.instrumentation.nautilus import namespace_of_trader
 from fillpath.instrumentation.nautilus_causes import OrderCauses, is_command
 from fillpath.instrumentation.nautilus_events import describe, is_engine_reset, plain_attributes
 from fillpath.instrumentation.nautilus_market import MARKET_DATA, MarketReader
@@ -418,8 +419,3 @@ def _outermost_actor_frame() -> FrameType | None:
             found = frame
         frame = frame.f_back
     return found
-
-
-def namespace_of_trader(trader_id: str) -> str:
-    """Portfolio namespace of an engine's trader id: ``DEMO-EQUITIES`` is ``demo/equities``."""
-    return trader_id.lower().replace("-", "/")

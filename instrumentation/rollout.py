@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Self
@@ -69,11 +68,6 @@ class Rollout:
             return True
         segments = namespace.split("/")
         return any(_fits(pattern.split("/"), segments) for pattern in self.portfolios)
-
-    @property
-    def filter(self) -> Callable[[str], bool] | None:
-        """`takes_portfolio` with a memory; None when every portfolio is taken."""
-        return lru_cache(_MOST_REMEMBERED)(self.takes_portfolio) if self.portfolios else None
 
     def __str__(self) -> str:
         parts = [] if self.share == 1.0 and self.portfolios else [f"{self.share:g}"]

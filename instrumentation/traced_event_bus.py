@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import wrapt
 
+from fillpath.instrumentation import settings
 from fillpath.instrumentation.errors import UsageError
 from fillpath.instrumentation.event_memory import EventMemory
 from fillpath.instrumentation.event_tracer import EventTracer
@@ -62,6 +63,24 @@ class TracedEventBus(_Proxy):  # type: ignore[misc]
         UsageError: When the bus has no such publishing method.
     """
 
+    def __new__(
+        cls,
+        bus: Any,
+        tracing: Tracing | None = None,
+        *,
+        publish: Names = "publish",
+        **_: Any,
+    ) -> Any:
+        """Give the bus itself while recording is switched off: then it costs nothing."""
+        for name in _names(publish):
+            if not callable(getattr(bus, name, None)):
+                raise UsageError(
+                    f"{type(bus).__name__} has no method '{name}' to publish events with.",
+                    next_command="TracedEventBus(bus, publish='its name')",
+                )
+        is_on = settings.recording_enabled() if tracing is None else tracing.enabled
+        return super().__new__(cls) if is_on else bus
+
     def __init__(
         self,
         bus: Any,
@@ -82,12 +101,6 @@ class TracedEventBus(_Proxy):  # type: ignore[misc]
             "unsubscribe": unsubscribe,
             "argument": argument,
         }
-        for name in _names(publish):
-            if not callable(getattr(bus, name, None)):
-                raise UsageError(
-                    f"{type(bus).__name__} has no method '{name}' to publish events with.",
-                    next_command="TracedEventBus(bus, publish='its name')",
-                )
         follower = _BusFollower(type(bus).__name__, tracing, fields or EventFields(), argument)
         self._self_methods = {
             **dict.fromkeys(_names(publish), follower.publish),
@@ -220,6 +233,8 @@ class _BusFollower:
     ) -> tuple[OpenEvent | None, OpenEvent | None]:
         """The event as it is recorded, and as the same object was recorded before."""
         try:
+            if tracer.takes is not None and not tracer.is_taken(self._reader.portfolio_of(event)):
+                return tracer.nothing, None
             found = self._reader.read(event, topic)
             causes = self._causes(tracer, event, found.causation_ids, found.portfolio)
             opened = tracer.open(

@@ -11,11 +11,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Final, Literal, Self
 
-from opentelemetry.trace import NoOpTracerProvider, TracerProvider, get_tracer_provider
+from opentelemetry.trace import TracerProvider, get_tracer_provider
 
 from fillpath.instrumentation import identity, settings
 from fillpath.instrumentation.errors import FillpathError, UsageError
@@ -26,6 +27,7 @@ from fillpath.instrumentation.payload import clean_text, printed, snapshot
 from fillpath.instrumentation.provider_recorder import ProviderRecorder, exports_spans
 from fillpath.instrumentation.recorder import DEFAULT_LIMIT, Delivery, NoRecorder, Recorder
 from fillpath.instrumentation.spool_writer import SpoolWriter
+from fillpath.instrumentation.unrecorded_tracer import UnrecordedTracerProvider
 from fillpath.instrumentation.writer_process import WRITER_MODULE, WriterProcess
 
 _log = logging.getLogger(__name__)
@@ -33,6 +35,7 @@ _log = logging.getLogger(__name__)
 Mode = Literal["backtest", "live"]
 WriterMode = Literal["process", "inline", "none"]
 Way = Literal["spool", "otel"]
+_MOST_PORTFOLIOS: Final = 4096
 _MODES: Final = ("backtest", "live")
 _WRITERS: Final = ("process", "inline", "none")
 _WAYS: Final = ("spool", "otel")
@@ -132,6 +135,7 @@ class Tracing:
         self.parameters = snapshot(parameters or {})
         self.rollout = settings.rollout()
         self.enabled = self.rollout.takes_run(self.run_id)
+        self._took_any = False
         self._engines: dict[str, str] = {}
         self._portfolios: dict[str, int] = {}
         self._before_stop: list[Callable[[], None]] = []
@@ -202,7 +206,7 @@ class Tracing:
             return self._provider or get_tracer_provider()
         with Tracing._lock:
             if self._tracer_provider is None and not self.enabled:
-                self._tracer_provider = NoOpTracerProvider()
+                self._tracer_provider = UnrecordedTracerProvider()
             elif self._tracer_provider is None:
                 provider = LightTracerProvider(tracer, self._clock_offset)
                 self.before_stop(provider.shutdown)
@@ -226,14 +230,18 @@ class Tracing:
             self._recorder = self._spooling() if self.way == "spool" else self._exporting()
             if self._engines:
                 self._recorder.note(self._engine())
-            self._tracer = EventTracer(
-                self.run_id, self._recorder, self.portfolio, self.rollout.filter
-            )
+            takes = lru_cache(_MOST_PORTFOLIOS)(self._takes) if self.rollout.portfolios else None
+            self._tracer = EventTracer(self.run_id, self._recorder, self.portfolio, takes)
             Tracing._active = self
             atexit.register(self._stop_at_exit)
         if self.way == "spool" and self.writer == "process":
             self._writer_process.start()
         return self
+
+    def _takes(self, portfolio: str) -> bool:
+        taken = self.rollout.takes_portfolio(portfolio)
+        self._took_any |= taken
+        return taken
 
     def _spooling(self) -> Recorder:
         return Recorder(
@@ -339,6 +347,13 @@ class Tracing:
         atexit.unregister(self._stop_at_exit)
         tracer.stop()
         recorder.stop({**self._end(error), "sequences": tracer.last_sequence})
+        if self.rollout.portfolios and not self._took_any:
+            _log.warning(
+                "Nothing of run '%s' was recorded: no event's portfolio fits %s=%s",
+                self.run_id,
+                settings.ENV_ENABLED,
+                self.rollout,
+            )
         if self.way == "otel":
             return
         if self.writer == "process":
