@@ -21,7 +21,8 @@ from typing import Any, Final
 from harness import Size
 
 NAMES: Final = (
-    "caller", "pipeline", "api", "otlp", "size", "find", "memory", "sampling", "engines",
+    "caller", "disabled", "pipeline", "api", "otlp", "size", "find", "memory", "sampling",
+    "engines",
 )  # fmt: skip
 _HERE: Final = Path(__file__).resolve().parent
 

@@ -24,8 +24,10 @@ from fillpath.exporters.event_store import EventStore, RunRecord, Status
 from fillpath.exporters.otel_spans import Origin, Sequences, causes_first, event_type_of, span_of
 from fillpath.exporters.schema import FOREIGN_EVENT_TYPE, SPAN_SCHEMA
 from fillpath.exporters.span_rows import Span, SpanRows
+from fillpath.instrumentation import settings
 from fillpath.instrumentation.errors import UsageError
 from fillpath.instrumentation.identity import is_valid_run_id, new_run_id
+from fillpath.instrumentation.rollout import Rollout
 from fillpath.instrumentation.semconv import PROCESS, Resource
 from fillpath.instrumentation.settings import ENV_PORTFOLIO, DataFolder
 
@@ -128,7 +130,8 @@ class ParquetSpanExporter(SpanExporter):
     Spans of a resource with `trading.run.id` belong to that run, others to a run of the exporter's
     own. A span is in the lake within about a second, and at once after `force_flush`.
 
-    Register it by `OTEL_TRACES_EXPORTER=fillpath_parquet`.
+    Register it by `OTEL_TRACES_EXPORTER=fillpath_parquet`. Spans of runs and portfolios that
+    `FILLPATH_ENABLED` leaves out are not exported.
 
     Args:
         data: The data folder; `FILLPATH_DATA`, else the user's data directory.
@@ -151,6 +154,7 @@ class ParquetSpanExporter(SpanExporter):
         self._store = EventStore(data)
         self._given_run_id = run_id
         self._portfolio = portfolio or os.environ.get(ENV_PORTFOLIO) or "default"
+        self._rollout = _rollout()
         self._begin()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=partial(_begin_again, weakref.ref(self)))
@@ -169,6 +173,8 @@ class ParquetSpanExporter(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Take spans that have ended."""
+        if not self._rollout.share:
+            return SpanExportResult.SUCCESS
         with self._lock:
             if self._shut_down:
                 return SpanExportResult.FAILURE
@@ -231,9 +237,13 @@ class ParquetSpanExporter(SpanExporter):
     def _take(self, span: ReadableSpan) -> bool:
         origin = self._origin(span.resource)
         run_id = self._given_run_id or origin.run_id or self._own_run_id
+        if not self._rollout.takes_run(run_id):
+            return True
         run = self._run(run_id, origin)
         try:
             row = span_of(span, origin, run_id, self._portfolio, run.sequences)
+            if not self._rollout.takes_portfolio(row.portfolio or self._portfolio):
+                return True
             full = len(run.rows) >= MOST_WAITING
             if not full:
                 run.add(row)
@@ -307,6 +317,15 @@ class ParquetSpanExporter(SpanExporter):
             if not self._shut_down:
                 self._commit("Ended")
                 self._shut_down = True
+
+
+def _rollout() -> Rollout:
+    """What is exported; everything, if the environment makes no sense: a host must not fail."""
+    try:
+        return settings.rollout()
+    except UsageError as error:
+        _log.warning("%s", error)
+        return Rollout()
 
 
 def _begin_again(reference: weakref.ref[ParquetSpanExporter]) -> None:

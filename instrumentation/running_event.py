@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import sys
 from abc import ABC, abstractmethod
@@ -112,7 +113,8 @@ class RunningEvent(ABC):
 
     def is_taken(self, portfolio: Any) -> bool:
         """Tell whether the events of a portfolio are recorded; None is that of the session."""
-        return self.takes is None or self.takes(name_of(portfolio) or self.portfolio)
+        takes, own = self.takes, self.portfolio
+        return takes is None or takes(own if portfolio is None else name_of(portfolio) or own)
 
     def event(self, event_type: str, **parts: Any) -> contextlib.AbstractContextManager[OpenEvent]:
         """Open an event, run the body as its handler, and close it; takes what `open` takes.
@@ -121,8 +123,11 @@ class RunningEvent(ABC):
         """
         if self.stopped:
             return Unrecorded(self.nothing)
-        if self.takes is not None and not self.is_taken(parts.get("portfolio")):
-            return UnrecordedCause(self, self.nothing)
+        takes = self.takes
+        if takes is not None:
+            given = parts.get("portfolio")
+            if not (takes(given) if type(given) is str and given else self.is_taken(given)):
+                return UnrecordedCause(self)
         return self._event(event_type, **parts)
 
     @contextlib.contextmanager
@@ -192,27 +197,39 @@ class Unrecorded(contextlib.ContextDecorator):
 NOTHING_HANDLED: Final = Unrecorded(None)
 
 
-class UnrecordedCause(contextlib.ContextDecorator):
+class UnrecordedCause:
     """The handling of an event that is not recorded, in a run that is: what it causes has no cause.
 
     Args:
         tracer: The tracer.
-        event: What stands for the event.
     """
 
-    def __init__(self, tracer: RunningEvent, event: OpenEvent) -> None:
-        self._tracer = tracer
-        self._event = event
+    __slots__ = ("_token", "_tracer")
 
-    def _recreate_cm(self) -> UnrecordedCause:
-        return UnrecordedCause(self._tracer, self._event)
+    def __init__(self, tracer: RunningEvent) -> None:
+        self._tracer = tracer
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Decorate a function, as what `contextlib` makes does."""
+
+        @functools.wraps(function)
+        def handled(*args: Any, **kwargs: Any) -> Any:
+            with UnrecordedCause(self._tracer):
+                return function(*args, **kwargs)
+
+        return handled
 
     def __enter__(self) -> OpenEvent:
-        self._token = self._tracer.enter(self._event)
-        return self._event
+        tracer = self._tracer
+        nothing = tracer.nothing
+        self._token = tracer.enter(nothing)
+        return nothing
 
     def __exit__(self, *_: object) -> None:
-        self._tracer.leave(self._token)
+        try:
+            self._tracer._current.reset(self._token)
+        except ValueError:
+            self._tracer.leave(self._token)
 
 
 def failure_of(error: BaseException | None) -> dict[str, Any]:

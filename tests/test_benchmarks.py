@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-NAMES = ["caller", "pipeline", "api", "otlp", "size", "find", "memory", "sampling", "engines"]
+NAMES = ["caller", "disabled", "pipeline", "api", "otlp", "size", "find", "memory", "sampling"]
+NAMES += ["engines"]
 KEYS = {"value", "unit", "peer", "peer_value", "ratio", "goal", "met"}
 
 
