@@ -93,7 +93,7 @@ class _Run:
     def _record(self, store: EventStore, status: Status) -> None:
         if self.host is not None:
             record = self.host(status)
-            rows = added(record.completeness, self.completeness.rows(status))
+            rows = added(record.completeness, self.completeness.rows("Running"))
             sums: dict[str, Any] = totals(rows)
             store.record_run(replace(record, completeness=rows, **sums))
             self._recorded_at = time.monotonic()

@@ -7,12 +7,15 @@ still must not hold the host up: then it is passed by, and what it missed is cou
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Iterable
 from typing import Any, Final
 
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+
+_log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS: Final = 2.0
 """How long a queue without room is waited for."""
@@ -57,18 +60,27 @@ class Lane:
         self.processor = processor
         self.given = self.missed = 0
         self._lossless = lossless
+        self._complained = False
         self._rests_until = float("-inf")
         self._queue, most = _queue_of(processor)
         self._most = max(most - most // _MARGIN, 1)
 
     def give(self, spans: Iterable[ReadableSpan]) -> None:
-        """Give it spans; what its code raises goes on to the caller."""
+        """Give it spans; what its code raises is said once."""
         for span in spans:
             if self._queue is not None and len(self._queue) >= self._most and not self._wait():
                 self.missed += 1
                 continue
             self.given += 1
-            self.processor.on_end(span)
+            try:
+                self.processor.on_end(span)
+            except Exception as error:  # noqa: BLE001 - the other processors do without it
+                self._complain(error)
+
+    def _complain(self, error: Exception) -> None:
+        if not self._complained:
+            self._complained = True
+            _log.warning("%s could not take a span: %r", self, error, exc_info=error)
 
     def _wait(self) -> bool:
         """Wait until there is room; tells whether there is."""

@@ -222,7 +222,7 @@ tracer_provider:
 """
 
 
-@pytest.mark.parametrize("host", [pytest.param("application", marks=pytest.mark.full), "engine"])
+@pytest.mark.parametrize("host", ["application", pytest.param("engine", marks=pytest.mark.full)])
 def test_the_same_by_a_declaration(
     host: str, backends: Any, collector: Any, app: Path, tmp_path: Path
 ) -> None:
