@@ -174,6 +174,11 @@ class ProviderWay:
         """Make the row of the run, as far as it is known."""
         return record_of(self._run_id, status, self._events, self._completeness, source="otel")
 
+    def flush(self, timeout: float) -> bool:
+        """Flush the processors; tells whether each says that it did, and nothing was missed."""
+        flushed = self._provider.force_flush(int(timeout * 1000))
+        return bool(flushed) and not any(lane.missed for lane in self._lanes)
+
     def end(self) -> None:
         """Bring what was taken to the lake, if it goes there, and say what was missed."""
         crashed = (self._events.end or {}).get("status") == "Crashed"

@@ -40,6 +40,9 @@ class BlockTaker(Protocol):
     def end(self) -> None:
         """Bring what was taken to the lake, if it goes there. Nothing follows."""
 
+    def flush(self, timeout: float) -> bool:
+        """Flush the processors, as OpenTelemetry's `force_flush` does."""
+
     def want(self, sequence: int) -> None:
         """Keep an event, because a span names it as its parent."""
 
@@ -101,6 +104,16 @@ class ProviderRecorder(Recorder):
         finally:
             self._handed_by = 0
             self._handing.release()
+
+    def force_flush(self, timeout: float) -> bool:
+        """Hand on all that was recorded before this call; tells whether the processors took it.
+
+        Args:
+            timeout: Seconds, for each of them: some of the SDK's processors take longer.
+        """
+        Recorder.flush(self)
+        self._hand_on(may_wait=True)
+        return self._taker.flush(timeout)
 
     def stop(self, end: dict[str, Any]) -> None:
         """Hand on everything, with what has not ended, and end the run."""

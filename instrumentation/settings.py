@@ -56,6 +56,8 @@ ENV_OTEL_SDK_DISABLED = "OTEL_SDK_DISABLED"
 ENV_OTEL_SERVICE_NAME = "OTEL_SERVICE_NAME"
 """OpenTelemetry's name of the service; recorded with the run."""
 
+_AUTO_INSTRUMENTATION = str(Path("opentelemetry", "instrumentation", "auto_instrumentation"))
+
 
 @dataclass(frozen=True, slots=True)
 class DataFolder:
@@ -159,3 +161,16 @@ def delivery_is_live() -> bool:
     """Tell whether the environment asks for ``live`` delivery, by itself or by a live run."""
     delivery = os.environ.get(ENV_DELIVERY) or os.environ.get(ENV_MODE)
     return delivery == "live"
+
+
+def own_environment() -> dict[str, str]:
+    """Environment of a process of ours beside the host: the host's, without auto-instrumentation.
+
+    `opentelemetry-instrument` instruments every Python program that its program starts, too.
+    """
+    environment = dict(os.environ)
+    if (folders := environment.pop("PYTHONPATH", None)) is not None:
+        left = [one for one in folders.split(os.pathsep) if not one.endswith(_AUTO_INSTRUMENTATION)]
+        if left:
+            environment["PYTHONPATH"] = os.pathsep.join(left)
+    return environment

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from fillpath.instrumentation.errors import FillpathError
-from fillpath.instrumentation.settings import DataFolder
+from fillpath.instrumentation.settings import DataFolder, own_environment
 from fillpath.instrumentation.writer_files import (
     LOG_NAME,
     Progress,
@@ -105,7 +105,7 @@ class WriterProcess:
                     stdout=subprocess.DEVNULL,
                     stderr=log,
                     start_new_session=True,
-                    env={**_KEEPS_MEMORY, **os.environ},
+                    env={**_KEEPS_MEMORY, **own_environment()},
                     pass_fds=(lock,),
                 )
             _spawned[:] = [one for one in _spawned if one.poll() is None] + [process]

@@ -37,6 +37,7 @@ from fillpath.instrumentation import (
     Tracing,
 )
 from fillpath.instrumentation.errors import FillpathError
+from fillpath.instrumentation.provider_recorder import ProviderRecorder
 from fillpath.instrumentation.spool import Field, FieldKind
 from fillpath.instrumentation.zero_code import arrange_processors
 
@@ -477,3 +478,13 @@ def test_a_live_application_is_not_held_up_and_what_is_dropped_is_counted(
     assert run.published == 500
     assert run.kept == len(rows_of(tmp_path)) < 500
     assert run.completeness[0]["dropped"] == {"queue_full": 500 - run.kept}
+
+
+def test_what_was_recorded_can_be_flushed(lake: ParquetSpanExporter, tmp_path: Path) -> None:
+    provider = provider_of(LakeProcessor(lake))
+    with exporting(provider) as tracing:
+        publish(tracing, 100)
+        recorder = tracing._recorder
+        assert isinstance(recorder, ProviderRecorder)
+        assert recorder.force_flush(5.0)
+        assert len(rows_of(tmp_path)) == 100

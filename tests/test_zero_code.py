@@ -17,6 +17,7 @@ import pytest
 from fillpath.exporters.event_store import EventStore
 from fillpath.exporters.provider_spans import sdk_value
 from fillpath.exporters.span_attributes import parts_of
+from fillpath.instrumentation.settings import own_environment
 
 TESTS = Path(__file__).parent
 HOST = TESTS / "hosts" / "nautilus_netting_flips.py"
@@ -362,3 +363,16 @@ def test_a_collector_that_is_down_holds_nobody_up_and_costs_the_lake_nothing(
     assert run.published == run.kept
     assert run.dropped == 0
     assert f"fillpath otlp replay {run.run_id}" in told
+
+
+def test_a_process_of_ours_is_not_instrumented_with_the_host(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    home = importlib.import_module("opentelemetry.instrumentation.auto_instrumentation")
+    ours = str(Path(str(home.__file__)).parent)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([ours, "/opt/host"]))
+    assert own_environment()["PYTHONPATH"] == "/opt/host"
+    monkeypatch.setenv("PYTHONPATH", ours)
+    assert "PYTHONPATH" not in own_environment()
+    monkeypatch.delenv("PYTHONPATH")
+    assert own_environment() == dict(os.environ)
