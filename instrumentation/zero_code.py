@@ -62,6 +62,8 @@ def _for_the_lake(processor: Any) -> Any:
     is_batch = type(processor).__name__ == "BatchSpanProcessor"
     if not is_batch or parquet is None or not isinstance(exporter, parquet.ParquetSpanExporter):
         return processor
+    if not settings.recording_enabled():
+        return processor  # its exporter exports nothing
     home = importlib.import_module("fillpath.exporters.lake_processor")
     return home.LakeProcessor(exporter, lossless=not settings.delivery_is_live())
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ HOST = TESTS / "hosts" / "nautilus_netting_flips.py"
 INSTRUMENT = Path(sys.executable).with_name("opentelemetry-instrument")
 QUIET = {"OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none", "PYTHONHASHSEED": "0"}
 BOTH = {"OTEL_TRACES_EXPORTER": "otlp,fillpath_parquet", "OTEL_TRACES_SAMPLER": "fillpath"}
+
+PAGE = (TESTS.parent / "docs" / "opentelemetry.md").read_text(encoding="utf-8")
 
 APP = """
 import sys
@@ -69,8 +73,13 @@ def app(tmp_path: Path) -> Path:
     return path
 
 
+def blocks(language: str) -> list[str]:
+    """Code blocks of the page about OpenTelemetry, in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+
+
 def instrumented(
-    data: Path, *command: str | Path, env: dict[str, str], options: tuple[str, ...] = ()
+    data: Path, *command: str | Path, env: dict[str, str], options: Sequence[str] = ()
 ) -> str:
     """Run a Python script under the real command; gives what it says."""
     given = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
@@ -179,6 +188,7 @@ def by_reason(lake: dict[Key, dict[str, Any]]) -> dict[str, set[str]]:
 def test_an_application_by_environment_variables(
     backends: Any, collector: Any, app: Path, tmp_path: Path
 ) -> None:
+    assert " ".join(f"{name}={value}" for name, value in BOTH.items()) in blocks("sh")[0]
     env = {**BOTH, **to(collector), "FILLPATH_SAMPLING_RATE": "0"}
     instrumented(tmp_path / "data", app, "100", env=env)
     lake = agreed(backends, collector, tmp_path / "data")
@@ -195,32 +205,15 @@ def test_an_application_by_environment_variables(
 def test_an_application_by_flags_of_the_command(
     backends: Any, collector: Any, app: Path, tmp_path: Path
 ) -> None:
-    options = (
-        "--traces_exporter", "otlp,fillpath_parquet",
-        "--traces_sampler", "fillpath",
-        "--traces_sampler_arg", "0.5",
-        "--service_name", "my-backtest",
-        "--resource_attributes", "trading.portfolio.namespace=fund/desk",
-    )  # fmt: skip
+    (command,) = (block for block in blocks("sh") if block.startswith("opentelemetry-instrument"))
+    _, *options, python, _ = shlex.split(command.replace("\\\n", ""))
+    assert python == "python"
+    options += ["--traces_sampler_arg", "0.5"]
     instrumented(tmp_path / "data", app, "100", env=to(collector), options=options)
     lake = agreed(backends, collector, tmp_path / "data")
     assert set(by_reason(lake)) == {"critical", "ancestor", "context", "random"}
     assert {row["portfolio"] for row in rows_of(tmp_path / "data")} == {"fund/desk"}
     assert {row["service_name"] for row in rows_of(tmp_path / "data")} == {"my-backtest"}
-
-
-DECLARED = """
-file_format: "1.0"
-resource:
-  attributes:
-    - {name: service.name, value: declared}
-    - {name: trading.portfolio.namespace, value: fund/desk}
-tracer_provider:
-  sampler: {fillpath: {}}
-  processors:
-    - batch: {exporter: {otlp_grpc: {endpoint: "${COLLECTOR}"}}}
-    - batch: {exporter: {fillpath_parquet: {}}}
-"""
 
 
 @pytest.mark.parametrize("host", ["application", pytest.param("engine", marks=pytest.mark.full)])
@@ -231,10 +224,13 @@ def test_the_same_by_a_declaration(
         "opentelemetry.configuration", reason="opentelemetry-configuration is not installed"
     )
     declaration = tmp_path / "otel.yaml"
-    declaration.write_text(DECLARED)
+    (declared,) = blocks("yaml")
+    assert "http://localhost:4317" in declared
+    declaration.write_text(
+        declared.replace("http://localhost:4317", f"http://{collector.otlp_grpc}")
+    )
     env = {
         "OTEL_CONFIG_FILE": str(declaration),
-        "COLLECTOR": f"http://{collector.otlp_grpc}",
         "FILLPATH_SAMPLING_RATE": "0",
         "FILLPATH_RUN_ID": "declared-1",
     }
@@ -244,7 +240,7 @@ def test_the_same_by_a_declaration(
     assert "publish FILL" in by_reason(lake)["critical"]
     assert "random" not in by_reason(lake)
     rows = rows_of(tmp_path / "data")
-    assert {row["service_name"] for row in rows} == {"declared"}
+    assert {row["service_name"] for row in rows} == {"my-backtest"}
 
 
 @pytest.mark.parametrize("mode", ["backtest", pytest.param("live", marks=pytest.mark.full)])
