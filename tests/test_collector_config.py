@@ -318,26 +318,33 @@ SECRETS = {
     "account.number": (12345678, "****"),
     "exception.message": (
         "cannot log in at wss://joe:hunter2@broker.example/ws?token=0a1b2c3d4e5f6g7h as joe",
-        "cannot log in at wss****broker.example/ws?**** as joe",
+        "cannot log in at wss****broker.example/ws?t**** as joe",
     ),
     "url.full": (
         "https://api.example/order?symbol=BTC&signature=c0ffee&timestamp=17",
-        "https://api.example/order?symbol=BTC&****&timestamp=17",
+        "https://api.example/order?symbol=BTC&s****&timestamp=17",
     ),
     "db.connection": ("postgresql://u:p@db/results", "postgresql****db/results"),
-    "request": ('{"apiKey": "abc", "side": "BUY"}', '{"****", "side": "BUY"}'),
+    "environment": (
+        "BROKER_PASSWORD=abc API_KEY=abc secret_key: abc SECRET_KEY: abc accessKey=abc",
+        "BROKER_P**** A**** s**** S**** a****",
+    ),
+    "request": ('{"apiKey": "abc", "side": "BUY"}', '{"a****", "side": "BUY"}'),
     "header": ("Authorization: Bearer abcdefgh.ijklmnop", "Authorization: ****"),
     "basic": ("Basic dXNlcjpwYXNz", "****"),
     "jwt": ("eyJhbGciOiJI.eyJzdWIiOiIx.abc-_", "****"),
     "aws": ("key AKIAIOSFODNN7EXAMPLE!", "key ****!"),
     "github": ("ghp_0123456789abcdefghij", "****"),
-    "stripe": ("sk-live-0123456789abcdef", "****"),
+    "slack": ("xoxb-0123456789-abc", "****"),
+    "stripe": ("sk_live_0123456789abcdef", "****"),
     "exchange": ("k" * 64, "****"),
     "pem": ("-----BEGIN RSA PRIVATE KEY-----\nMII\n-----END RSA PRIVATE KEY----- end", "**** end"),
     "card": (f"paid with {CARD}.", "paid with****."),
-    "card.number.as.integer": (int(CARD), "****"),
+    "cards": ("4111 1111 1111 1111 or 3782-822463-10005", "**** or****"),
+    "card.as.integer": (int(CARD), "****"),
     "iban": ("to GB82 WEST 1234 5698 7654 32 today", "****"),
     "note": ("to GB82 WEST 1234 5698 7654 32 today", "to **** today"),
+    "note.fr": ("to FR14 2004 1010 0505 0001 3M02 606, please", "to ****, please"),
     "notes": (["fine", "to DE89370400440532013000"], '["fine","to ****"]'),
     "ib": ("order for DU1234567 refused", "order for **** refused"),
     Account.ID: ("IB-U1234567", "IB-****"),
@@ -345,14 +352,17 @@ SECRETS = {
 }
 HARMLESS = {
     "probability": 0.4111111111111111,
+    "features": "[0.4111111111111111, 0.5222222222222222]",
     "small": 4.111111111111111e-05,
     "time": 1_700_000_000_000_000_000,
     "text": "basic trend, token of trust; secret garden; bearer of news; 4111-1111",
     "token.symbol": "WETH",
+    "rule": "risk-adjusted-position-sizing, task-0123456789abcdef",
     "uuid": "6f9619ff-8b86-d011-b42d-00c04fc964ff",
+    "UUID": "DE9619FF-8B86-D011-B42D-00C04FC964FF",
     "ids": ["4bf92f3577b34da6a3ce929d0e0e4736", "O-20240102-093000-001-000-1"],
     "isin": "US0378331005",
-    "occ": "SPY240119C00450000",
+    "occ": "FB240119C00190000",
     "url.path": "/api/v3/order?symbol=BTCUSDT&side=BUY&quantity=0.41111111",
     "digest": "d41d8cd98f00b204e9800998ecf8427e",
     "metrics": "input_tokens: 100",
@@ -454,7 +464,13 @@ def test_spans_of_others_pass_unharmed(running: Running) -> None:
     # It drops spans itself when it makes them faster than it can send them.
     sent = {key: one for key, one in everything.items() if "telemetrygen" in str(one[0])}
     assert len(sent) > 500
-    assert arrived(running.jaeger, sent) == sent
+    found = arrived(running.jaeger, sent)
+    for _, one in found.values():
+        # Jaeger's remark on a child that began before its parent, as some of telemetrygen's do.
+        kept = [pair for pair in one.attributes if pair.key != "@jaeger@warnings"]
+        del one.attributes[:]
+        one.attributes.extend(kept)
+    assert found == sent
 
 
 def test_it_listens_where_it_was_told_and_nowhere_else(running: Running) -> None:
@@ -609,28 +625,54 @@ def decided(collector: ShippedCollector) -> float:
 
 
 def test_a_full_queue_makes_senders_wait_and_loses_nothing(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    record(data, "run", "fund/a", trades=10)
-    requests = requests_of(data, "run", 10)
+    note = {"note": "a long story " * 1000}
+    requests = [
+        request("full", *(span("full", first + more, attributes=note) for more in range(20)))
+        for first in range(1, 161, 20)
+    ]
     jaeger = Jaeger(tmp_path)
-    with ShippedCollector(tmp_path, jaeger, environment={"OTELCOL_QUEUE_BYTES": "40000"}) as few:
-        refused = 0
-        for number, one in enumerate(requests):
-            try:
-                few.send(one, "grpc" if number % 2 else "http/protobuf")
-            except urllib.error.HTTPError as error:
-                assert error.code == 503
-                refused += 1
-            except grpc.RpcError as error:
-                assert error.code() is grpc.StatusCode.UNAVAILABLE
-                refused += 1
-            if refused == 3:
-                break
+    room = {"OTELCOL_QUEUE_BYTES": "1000000"}
+    with ShippedCollector(tmp_path, jaeger, environment=room) as collector:
+        answers = [answer_to(collector, body, number) for number, body in enumerate(requests)]
+        # In both protocols, what tells a sender to try again later.
+        assert set(answers) == {"taken", 503, grpc.StatusCode.UNAVAILABLE}
+        refused = [
+            body for body, answer in zip(requests, answers, strict=True) if answer != "taken"
+        ]
         with jaeger:
-            for one in requests[number - 2 :]:
-                _until_taken(few, one)
+            for body in refused:
+                _until_taken(collector, body)
             sent = spans_of(requests)
             assert arrived(jaeger, sent) == sent
+
+
+def test_the_largest_request_passes_and_a_larger_one_is_refused(running: Running) -> None:
+    def of_size(run: str, size: int) -> bytes:
+        body = request("large", span(run, 1), span(run, 2, 1, attributes={"note": "x"}))
+        note = "x" * (size - len(body) - 16)
+        body = request("large", span(run, 1), span(run, 2, 1, attributes={"note": note}))
+        assert size - 20 < len(body) <= size
+        return body
+
+    largest = [of_size("by grpc", 4 << 20), of_size("by http", 4 << 20)]
+    larger = of_size("larger", (4 << 20) + 1000)
+    for number, body in ((1, largest[0]), (0, largest[1])):
+        assert answer_to(running.collector, body, number) == "taken"
+    assert answer_to(running.collector, larger, 1) is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert answer_to(running.collector, larger, 0) == 400
+    sent = spans_of(largest)
+    assert arrived(running.jaeger, sent) == sent
+
+
+def answer_to(collector: ShippedCollector, body: bytes, number: int) -> Any:
+    """Send a request, by the one protocol or the other; tells what the answer is."""
+    try:
+        collector.send(body, "grpc" if number % 2 else "http/protobuf")
+    except urllib.error.HTTPError as error:
+        return error.code
+    except grpc.RpcError as error:
+        return error.code()
+    return "taken"
 
 
 @pytest.mark.parametrize(
