@@ -11,6 +11,7 @@ import time
 import urllib.error
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,8 @@ def request(service: str, *spans: Span, **resource: Any) -> bytes:
     group = traces.resource_spans.add()
     group.resource.attributes.extend(pairs({"service.name": service, **resource}))
     group.scope_spans.add().spans.extend(spans)
-    return ExportTraceServiceRequest(resource_spans=traces.resource_spans).SerializeToString()
+    whole = ExportTraceServiceRequest(resource_spans=traces.resource_spans)
+    return bytes(whole.SerializeToString())
 
 
 def arrived(jaeger: Jaeger, sent: Spans, count: int | None = None) -> Spans:
@@ -541,7 +543,7 @@ def test_a_kill_while_spans_flow_loses_none(tmp_path: Path) -> None:
     requests = requests_of(data, "run", 10)
     assert len(requests) > 50
     with Jaeger(tmp_path) as jaeger, ShippedCollector(tmp_path, jaeger) as collector:
-        sending = threading.Thread(target=lambda: [_until_taken(collector, r) for r in requests])
+        sending = threading.Thread(target=lambda: _until_taken(collector, *requests))
         sending.start()
         for _ in range(3):
             time.sleep(0.15)
@@ -563,17 +565,18 @@ def test_a_kill_while_spans_flow_loses_none(tmp_path: Path) -> None:
         wait_until(lambda: not missing(), "spans are missing")
 
 
-def _until_taken(collector: ShippedCollector, body: bytes) -> None:
-    """Send a request as an exporter does: again, until it is taken."""
-    deadline = time.monotonic() + 20
-    while True:
+def _until_taken(collector: ShippedCollector, *requests: bytes) -> None:
+    """Send requests as an exporter does: each again, until it is taken."""
+
+    def is_taken(body: bytes) -> bool:
         try:
             collector.send(body)
         except OSError:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        else:
-            return
+            return False
+        return True
+
+    for body in requests:
+        wait_until(partial(is_taken, body), "the Collector does not take a request")
 
 
 TAIL_SAMPLING = (
@@ -640,8 +643,7 @@ def test_a_full_queue_makes_senders_wait_and_loses_nothing(tmp_path: Path) -> No
             body for body, answer in zip(requests, answers, strict=True) if answer != "taken"
         ]
         with jaeger:
-            for body in refused:
-                _until_taken(collector, body)
+            _until_taken(collector, *refused)
             sent = spans_of(requests)
             assert arrived(jaeger, sent) == sent
 
