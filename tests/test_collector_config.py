@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -33,6 +35,7 @@ from opentelemetry.sdk.resources import Resource as SdkResource
 
 from fillpath.exporters.event_store import EventStore
 from fillpath.exporters.otlp_encoder import OtlpEncoder
+from fillpath.exporters.otlp_json import write_otlp_json
 from fillpath.exporters.span_selection import SpanSelection
 from fillpath.instrumentation import identity, semconv
 from fillpath.instrumentation.semconv import Account, Event, EventType, Order, Resource, Trading
@@ -232,6 +235,25 @@ def test_spans_reach_jaeger_by_both_protocols_as_they_are_in_the_lake(
     (row,) = EventStore(running.data).query("select count(*) from spans").rows
     assert row == (len(market),)
     assert arrived(running.jaeger, market) == market
+
+
+def test_an_exported_document_is_taken_like_the_spans_themselves(running: Running) -> None:
+    record(running.data / "exported", "exported", "exported", trades=1)
+    selection = SpanSelection(EventStore(running.data / "exported"), "exported")
+    document = io.StringIO()
+    write_otlp_json(selection.batches(), document, {})
+    post = urllib.request.Request(  # noqa: S310 - it is http
+        f"{running.collector.otlp_http}/v1/traces",
+        document.getvalue().encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(post, timeout=20) as answer:  # noqa: S310 - it is http
+        assert json.load(answer) == {"partialSuccess": {}}
+    sent = spans_of(OtlpEncoder().encode(selection.batches()))
+    for _, one in sent.values():
+        for part in (one, *one.links):
+            part.ClearField("flags")  # a document does not say whether a parent is in this process
+    assert arrived(running.jaeger, sent) == sent
 
 
 def test_metrics_of_spans_equal_the_lake(running: Running, market: Spans) -> None:
