@@ -82,6 +82,14 @@ class ShippedCollector(Server):
         """Give the metrics of spans and of fillpath: samples by name, with their labels."""
         return _samples(self._metrics)
 
+    def open_metrics(self) -> str:
+        """Give these metrics in the format that also names traces."""
+        asked = urllib.request.Request(  # noqa: S310 - it is http
+            self._metrics, headers={"Accept": "application/openmetrics-text"}
+        )
+        with urllib.request.urlopen(asked, timeout=10) as answer:  # noqa: S310 - it is http
+            return str(answer.read(), "utf-8")
+
     def telemetry(self) -> dict[str, list[tuple[dict[str, str], float]]]:
         """Give the metrics of the Collector itself."""
         return _samples(self._telemetry)

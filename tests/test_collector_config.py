@@ -307,6 +307,15 @@ def test_metrics_of_spans_name_no_run(running: Running, market: Spans) -> None:
         assert "instance" not in labels
 
 
+def test_points_of_a_metric_lead_to_traces(running: Running, market: Spans) -> None:
+    traces = trace_ids(market)
+
+    def named() -> set[str]:
+        return set(re.findall(r'trace_id="([0-9a-f]{32})"', running.collector.open_metrics()))
+
+    wait_until(lambda: named() & traces, "no metric names a trace that was sent")
+
+
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
 def test_metrics_of_fillpath_itself_reach_prometheus(running: Running, protocol: str) -> None:
     exporter: Any = (
@@ -661,6 +670,9 @@ def test_a_full_queue_makes_senders_wait_and_loses_nothing(tmp_path: Path) -> No
         answers = [answer_to(collector, body, number) for number, body in enumerate(requests)]
         # In both protocols, what tells a sender to try again later.
         assert set(answers) == {"taken", 503, grpc.StatusCode.UNAVAILABLE}
+        own = collector.telemetry()
+        for name in ("receiver_refused", "exporter_enqueue_failed"):
+            assert sum(count for _, count in own[f"otelcol_{name}_spans"]) > 0
         refused = [
             body for body, answer in zip(requests, answers, strict=True) if answer != "taken"
         ]
