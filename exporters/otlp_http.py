@@ -113,7 +113,10 @@ class HttpTransport:
                 f"Nothing listens at {where} (connection refused).",
                 next_command=set_endpoint(settings.protocol),
             )
-        if isinstance(cause, TimeoutError) or isinstance(error, exceptions.TimeoutError):
+        connected = not isinstance(error, exceptions.NewConnectionError)
+        if isinstance(cause, TimeoutError) or (
+            connected and isinstance(error, exceptions.TimeoutError)
+        ):
             return OtlpUnavailable(f"{where} did not answer within {seconds:g} s.")
         if proxy and " 407" in str(cause):
             return OtlpRefused(
