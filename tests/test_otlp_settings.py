@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.exporter.otlp.proto.grpc import exporter as grpc_exporter
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
@@ -287,6 +287,7 @@ def test_a_plain_endpoint_that_another_variable_wants_secure_is_not_used(
         OtlpSettings.from_environment()
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.one_of(
