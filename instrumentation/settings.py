@@ -55,6 +55,12 @@ ENV_OTEL_SDK_DISABLED = "OTEL_SDK_DISABLED"
 """OpenTelemetry's own off switch; `true` switches recording off too."""
 ENV_OTEL_SERVICE_NAME = "OTEL_SERVICE_NAME"
 """OpenTelemetry's name of the service; recorded with the run."""
+ENV_OTLP = "OTEL_EXPORTER_OTLP_"
+"""Start of the names of OpenTelemetry's variables for sending OTLP: `ENDPOINT`, `PROTOCOL`,
+`HEADERS`, `CERTIFICATE`, `CLIENT_KEY`, `CLIENT_CERTIFICATE`, `COMPRESSION`, `TIMEOUT` and
+`INSECURE`."""
+ENV_OTLP_TRACES = "OTEL_EXPORTER_OTLP_TRACES_"
+"""The same for traces alone; such a variable wins over the general one."""
 
 _AUTO_INSTRUMENTATION = str(Path("opentelemetry", "instrumentation", "auto_instrumentation"))
 
@@ -174,3 +180,18 @@ def own_environment() -> dict[str, str]:
         if left:
             environment["PYTHONPATH"] = os.pathsep.join(left)
     return environment
+
+
+def otlp_variable(what: str) -> tuple[str, str] | None:
+    """Find a variable for sending OTLP, that for traces before the general one.
+
+    Args:
+        what: The end of its name, such as ``"HEADERS"``.
+
+    Returns:
+        Its name and its value, or None. An empty variable counts as absent.
+    """
+    for start in (ENV_OTLP_TRACES, ENV_OTLP):
+        if value := os.environ.get(start + what, "").strip():
+            return start + what, value
+    return None
