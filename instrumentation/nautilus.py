@@ -34,8 +34,8 @@ class NautilusInstrumentor(BaseInstrumentor):  # type: ignore[misc, unused-ignor
     `instrument()` replaces the message bus class that the engine's kernel builds, as soon as the
     kernel is imported; it imports nothing itself. Without a running `Tracing` session, the first
     engine starts one with the settings of the environment; it ends with the process. Its events go
-    through OpenTelemetry's SDK if that has exporters (`opentelemetry-instrument` sets it up so), or
-    if `instrument(tracer_provider=...)` names a provider; else to a spool.
+    through OpenTelemetry's SDK if `opentelemetry-instrument` has set it up with exporters, or
+    `instrument(tracer_provider=...)` names a provider; else to a spool.
     `uninstrument()` puts back exactly what was there. Engines built meanwhile keep their bus,
     which then only passes messages on.
     """

@@ -26,8 +26,8 @@ ENV_MODE = "FILLPATH_MODE"
 """`backtest` (default) or `live`."""
 ENV_WAY = "FILLPATH_WAY"
 """How events leave the process: `spool` (default), or `otel`, through the span processors of the
-process's OpenTelemetry SDK. An engine that nobody started a session for takes `otel` when the SDK
-has been set up with exporters."""
+process's OpenTelemetry SDK. An engine that nobody started a session for takes `otel` when
+`opentelemetry-instrument` has set up exporters."""
 ENV_DELIVERY = "FILLPATH_DELIVERY"
 """What happens when the spool is too far ahead of the process that takes it into the lake:
 `lossless` (default of a backtest) waits, `live` (default of a live run) counts what it drops."""

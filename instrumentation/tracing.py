@@ -29,6 +29,7 @@ from fillpath.instrumentation.recorder import DEFAULT_LIMIT, Delivery, NoRecorde
 from fillpath.instrumentation.spool_writer import SpoolWriter
 from fillpath.instrumentation.unrecorded_tracer import UnrecordedTracerProvider
 from fillpath.instrumentation.writer_process import WRITER_MODULE, WriterProcess
+from fillpath.instrumentation.zero_code import provider_set_up
 
 _log = logging.getLogger(__name__)
 
@@ -159,12 +160,14 @@ class Tracing:
     def of_engine(cls, provider: TracerProvider | None = None) -> Tracing:
         """Make the session of an engine for which the host's code has started none.
 
+        Its way is ``otel`` if `opentelemetry-instrument` has set up exporters, or one is named.
+
         Args:
             provider: The provider that the host has named for it.
         """
-        found = provider or get_tracer_provider()
-        is_free = not os.environ.get(settings.ENV_WAY)
-        return cls(way="otel" if is_free and exports_spans(found) else None, provider=provider)
+        found = provider or provider_set_up()
+        takes_it = exports_spans(found) and not os.environ.get(settings.ENV_WAY)
+        return cls(way="otel" if takes_it else None, provider=found if takes_it else provider)
 
     @property
     def running(self) -> bool:

@@ -21,9 +21,18 @@ _log = logging.getLogger(__name__)
 _EXPORTER: Final = "fillpath.exporters.parquet_span_exporter"
 
 
+_set_up: list[trace.TracerProvider] = []
+
+
+def provider_set_up() -> trace.TracerProvider | None:
+    """Give the provider that `opentelemetry-instrument` has set up in this process, if it has."""
+    return _set_up[0] if _set_up else None
+
+
 def arrange() -> None:
     """Arrange the processors of the global provider; never raises."""
     try:
+        _set_up[:] = [trace.get_tracer_provider()]
         arrange_processors(trace.get_tracer_provider())
     except Exception as error:  # noqa: BLE001 - the host runs without us
         _log.warning("fillpath could not arrange the span processors: %r", error, exc_info=error)
@@ -66,6 +75,3 @@ def _for_the_lake(processor: Any) -> Any:
         return processor  # its exporter exports nothing
     home = importlib.import_module("fillpath.exporters.lake_processor")
     return home.LakeProcessor(exporter, lossless=not settings.delivery_is_live())
-
-
-__all__ = ["arrange", "arrange_processors"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -488,3 +490,36 @@ def test_what_was_recorded_can_be_flushed(lake: ParquetSpanExporter, tmp_path: P
         assert isinstance(recorder, ProviderRecorder)
         assert recorder.force_flush(5.0)
         assert len(rows_of(tmp_path)) == 100
+
+
+BY_CODE = """
+import sys
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, ConsoleSpanExporter
+from fillpath.instrumentation import NautilusInstrumentor, Tracing
+provider = TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter(out=sys.stderr)))
+trace.set_tracer_provider(provider)
+named = {"tracer_provider": provider} if sys.argv[1] == "named" else {}
+NautilusInstrumentor().instrument(**named)
+from nautilus_trader.backtest.engine import BacktestEngine
+from nautilus_trader.config import BacktestEngineConfig, LoggingConfig
+engine = BacktestEngine(BacktestEngineConfig(logging=LoggingConfig(bypass_logging=True)))
+print(Tracing.active().way)
+engine.dispose()
+"""
+
+
+@pytest.mark.parametrize(("named", "way"), [("named", "otel"), ("global", "spool")])
+def test_an_engine_takes_a_provider_of_the_hosts_code_if_it_is_named(named: str, way: str) -> None:
+    pytest.importorskip("nautilus_trader", reason="the engine is not installed (extra 'nautilus')")
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", BY_CODE, named],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "FILLPATH_WRITER": "none"},
+    )
+    assert done.stdout == f"{way}\n"
+    assert ('"name": "publish SYSTEM"' in done.stderr) == (way == "otel")
