@@ -208,13 +208,15 @@ class ParquetSpanExporter(SpanExporter):
     def export_rows(self, run_id: str, rows: pa.Table) -> None:
         """Take rows of a run that was joined. Of these, none are dropped: they wait for the lake.
 
+        Also after `shutdown`: a session may end after the SDK. Then `leave` commits them.
+
         Args:
             run_id: The run.
             rows: Of `SPAN_SCHEMA`.
         """
         with self._lock:
+            self._runs[run_id].rows.put_back(rows.cast(SPAN_SCHEMA))
             if not self._shut_down:
-                self._runs[run_id].rows.put_back(rows.cast(SPAN_SCHEMA))
                 self._commit_if_due()
 
     def leave(self, run_id: str, status: Status) -> bool:
@@ -226,7 +228,7 @@ class ParquetSpanExporter(SpanExporter):
         """
         with self._lock:
             self._runs[run_id].ended_as = status
-            return self._shut_down or self._commit("Running")
+            return self._commit("Running")
 
     def _run(self, run_id: str, origin: Origin) -> _Run:
         run = self._runs.get(run_id)

@@ -204,6 +204,17 @@ def test_a_run_that_fails_counts_as_crashed(tmp_path: Path) -> None:
     assert row["duration"] is None
 
 
+def test_a_session_may_end_after_the_sdk(tmp_path: Path) -> None:
+    provider = provider_of(SimpleSpanProcessor(ParquetSpanExporter(tmp_path)))
+    with exporting(provider) as tracing, tracing.tracer.event("BAR"):
+        publish(tracing, 100)
+        provider.shutdown()
+        publish(tracing, 100)
+    assert len(rows_of(tmp_path)) == 201
+    (run,) = EventStore(tmp_path).run_records()
+    assert (run.status, run.published, run.kept) == ("Ended", 201, 201)
+
+
 def test_spans_of_the_host_are_in_the_run(tmp_path: Path) -> None:
     provider = provider_of(SimpleSpanProcessor(ParquetSpanExporter(tmp_path)))
     with exporting(provider) as tracing, tracing.tracer.event("BAR"):
