@@ -20,6 +20,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
+from fillpath.exporters.joined_traces import joins_traces
 from fillpath.exporters.lake_file import STATISTICS, TOKEN, LakeFile, NewFile, Stage
 from fillpath.exporters.lake_storage import LakeUnreachable, StoredFile, storage_at
 from fillpath.exporters.parquet_file import COMPRESSION_LEVEL
@@ -260,7 +261,8 @@ class LakeTable:
         name = None
         actions: list[AddAction | RemoveAction] = []
         if rows.num_rows:
-            with self.explained(), self.new_file(label, rows.schema) as file:
+            joins = joins_traces(rows)
+            with self.explained(), self.new_file(label, rows.schema, joins=joins) as file:
                 file.write(rows)
             name = file.name
             actions.append(file.addition(data_change=True))
@@ -275,10 +277,17 @@ class LakeTable:
         *,
         stage: Stage = "hot",
         level: int = COMPRESSION_LEVEL,
+        joins: bool = False,
     ) -> NewFile:
-        """Begin a file that a later commit can name."""
+        """Begin a file that a later commit can name; see `NewFile`."""
         return NewFile(
-            self.storage, self.name, label, schema or self.schema, stage=stage, level=level
+            self.storage,
+            self.name,
+            label,
+            schema or self.schema,
+            stage=stage,
+            level=level,
+            joins=joins,
         )
 
     def replace(
@@ -382,7 +391,7 @@ class LakeTable:
         table = self.open()
         if table is None:
             return []
-        table_file = re.compile(rf"\.?{self.name}-.*-{TOKEN}(\.\w+)?\.parquet(\.tmp)?")
+        table_file = re.compile(rf"\.?{self.name}-.*-{TOKEN}(\.\w+)*\.parquet(\.tmp)?")
         with self.explained():
             unnamed = set(_vacuumable(table, older_than_hours, full=False))
             # What was never named may be on its way into the log just now.
@@ -413,7 +422,8 @@ class LakeTable:
         if table is None:
             return 0
         known = {file.name for file in self._files_of(table, None)}
-        pattern = re.compile(rf"\.?{self.name}-{re.escape(label)}-{TOKEN}\.parquet(\.tmp)?")
+        own = rf"{self.name}-{re.escape(label)}-{TOKEN}(\.joins)?"
+        pattern = re.compile(rf"\.?{own}\.parquet(\.tmp)?")
         removed = 0
         for file in self.storage.listed():
             if file.name not in known and pattern.fullmatch(file.name):
