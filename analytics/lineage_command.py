@@ -70,7 +70,7 @@ def show_lineage(
         else:
             events = lineage.descendants(event, across_links=across_links)
         spans = _spans(connection, target.run_id, events)
-    for note in target.elsewhere:
+    for note in target.notes:
         say((note, "yellow"))
     if given.json:
         print_json(_document(target, direction, asked, spans, path))
@@ -143,7 +143,7 @@ def _document(
         "kind": target.kind,
         "run_id": target.run_id,
         "portfolio": target.portfolio,
-        "notes": list(target.elsewhere),
+        "notes": list(target.notes),
         "direction": direction,
         "of": asked.span_id,
         "events": [span_document(span) for span in spans],
