@@ -57,6 +57,8 @@ class SpanFinder:
         self._connect = connect
         self._connections: dict[bool, tuple[Sequence[LakeFile], DuckDBPyConnection]] = {}
         """By whether only the files are shown that other processes' traces are in."""
+        self._last: Sequence[LakeFile] = ()
+        self._joins = False
         self._run_of_key: dict[int, str] = {}
         self._run_ids: set[str] = set()
         self._learned: set[str] = set()
@@ -82,7 +84,7 @@ class SpanFinder:
             found = self._own_chain(int(packed, 16), run_id)
             if not found.num_rows:
                 found = self._where(of_trace, packed, run_id)
-            elif run_id is None and any(file.joins for file in self._files()):
+            elif run_id is None and self._joins:
                 # Other processes may have gone on with it.
                 mine = found["run_id"][0].as_py()
                 elsewhere = self._where(
@@ -148,6 +150,8 @@ class SpanFinder:
 
     def _files(self) -> list[LakeFile]:
         files = self._table.known_files()
+        if files is not self._last:
+            self._last, self._joins = files, any(file.joins for file in files)
         for file in files:
             for end in (file.smallest, file.largest):
                 if (run_id := end.get("run_id")) is not None:
@@ -241,7 +245,9 @@ class SpanFinder:
         """Read rows of a row group; what lies behind the last of them is not even decoded."""
         columns = _filled(opened.metadata.row_group(number))
         left, start = mask.true_count, 0
-        for batch in opened.iter_batches(_ROWS_AT_A_TIME, row_groups=[number], columns=columns):
+        for batch in opened.iter_batches(
+            _ROWS_AT_A_TIME, row_groups=[number], columns=columns, use_threads=True
+        ):
             part = mask.slice(start, len(batch))
             start += len(batch)
             if part.true_count:
@@ -255,7 +261,9 @@ class SpanFinder:
         if name not in self._opened:
             if len(self._opened) >= _OPEN_FILES:
                 self._opened.pop(next(iter(self._opened))).close()
-            self._opened[name] = pq.ParquetFile(file.open(), read_dictionary=_NAMES)
+            self._opened[name] = pq.ParquetFile(
+                file.open(), read_dictionary=_NAMES, pre_buffer=True
+            )
         return self._opened[name]
 
     def _where(
