@@ -80,6 +80,8 @@ class LakeTable:
         self.name = name
         self._handle: DeltaTable | None = None
         self._known: _Known | None = None
+        self.bytes_written = 0
+        """Bytes of the files that were added through this object."""
         self._in_doubt: tuple[tuple[str, int] | None, str | None] | None = None
 
     @property
@@ -301,6 +303,7 @@ class LakeTable:
             with self.explained(), self.new_file(label, rows.schema, joins=joins) as file:
                 file.write(rows)
             name = file.name
+            self.bytes_written += file.size
             actions.append(file.addition(data_change=True))
         actions += [old.removal(data_change=True) for old in instead_of]
         self._commit(table, actions, transaction, name)

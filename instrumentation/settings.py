@@ -47,6 +47,11 @@ ENV_OTEL_SDK_DISABLED = "OTEL_SDK_DISABLED"
 """OpenTelemetry's own off switch; `true` switches recording off too."""
 ENV_OTEL_SERVICE_NAME = "OTEL_SERVICE_NAME"
 """OpenTelemetry's name of the service; recorded with the run."""
+ENV_OTEL_METRICS_EXPORTER = "OTEL_METRICS_EXPORTER"
+"""OpenTelemetry's choice of where metrics go: `otlp`, `console`, `prometheus`, several with commas
+between them, or `none`. Unlike there, nothing is chosen when it is absent."""
+ENV_OTLP_OF_METRICS = ("OTEL_EXPORTER_OTLP_METRICS_", "OTEL_EXPORTER_OTLP_")
+"""Starts of the names of OpenTelemetry's variables for sending metrics; the first set one holds."""
 
 _FALSE_WORDS = frozenset({"0", "false", "no", "off"})
 
@@ -131,3 +136,22 @@ def recording_enabled() -> bool:
     if os.environ.get(ENV_OTEL_SDK_DISABLED, "").strip().lower() == "true":
         return False
     return os.environ.get(ENV_ENABLED, "").strip().lower() not in _FALSE_WORDS
+
+
+def metrics_exporters() -> list[str]:
+    """Name the exporters of fillpath's own metrics; none unless ``OTEL_METRICS_EXPORTER`` does.
+
+    `otlp` needs an endpoint: there may be nobody at the usual one.
+    """
+    given = os.environ.get(ENV_OTEL_METRICS_EXPORTER, "").split(",")
+    names = dict.fromkeys(name.strip().lower() for name in given)
+    if os.environ.get(ENV_OTEL_SDK_DISABLED, "").strip().lower() == "true" or "none" in names:
+        return []
+    has_endpoint = otlp_metrics_variable("ENDPOINT") is not None
+    return [name for name in names if name and (has_endpoint or not name.startswith("otlp"))]
+
+
+def otlp_metrics_variable(name: str) -> str | None:
+    """Find one of OpenTelemetry's variables for sending metrics, such as `ENDPOINT`."""
+    found = (os.environ.get(start + name, "").strip() for start in ENV_OTLP_OF_METRICS)
+    return next((value for value in found if value), None)
