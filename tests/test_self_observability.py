@@ -134,7 +134,7 @@ print(json.dumps(told()))
 """
     found = points(host(script, tmp_path))
     rows = completeness(tmp_path)
-    by = {(name, portfolio, kind): number for (name, kind, portfolio), number in two(found).items()}
+    by = by_place(found)
     assert of(Metric.RECORDER_EVENTS, by) == expected(rows, Metric.RECORDER_EVENTS, "published")
     assert of(Metric.WRITER_KEPT, by) == expected(rows, Metric.WRITER_KEPT, "kept")
     dropped = {(Metric.RECORDER_DROPPED, "adapter_error", "TICK", "default"): 1}
@@ -149,12 +149,12 @@ print(json.dumps(told()))
     assert found[Metric.WRITER_COMMIT_DURATION,] == 1  # how often there was one
 
 
-def two(found: Points) -> dict[tuple[str, str, str], Any]:
-    """Give the points with a type and a portfolio alone."""
+def by_place(found: Points) -> Points:
+    """Give the numbers that have a type and a portfolio alone, in the order of `expected`."""
     return {
-        (key[0], key[1], key[2]): value
-        for key, value in found.items()
-        if len(key) == 3 and "fillpath.otlp" not in key[0]
+        (key[0], key[2], key[1]): number
+        for key, number in found.items()
+        if len(key) == 3 and number
     }
 
 
@@ -178,7 +178,7 @@ print(json.dumps([while_it_runs, told()]))
     }
     assert {reason for _, reason, *_ in lost} == {"spool_full"}
     assert lost == expected(rows, Metric.RECORDER_DROPPED, "dropped")
-    by = {(name, portfolio, kind): number for (name, kind, portfolio), number in two(after).items()}
+    by = by_place(after)
     assert of(Metric.RECORDER_EVENTS, by) == expected(rows, Metric.RECORDER_EVENTS, "published")
     assert during[Metric.SPOOL_LAG,] == during[Metric.RECORDER_WRITTEN,] > 200_000 * 0.9
     assert during[Metric.RECORDER_WAITING,] == 0
@@ -203,10 +203,7 @@ print(json.dumps([status, told()]))
 """
     status, told = host(script, tmp_path)
     assert status == 0
-    by = {
-        (name, portfolio, kind): number
-        for (name, kind, portfolio), number in two(points(told)).items()
-    }
+    by = by_place(points(told))
     rows = completeness(tmp_path)
     assert of(Metric.RECORDER_EVENTS, by) == expected(rows, Metric.RECORDER_EVENTS, "published")
 
@@ -313,7 +310,7 @@ def test_the_writers_numbers_arrive_in_the_collector_and_are_the_lakes(tmp_path:
             "the writer's numbers are in the Collector",
         )
         found, resource = received(collector)
-    by = {(name, portfolio, kind): n for (name, kind, portfolio), n in two(found).items() if n}
+    by = by_place(found)
     assert of(Metric.WRITER_KEPT, by) == expected(rows, Metric.WRITER_KEPT, "kept")
     sampled_out = expected(rows, Metric.WRITER_SAMPLED_OUT, "sampled_out")
     assert of(Metric.WRITER_SAMPLED_OUT, by) == sampled_out != {}
