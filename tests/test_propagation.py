@@ -6,6 +6,9 @@ import http.client
 import io
 import json
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -454,3 +457,26 @@ def test_a_span_of_the_api_below_an_attached_context_nests_under_the_sender(tmp_
     assert server["parent_span_id"] == f"{SPAN:016x}"
     assert order["parent_span_id"] == server["span_id"]
     assert order["trace_id"] == f"{TRACE:032x}"
+
+
+@pytest.mark.parametrize(
+    ("propagators", "names"),
+    [("tracecontext", ["traceparent"]), ("none", []), ("baggage,tracecontext", ["traceparent"])],
+)
+def test_which_headers_are_written_is_set_as_for_all_of_opentelemetry(
+    propagators: str, names: list[str], tmp_path: Path
+) -> None:
+    script = """
+from fillpath.instrumentation import Tracing, inject
+headers = {}
+with Tracing("run", writer="none") as tracing, tracing.tracer.event("ORDER"):
+    print(inject(headers), sorted(headers))
+"""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script],
+        env={**os.environ, "OTEL_PROPAGATORS": propagators, "FILLPATH_DATA": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == f"{bool(names)} {names}\n", done.stderr
