@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pytest
 from opentelemetry import propagate, trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from fillpath.analytics import cli
 from fillpath.analytics.lake_checks import check_lake
@@ -23,7 +25,8 @@ from fillpath.analytics.trace_lookup import find_target
 from fillpath.exporters.compaction import compact, plan_compaction
 from fillpath.exporters.event_store import EventStore
 from fillpath.exporters.otlp_encoder import OtlpEncoder
-from fillpath.instrumentation import Tracing, extract
+from fillpath.exporters.parquet_span_exporter import ParquetSpanExporter
+from fillpath.instrumentation import Tracing, extract, extract_context, inject
 from fillpath.instrumentation.settings import DataFolder
 
 sys.path.append(str(Path(__file__).parent))
@@ -265,3 +268,25 @@ def test_an_instrumented_call_in_a_handler_lies_between_the_event_and_what_the_r
     assert by_name["POST"]["parent_span_id"] == by_name["publish ORDER"]["span_id"]
     assert by_name["publish FILL"]["parent_span_id"] == by_name["POST"]["span_id"]
     assert by_name["POST"]["span_id"] == call.span_id.to_bytes(8, "big")
+
+
+def test_a_service_with_an_sdk_of_its_own_goes_on_with_the_trace(tmp_path: Path) -> None:
+    data = DataFolder(tmp_path)
+    headers: dict[str, str] = {}
+    with Tracing("orders", data=tmp_path, writer="inline") as tracing:
+        with tracing.tracer.event("ORDER") as order:
+            inject(headers)
+        trace_id = f"{tracing.tracer.span_context(order).trace_id:032x}"
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(ParquetSpanExporter(data, run_id="broker")))
+    broker = provider.get_tracer("broker")
+    with broker.start_as_current_span("POST", extract_context(headers)), broker.start_span("match"):
+        pass
+    provider.shutdown()
+    names = {"publish ORDER", "POST", "match"}
+    assert {row["name"] for row in EventStore(data).find_chain(trace_id).to_pylist()} == names
+    assert set(EventStore(data).query(f"SELECT name FROM chain('{trace_id}')").rows) == {
+        (name,) for name in names
+    }
+    (chain,) = document_of(data, trace_id)["chains"]
+    assert [span["name"] for span in path_of(chain)] == ["publish ORDER", "POST", "match"]
