@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fillpath.analytics.chain_span import ChainSpan
 from fillpath.analytics.span_places import spans_named
+from fillpath.exporters.joined_traces import joined_with
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -16,10 +17,7 @@ if TYPE_CHECKING:
 def spans_of_traces(
     connection: DuckDBPyConnection, run_id: str, trace_ids: Collection[str]
 ) -> list[ChainSpan]:
-    """Read the spans of traces: those of a run, and those of other runs that are joined to them.
-
-    Runs that merely use the same trace ids, because a host names its chains by ids that it has had
-    before, are not joined: a span of one has to be the parent of a span of the other.
+    """Read the spans of traces: those of a run, and those of the runs that are joined with it.
 
     Args:
         connection: A connection with the views `spans` and `raw_spans`.
@@ -35,28 +33,9 @@ def spans_of_traces(
         f"SELECT DISTINCT run_id FROM raw_spans WHERE ({condition}) AND run_id <> ?",  # noqa: S608
         [*trace_ids, run_id],
     ).fetchall()
-    apart = {other: spans_named(connection, other, "trace_id", trace_ids) for (other,) in others}
-    return [*spans, *_joined(spans, apart)]
-
-
-def _joined(spans: list[ChainSpan], apart: dict[str, list[ChainSpan]]) -> list[ChainSpan]:
-    """Give the spans of the runs that have a parent, or are one, among those that are joined."""
-    joined: list[ChainSpan] = []
-    ids = {span.span_id for span in spans}
-    parents = {span.parent_span_id for span in spans}
-    while True:
-        found = [
-            run_id
-            for run_id, others in apart.items()
-            if any(one.parent_span_id in ids or one.span_id in parents for one in others)
-        ]
-        if not found:
-            return joined
-        for run_id in found:
-            others = apart.pop(run_id)
-            joined += others
-            ids.update(span.span_id for span in others)
-            parents.update(span.parent_span_id for span in others)
+    for (other,) in others:
+        spans += spans_named(connection, other, "trace_id", trace_ids)
+    return joined_with(run_id, spans)
 
 
 def in_causal_order(spans: Iterable[ChainSpan]) -> list[ChainSpan]:

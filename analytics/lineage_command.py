@@ -69,7 +69,7 @@ def show_lineage(
             events = lineage.ancestors(event, across_links=across_links)
         else:
             events = lineage.descendants(event, across_links=across_links)
-        spans = _spans(connection, target.run_id, events)
+        spans = _spans(connection, events)
     for note in target.notes:
         say((note, "yellow"))
     if given.json:
@@ -93,10 +93,18 @@ def _event_meant(spans: Sequence[ChainSpan], direction: Direction) -> ChainSpan:
     return (fills or spans)[-1]
 
 
-def _spans(
-    connection: DuckDBPyConnection, run_id: str, events: Sequence[LineageEvent]
-) -> list[ChainSpan]:
-    return spans_by_id(connection, run_id, [event.span_id for event in events])
+def _spans(connection: DuckDBPyConnection, events: Sequence[LineageEvent]) -> list[ChainSpan]:
+    """Read the spans of events, which may be of several runs, in their order."""
+    ids_of_run: dict[str, list[str]] = {}
+    for event in events:
+        ids_of_run.setdefault(event.run_id, []).append(event.span_id)
+    found = {
+        (span.trace_id, span.span_id): span
+        for run_id, ids in ids_of_run.items()
+        for span in spans_by_id(connection, run_id, ids)
+    }
+    wanted = [(event.trace_id, event.span_id) for event in events]
+    return [found[place] for place in wanted if place in found]
 
 
 def _print(

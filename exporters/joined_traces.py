@@ -1,4 +1,4 @@
-"""Tells which rows of a run are in traces that began elsewhere: in another process, as a rule.
+"""Tells what several runs have of one trace: processes hand traces on, and each records its part.
 
 A trace id of our own says which run to look in. Where another run goes on with that trace, it does
 not; so a file with such rows says so in its name, and who looks for a trace looks there as well.
@@ -6,7 +6,8 @@ not; so a file with such rows says so in its name, and who looks for a trace loo
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, Protocol, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -43,3 +44,51 @@ def joins_traces(rows: pa.Table) -> bool:
         pc.binary_slice(rows["span_id"], 0, _TAG_BYTES),
     )
     return bool(pc.any(entered).as_py())
+
+
+class _InTrace(Protocol):
+    """A span, as far as traces are concerned."""
+
+    @property
+    def run_id(self) -> str:
+        """Its run."""
+
+    @property
+    def span_id(self) -> str:
+        """Its id."""
+
+    @property
+    def parent_span_id(self) -> str | None:
+        """That of its parent."""
+
+
+_Span = TypeVar("_Span", bound=_InTrace)
+
+
+def joined_with(run_id: str, spans: Iterable[_Span]) -> list[_Span]:
+    """Give the spans of a run, and those of the runs that are joined with it.
+
+    Runs that merely use the same trace ids, because a host names its chains by ids that it has had
+    before, are not joined: a span of one has to be the parent of a span of the other.
+
+    Args:
+        run_id: The run.
+        spans: All spans of a trace, or of several, of any runs.
+    """
+    apart: dict[str, list[_Span]] = {}
+    for span in spans:
+        apart.setdefault(span.run_id, []).append(span)
+    joined = apart.pop(run_id, [])
+    ids = {span.span_id for span in joined}
+    parents = {span.parent_span_id for span in joined}
+    while found := [
+        other
+        for other, others in apart.items()
+        if any(one.parent_span_id in ids or one.span_id in parents for one in others)
+    ]:
+        for other in found:
+            others = apart.pop(other)
+            joined += others
+            ids.update(span.span_id for span in others)
+            parents.update(span.parent_span_id for span in others)
+    return joined

@@ -24,6 +24,7 @@ from fillpath.analytics.trace_loading import load_trace, trace_document
 from fillpath.analytics.trace_lookup import find_target
 from fillpath.exporters.compaction import compact, plan_compaction
 from fillpath.exporters.event_store import EventStore
+from fillpath.exporters.lineage import Lineage
 from fillpath.exporters.otlp_encoder import OtlpEncoder
 from fillpath.exporters.parquet_span_exporter import ParquetSpanExporter
 from fillpath.instrumentation import Tracing, extract, extract_context, inject
@@ -151,6 +152,28 @@ def test_the_command_line_shows_both_sides_and_finds_nothing_wrong(
     assert shown.index("SIGNAL") < shown.index("ORDER") < shown.index("POSITION_OPEN")
     told = [result.finding for result in check_lake(traded.data)]
     assert "every parent that a span names is there" in told
+
+
+def test_the_way_to_an_event_leads_through_both_processes(
+    traded: Traded, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lineage = Lineage(EventStore(traded.data))
+    (fill,) = [event for event in lineage.events_of(trace_of(traded)) if event.is_fill]
+    path = lineage.path(fill)
+    assert [event.event_type for event in path.events] == CHAIN[:4]
+    assert [event.run_id for event in path.events] == RUNS[:4]
+    assert [stage.name for stage in path.stages()] == ["market", "signal", "order", "fill"]
+    (position,) = lineage.descendants(fill)
+    assert (position.event_type, position.run_id) == ("POSITION_OPEN", "signals")
+    assert len(lineage.ancestors(position)) == 4
+    words = ["trace", "path", fill.span_id, "--data", str(traded.data.path)]
+    assert cli.main(words) == 0
+    shown = capsys.readouterr().out
+    assert shown.index("BAR") < shown.index("SIGNAL") < shown.index("in run execution")
+
+
+def trace_of(traded: Traded) -> str:
+    return str(document_of(traded.data, traded.fills[0])["chains"][0]["trace_id"])
 
 
 def test_of_two_data_folders_each_has_its_own_side(tmp_path: Path) -> None:
