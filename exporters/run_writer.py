@@ -21,6 +21,7 @@ from fillpath.exporters.recorded_run import record_of
 from fillpath.exporters.run_rows import RunRows
 from fillpath.exporters.spool_events import SpoolEvents
 from fillpath.exporters.spool_index import SpoolIndex
+from fillpath.exporters.writer_metrics import WRITER_METRICS
 from fillpath.instrumentation.errors import FillpathError, SpoolError
 from fillpath.instrumentation.event_sampler import EventSampler
 from fillpath.instrumentation.spool import SUFFIX, Block, BlockType, SpoolReader
@@ -91,6 +92,7 @@ class RunWriter:
         self._damaged = False
         self._commits = 0
         self.status: Status = "Running"
+        WRITER_METRICS.register()
 
     def __enter__(self) -> Self:
         return self
@@ -186,8 +188,13 @@ class RunWriter:
 
     def _commit(self, version: int) -> None:
         rows = self._rows.take()
+        began, before = time.perf_counter(), self.store.spans.bytes_written
         self.store.append_spans(rows, self.run_id, app_id(self.run_id), version)
         self._committed = version
+        taken, written = time.perf_counter() - began, self.store.spans.bytes_written - before
+        WRITER_METRICS.committed(self.store.folder, rows.num_rows, written, taken)
+        self._completeness.host_counted(self._events.counts)
+        WRITER_METRICS.counted(self.run_id, self._completeness.rows("Running"), over=False)
         self._commits += 1
 
     @property
@@ -244,18 +251,18 @@ class RunWriter:
         changed_at = None
         if end.get("ended_at") is None and status != "Running":
             changed_at = self._changed_at()
-        self.store.record_run(
-            record_of(
-                self.run_id,
-                status,
-                self._events,
-                self._completeness,
-                ended_at=changed_at,
-                error=error,
-                metadata={SPOOL_DAMAGED: True} if self._damaged else None,
-                spool_block=self._committed,
-            )
+        record = record_of(
+            self.run_id,
+            status,
+            self._events,
+            self._completeness,
+            ended_at=changed_at,
+            error=error,
+            metadata={SPOOL_DAMAGED: True} if self._damaged else None,
+            spool_block=self._committed,
         )
+        self.store.record_run(record)
+        WRITER_METRICS.counted(self.run_id, record.completeness, over=status != "Running")
         self.status = status
         self._run_row_at = time.monotonic()
 

@@ -70,6 +70,20 @@ class ProviderRecorder(Recorder):
         limit = MOST_BYTES if delivery == "live" else DEFAULT_LIMIT  # which waits long before
         super().__init__(self._blocks, delivery=delivery, limit=limit)
 
+    @property
+    def bytes_written(self) -> int:
+        """There is no spool."""
+        return 0
+
+    @property
+    def waiting(self) -> int:
+        """Records that have not been handed on yet."""
+        return super().waiting + self._blocks.waiting
+
+    def lag(self) -> int:
+        """Bytes that have not been handed on yet."""
+        return self._blocks.written_behind(1, 0)
+
     def addressed(self, sequence: int) -> None:
         """Note that somebody asked for an event's ids: it is the parent of a span of the host's."""
         self._taker.want(sequence)

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Final, Literal, Self
 
 from opentelemetry.trace import TracerProvider, get_tracer_provider
 
-from fillpath.instrumentation import identity, settings
+from fillpath.instrumentation import identity, recorder_metrics, settings
 from fillpath.instrumentation.errors import FillpathError, UsageError
 from fillpath.instrumentation.event_sampler import EventSampler
 from fillpath.instrumentation.event_tracer import EventTracer
@@ -233,6 +233,7 @@ class Tracing:
             self._recorder = self._spooling() if self.way == "spool" else self._exporting()
             if self._engines:
                 self._recorder.note(self._engine())
+            recorder_metrics.observe(self._recorder)
             takes = lru_cache(_MOST_PORTFOLIOS)(self._takes) if self.rollout.portfolios else None
             self._tracer = EventTracer(self.run_id, self._recorder, self.portfolio, takes)
             Tracing._active = self
@@ -350,6 +351,7 @@ class Tracing:
         atexit.unregister(self._stop_at_exit)
         tracer.stop()
         recorder.stop({**self._end(error), "sequences": tracer.last_sequence})
+        recorder_metrics.end(recorder)
         if self.rollout.portfolios and not self._took_any:
             _log.warning(
                 "Nothing of run '%s' was recorded: no event's portfolio fits %s=%s",
@@ -428,6 +430,7 @@ class Tracing:
 def _after_fork_in_child() -> None:
     # Any lock may be held for ever by a thread that is not here any more.
     Tracing._lock = threading.RLock()
+    recorder_metrics.forget()
     session, Tracing._active = Tracing._active, None
     if session is not None:
         session._abandon()
