@@ -115,6 +115,10 @@ def run(
     mode: Annotated[
         Literal["backtest", "live"] | None, typer.Option("--mode", help="What the run is.")
     ] = None,
+    otlp: Annotated[
+        Literal["sampled", "all", "off"] | None,
+        typer.Option("--otlp", help="What is sent to OTEL_EXPORTER_OTLP_ENDPOINT."),
+    ] = None,
     data: DataOption = None,
 ) -> None:
     """Run a script as `python SCRIPT ARGS` would, and record every engine it uses."""
@@ -127,6 +131,7 @@ def run(
         run_id=run_id,
         portfolio=portfolio,
         mode=mode,
+        otlp=otlp,
     )
     raise typer.Exit(code)
 
