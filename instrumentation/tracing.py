@@ -120,7 +120,7 @@ class Tracing:
             delivery or environ.get(settings.ENV_DELIVERY) or _USUAL_DELIVERY[self.mode],
             settings.ENV_DELIVERY,
         )
-        self.otlp = _one_of(_OTLP, otlp or settings.otlp_choice(), settings.ENV_OTLP)
+        self.otlp = _one_of(_OTLP, otlp or settings.otlp_choice(), settings.ENV_OTLP_SELECTION)
         self._spool_limit = _bytes(environ.get(settings.ENV_SPOOL_LIMIT), settings.ENV_SPOOL_LIMIT)
         sync = environ.get(settings.ENV_SPOOL_SYNC) or "none"
         self._sync = _SYNC_SECONDS[_one_of(tuple(_SYNC_SECONDS), sync, settings.ENV_SPOOL_SYNC)]
