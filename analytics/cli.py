@@ -29,6 +29,7 @@ from fillpath.analytics.cli_options import (
     invocation,
     with_lake,
 )
+from fillpath.analytics.otlp_cli import otlp_app
 from fillpath.instrumentation.settings import ENV_DEBUG
 
 _EXIT_INTERRUPTED: Final = 130
@@ -47,6 +48,7 @@ app.add_typer(runs_app, name="runs")
 app.add_typer(trace_app, name="trace")
 app.add_typer(store_app, name="store")
 app.add_typer(db_app, name="db")
+app.add_typer(otlp_app, name="otlp")
 
 
 def _show_version(wanted: bool) -> None:

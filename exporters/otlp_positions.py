@@ -86,6 +86,19 @@ class Delivered:
         return sorted(known, key=lambda one: (one.started_at, one.destination), reverse=True)
 
 
+def answered_spans(data: DataFolder, one: Delivered) -> SpanSet:
+    """Read which spans of a run a destination has answered for."""
+    for path in (data.otlp / one.run_id).glob("*.spans"):
+        about = _about(one.run_id, one.started_at, one.destination)
+        if (found := SpanSet.read(path, about)) is not None:
+            return found
+    return SpanSet()
+
+
+def _about(run_id: str, started_at: int, destination: str) -> dict[str, str | int]:
+    return {"run_id": run_id, "started_at": started_at, "destination": destination}
+
+
 class Positions:
     """The spans of a run that a destination has answered for.
 
@@ -110,9 +123,7 @@ class Positions:
     ) -> None:
         folder = data.otlp / run_id
         self._path = folder / f"{settings.fingerprint}.spans"
-        self._about = {
-            "run_id": run_id, "started_at": started_at, "destination": settings.destination
-        }  # fmt: skip
+        self._about = _about(run_id, started_at, settings.destination)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
