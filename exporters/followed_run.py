@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from fillpath.exporters.event_store import EventStore
@@ -14,8 +12,6 @@ from fillpath.exporters.host_process import HostWatch
 from fillpath.exporters.paced_reader import PacedReader
 from fillpath.exporters.run_writer import RunWriter, WriterBusy
 from fillpath.instrumentation.errors import FillpathError, SpoolError
-from fillpath.instrumentation.settings import DataFolder
-from fillpath.instrumentation.spool import SUFFIX, BlockType, SpoolReader
 from fillpath.instrumentation.writer_files import Progress, State, is_awaited
 
 _log = logging.getLogger(__name__)
@@ -29,33 +25,6 @@ _FIRST_RETRY_SECONDS: Final = 1.0
 _LONGEST_RETRY_SECONDS: Final = 30.0
 _LAST_TRIES: Final = 2
 """Attempts after the host has ended the run or has gone; the second opens the lake anew."""
-
-
-def described(folder: Path) -> dict[str, Any] | None:
-    """Give the description of a run from its spool; None while there is none.
-
-    Raises:
-        SpoolError: When it is no spool, or one of another version.
-    """
-    if not (folder / f"000001{SUFFIX}").is_file():
-        return None
-    block = next(SpoolReader(folder).blocks(), None)
-    return dict(block.value()) if block is not None and block.type is BlockType.RUN else None
-
-
-def home_of(data: DataFolder, run: Mapping[str, Any] | None) -> DataFolder:
-    """Give the data folder with the lake that a run was recorded for, wherever ours is."""
-    if run is None or "lake" not in run:
-        return data
-    return DataFolder(data.path, run["lake"])
-
-
-def home_of_spool(data: DataFolder, run_id: str) -> DataFolder:
-    """Give the data folder with the lake that a spool is for; ours when it does not tell."""
-    try:
-        return home_of(data, described(data.spool / run_id))
-    except (SpoolError, OSError):
-        return data  # who reads on is told of it
 
 
 class FollowedRun:

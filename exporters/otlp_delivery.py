@@ -19,6 +19,10 @@ REQUEST_BYTES: Final = 1 << 20
 """Bytes of one request: many proxies take no more."""
 PART_SPANS: Final = 64
 """Spans of a part of a request that was refused."""
+FIRST_SECONDS: Final = 0.5
+"""How long a destination that cannot be reached is left alone at first, at most;"""
+LONGEST_SECONDS: Final = 5.0
+"""and later. Whoever waits for a flush waits for this, so it is not longer."""
 REFUSED_SECONDS: Final = 30.0
 """How long a destination is left alone that accepts nothing."""
 _MOST_TRIES: Final = 3
@@ -66,7 +70,7 @@ class Delivery:
         self._positions = positions
         self._encoder = OtlpEncoder(runs, max_spans=REQUEST_SPANS, max_bytes=REQUEST_BYTES)
         self._wait = wait
-        self._backoff = Backoff()
+        self._backoff = Backoff(first=FIRST_SECONDS, longest=LONGEST_SECONDS)
         self._accepts = False
         self.answered_at = time.monotonic()
         self.sent = 0

@@ -18,13 +18,13 @@ from typing import Final, Literal
 import pyarrow as pa
 
 from fillpath.exporters import host_process
-from fillpath.exporters.followed_run import described
 from fillpath.exporters.host_process import HostWatch
 from fillpath.exporters.otlp_delivery import Delivery
 from fillpath.exporters.otlp_outcome import OtlpRefused, OtlpUnavailable
 from fillpath.exporters.otlp_positions import Positions
 from fillpath.exporters.otlp_sender import OtlpSender
 from fillpath.exporters.paced_reader import PacedReader
+from fillpath.exporters.run_description import described
 from fillpath.exporters.spool_rows import POLICY, SpoolRows
 from fillpath.instrumentation.errors import FillpathError, SpoolError
 from fillpath.instrumentation.event_sampler import ALL
