@@ -535,15 +535,19 @@ def until_sent(data: DataFolder, run_id: str = "run") -> Forwarding:
     return found
 
 
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 def test_a_collector_that_is_killed_and_started_again_changes_nothing(
-    tmp_path: Path, data: DataFolder
+    tmp_path: Path, data: DataFolder, protocol: str
 ) -> None:
     config = tmp_path / "collector.yaml"
     # With a rotation the file is written at once, so what is acknowledged is there after a kill -9.
     config.write_text(
         """
 receivers:
-  otlp: {protocols: {http: {endpoint: "127.0.0.1:${env:OTLP_HTTP}"}}}
+  otlp:
+    protocols:
+      grpc: {endpoint: "127.0.0.1:${env:OTLP_GRPC}"}
+      http: {endpoint: "127.0.0.1:${env:OTLP_HTTP}"}
 exporters:
   file: {path: "${env:RECEIVED}", rotation: {max_megabytes: 1000}}
 extensions:
@@ -565,8 +569,10 @@ service:
     )
     with Collector(tmp_path, config) as collector:
         variables = {
-            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.otlp_http,
-            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{collector.otlp_grpc}"
+            if protocol == "grpc"
+            else collector.otlp_http,
+            "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
             "OTEL_EXPORTER_OTLP_TIMEOUT": "2",
             "FILLPATH_OTLP": "all",
         }
