@@ -20,14 +20,13 @@ from fillpath.exporters.otlp_replay import PATIENCE_SECONDS, Replay, Since, repl
 from fillpath.exporters.otlp_sender import OtlpRefused, OtlpUnavailable, open_sender
 from fillpath.exporters.otlp_settings import OtlpSettings
 from fillpath.instrumentation.errors import CheckFailed, UsageError
-from fillpath.instrumentation.forwarder_files import Forwarding
+from fillpath.instrumentation.forwarder_files import AT_WORK, FORWARDING_NAME, Forwarding
 from fillpath.instrumentation.settings import DataFolder
 
 _AGE: Final = re.compile(r"\d+(\.\d+)?\s*[smhdwy]", re.IGNORECASE)
 _FIRST_TIME: Final = 1 << 40
 """A larger number is no position in a run but a time in ns."""
 _LOOK_SECONDS: Final = 0.1
-_AT_WORK: Final = ("following", "retrying", "refused")
 
 
 def replay_run(
@@ -152,7 +151,7 @@ def show_status(given: Invocation, wanted: str | None, *, wait: float | None) ->
         known = {document["run_id"] for document in documents}
         documents += [
             document
-            for path in sorted(folder.spool.glob("*/otlp.json"))
+            for path in sorted(folder.spool.glob(f"*/{FORWARDING_NAME}"))
             if path.parent.name not in known and (document := _of_spool(folder, path.parent.name))
         ]
     else:
@@ -182,7 +181,7 @@ def _wait(folder: DataFolder, run_id: str, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         forwarding = Forwarding.read(folder.spool / run_id)
-        if forwarding is None or forwarding.state not in _AT_WORK:
+        if forwarding is None or forwarding.state not in AT_WORK:
             return
         time.sleep(_LOOK_SECONDS)
 
@@ -199,7 +198,7 @@ def _missing(store: EventStore, record: RunRecord, one: Delivered) -> tuple[int,
 
 def _document(one: Delivered, exact: tuple[int, int] | None = None) -> dict[str, Any]:
     state: str = one.state
-    if state in _AT_WORK and not one.is_being_sent:
+    if state in AT_WORK and not one.is_being_sent:
         state = "interrupted"
     selected, waiting = one.selected, one.selected - one.acknowledged - one.rejected
     if exact is not None:

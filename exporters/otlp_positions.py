@@ -23,7 +23,7 @@ from fillpath.exporters import host_process
 from fillpath.exporters.otlp_settings import OtlpSettings
 from fillpath.exporters.span_set import SpanSet
 from fillpath.instrumentation.errors import FillpathError
-from fillpath.instrumentation.forwarder_files import ForwardingState
+from fillpath.instrumentation.forwarder_files import AT_WORK, ForwardingState
 from fillpath.instrumentation.settings import DataFolder
 from fillpath.instrumentation.writer_files import read_content, write_content
 
@@ -73,8 +73,8 @@ class Delivered:
     @property
     def is_being_sent(self) -> bool:
         """Whether the process that sends is alive, on this machine."""
-        busy = self.state in {"following", "retrying", "refused"}
-        return busy and bool(self.pid) and host_process.start_mark(self.pid) == self.mark
+        at_work = self.state in AT_WORK and self.pid > 0
+        return at_work and host_process.start_mark(self.pid) == self.mark
 
     @staticmethod
     def all_of(data: DataFolder, run_id: str | None = None) -> list[Delivered]:

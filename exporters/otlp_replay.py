@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -17,8 +20,8 @@ from fillpath.exporters.otlp_forwarder import Selection
 from fillpath.exporters.otlp_outcome import OtlpRefused, OtlpUnavailable
 from fillpath.exporters.otlp_positions import Positions
 from fillpath.exporters.otlp_sender import OtlpSender
-from fillpath.exporters.schema import SPAN_SCHEMA
 from fillpath.exporters.span_selection import SpanSelection
+from fillpath.exporters.span_set import SpanSet
 from fillpath.instrumentation.errors import FillpathError
 from fillpath.instrumentation.event_sampler import EventSampler
 from fillpath.instrumentation.forwarder_files import ForwardingState
@@ -27,6 +30,8 @@ from fillpath.instrumentation.semconv import Resource
 PATIENCE_SECONDS: Final = 15.0
 """How long a replay goes on without an answer."""
 _ROWS_AT_ONCE: Final = 16_384
+_SELECTED_NAME: Final = "selected.set"
+"""What the policy keeps of a run, in the run's folder below `<data>/otlp`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,24 +89,52 @@ def policy_of(record: RunRecord, selection: Selection) -> EventSampler | None:
 def selected_rows(
     store: EventStore, record: RunRecord, selection: Selection, since: Since | None = None
 ) -> Iterator[pa.Table]:
-    """Give the rows of a run that are to be sent, a few thousand at a time."""
-    policy = policy_of(record, selection)
-    chosen = SpanSelection(store, record.run_id, policy=policy)
-    waiting: list[pa.RecordBatch] = []
-    rows = 0
-    for batch in chosen.batches():
-        waiting.append(batch)
-        rows += len(batch)
-        if rows >= _ROWS_AT_ONCE:
-            yield _part(waiting, since)
-            waiting, rows = [], 0
-    if waiting:
-        yield _part(waiting, since)
+    """Give the rows of a run that are to be sent, a few thousand at a time.
+
+    To find out what the policy keeps takes a look at every row of the run. So that is remembered
+    for as long as the run's files are the same.
+
+    Raises:
+        LakeError: When a file of the lake is missing or damaged.
+    """
+    for rows in _chosen_rows(store, record, policy_of(record, selection)):
+        yield rows if since is None else since.of(rows)
 
 
-def _part(batches: list[pa.RecordBatch], since: Since | None) -> pa.Table:
-    rows = pa.Table.from_batches(batches, SPAN_SCHEMA)
-    return rows if since is None else since.of(rows)
+def _chosen_rows(
+    store: EventStore, record: RunRecord, policy: EventSampler | None
+) -> Iterator[pa.Table]:
+    chosen = None if policy is None else _chosen_by(policy, store, record)
+    waiting: list[pa.Table] = []
+    number = 0
+    for batch in SpanSelection(store, record.run_id).batches():
+        rows = pa.Table.from_batches([batch])
+        if chosen is not None:
+            rows = rows.filter(pa.array(chosen.holds(rows)))
+        waiting.append(rows)
+        number += len(rows)
+        if number >= _ROWS_AT_ONCE:
+            yield pa.concat_tables(waiting)
+            waiting, number = [], 0
+    if number:
+        yield pa.concat_tables(waiting)
+
+
+def _chosen_by(policy: EventSampler, store: EventStore, record: RunRecord) -> SpanSet:
+    files = sorted(file.name for file in store.spans.files([record.run_id]))
+    facts = json.dumps([record.run_id, record.started_at, policy.to_dict(), files])
+    about = {"selection": hashlib.sha256(facts.encode()).hexdigest()}
+    path = store.folder.otlp / record.run_id / _SELECTED_NAME
+    if (known := SpanSet.read(path, about)) is not None:
+        return known
+    chosen = SpanSet()
+    for batch in SpanSelection(store, record.run_id, policy=policy).batches():
+        chosen.add(pa.Table.from_batches([batch]))
+    if record.status != "Running":
+        with contextlib.suppress(OSError):  # it is found out anew the next time
+            path.parent.mkdir(parents=True, exist_ok=True)
+            chosen.write(path, about)
+    return chosen
 
 
 def replay(

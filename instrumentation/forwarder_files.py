@@ -19,6 +19,9 @@ LOG_NAME: Final = ".forwarder.log"
 """What forwarders say; in the folder of all spools."""
 ForwardingState = Literal["following", "retrying", "refused", "ended", "gave_up", "left"]
 
+AT_WORK: Final = frozenset({"following", "retrying", "refused"})
+"""States of a process that goes on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Forwarding:

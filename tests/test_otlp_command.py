@@ -64,7 +64,8 @@ def service() -> Iterator[tuple[Service, str]]:
     """Give a receiver and its endpoint."""
     made = Service()
     server = grpc.server(futures.ThreadPoolExecutor(2))
-    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(made, server)
+    register: Any = trace_service_pb2_grpc.add_TraceServiceServicer_to_server
+    register(made, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     yield made, f"http://127.0.0.1:{port}"

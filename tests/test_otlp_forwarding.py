@@ -39,6 +39,7 @@ from fillpath.exporters.reclaiming import plan_vacuum, vacuum
 from fillpath.exporters.writer import drain
 from fillpath.instrumentation import Tracing
 from fillpath.instrumentation.forwarder_files import Forwarding
+from fillpath.instrumentation.open_event import OpenEvent
 from fillpath.instrumentation.semconv import PROCESS, Bar, EventType, Signal, Tick
 from fillpath.instrumentation.settings import DataFolder, otlp_choice
 
@@ -209,7 +210,7 @@ def record_some(tracing: Tracing, seed: int = 1, number: int = 400) -> None:
     chance = random.Random(seed)
     tracer = tracing.tracer
     price, value, now = 100.0, 0, 1_700_000_000 * SECOND
-    waiting = []
+    waiting: list[OpenEvent] = []
     tracer.open(EventType.FEATURES, symbol="A", event_time=now, attributes={"never": "ends"})
     for count in range(number):
         now += chance.choice([1, 60]) * SECOND
@@ -282,7 +283,7 @@ def replayed(data: DataFolder, run_id: str = "run", **options: Any) -> Replay:
 
 def in_the_lake(data: DataFolder, run_id: str = "run") -> set[Ids]:
     rows = EventStore(data).query("SELECT trace_id, span_id FROM spans WHERE run_id = ?", [run_id])
-    return set(rows.rows)  # type: ignore[arg-type] # two texts a row
+    return set(rows.rows)
 
 
 def delivered(data: DataFolder, run_id: str = "run") -> Delivered:
