@@ -143,15 +143,16 @@ class GrpcTransport:
         if said := shown(detail, settings.headers):
             message += f": {said}"
         asked = _retry_info(error)
-        if "http1" in detail or "Trying to connect an http" in detail:
-            return OtlpRefused(message, next_command=_OTHER_PROTOCOL)
         if "andshake failed" in detail and "CERTIFICATE" in detail:
             return OtlpRefused(message)
         if code in _MAY_BE_SENT_AGAIN or (
             code is grpc.StatusCode.RESOURCE_EXHAUSTED and asked is not None
         ):
-            by_port = _OTHER_PROTOCOL if settings.port == _HTTP_PORT else None
-            return OtlpUnavailable(message, retry_after=asked, next_command=by_port)
+            # A server of HTTP/1 answers what gRPC cannot read.
+            other = settings.port == _HTTP_PORT or "HTTP/2" in detail or "http1" in detail
+            return OtlpUnavailable(
+                message, retry_after=asked, next_command=_OTHER_PROTOCOL if other else None
+            )
         mend = {
             grpc.StatusCode.UNAUTHENTICATED: SET_HEADERS,
             grpc.StatusCode.PERMISSION_DENIED: SET_HEADERS,

@@ -70,29 +70,13 @@ class OtlpSettings:
             UsageError: When one of them makes no sense. The message names the variable, and shows
                 no value that may be secret.
         """
-        chosen = _protocol(endpoint, protocol)
-        url, source = _endpoint(endpoint, chosen)
-        headers = SecretHeaders()
-        if found := otlp_variable("HEADERS"):
-            headers = parse_headers(found[1], found[0], grpc=chosen == "grpc")
-        if url.username is not None or url.password is not None:
-            headers = _with_basic_authorization(headers, url, source, chosen)
-        key, certificate = _file("CLIENT_KEY"), _file("CLIENT_CERTIFICATE")
-        if key is not None and certificate is None:
-            raise UsageError(
-                f"{_name('CLIENT_KEY')} is set and no client certificate.",
-                next_command=f"export {ENV_OTLP}CLIENT_CERTIFICATE=/path/to/client.pem",
-            )
-        return cls(
-            endpoint=url._replace(netloc=url.netloc.rpartition("@")[2]).geturl(),
-            protocol=chosen,
-            headers=headers,
-            certificate=_file("CERTIFICATE"),
-            client_key=key,
-            client_certificate=certificate,
-            compression=_compression(),
-            timeout=_timeout(),
-        )
+        try:
+            return _from_environment(endpoint, protocol)
+        except UsageError as found:
+            error = found
+        # Without the frames that have read the variables: they hold what is in them.
+        error.__context__ = None
+        raise error.with_traceback(None)
 
     @property
     def insecure(self) -> bool:
@@ -129,6 +113,32 @@ class OtlpSettings:
             if name != "endpoint"
         )
         return f"OtlpSettings({shown})"
+
+
+def _from_environment(endpoint: str | None, protocol: str | None) -> OtlpSettings:
+    chosen = _protocol(endpoint, protocol)
+    url, source = _endpoint(endpoint, chosen)
+    headers = SecretHeaders()
+    if found := otlp_variable("HEADERS"):
+        headers = parse_headers(found[1], found[0], grpc=chosen == "grpc")
+    if url.username is not None or url.password is not None:
+        headers = _with_basic_authorization(headers, url, source, chosen)
+    key, certificate = _file("CLIENT_KEY"), _file("CLIENT_CERTIFICATE")
+    if key is not None and certificate is None:
+        raise UsageError(
+            f"{_name('CLIENT_KEY')} is set and no client certificate.",
+            next_command=f"export {ENV_OTLP}CLIENT_CERTIFICATE=/path/to/client.pem",
+        )
+    return OtlpSettings(
+        endpoint=url._replace(netloc=url.netloc.rpartition("@")[2]).geturl(),
+        protocol=chosen,
+        headers=headers,
+        certificate=_file("CERTIFICATE"),
+        client_key=key,
+        client_certificate=certificate,
+        compression=_compression(),
+        timeout=_timeout(),
+    )
 
 
 def _name(what: str) -> str:
