@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,9 +21,13 @@ from fillpath.analytics.runs_view import counted, published, read_runs
 from fillpath.exporters.event_store import EventStore
 from fillpath.instrumentation import identity
 from fillpath.instrumentation.errors import FillpathError, UsageError
+from fillpath.instrumentation.forwarder_files import Forwarding
 from fillpath.instrumentation.settings import ENV_LAKE, ENV_RUN_ID, DataFolder, recording_enabled
 
 _RECORDER: Final = "fillpath.instrumentation"
+_SENDING_SECONDS: Final = 10.0
+"""How long to wait for a run to be sent: a container may end with this process."""
+_LOOK_SECONDS: Final = 0.05
 
 
 def run_and_record(
@@ -157,6 +162,7 @@ def _settle(given: Invocation, run_id: str, code: int) -> None:
         say(("fillpath: ", "bold yellow"), f"run {run_id} is still on its way to the lake.")
         return
     say(("fillpath: ", "bold green"), f"recorded run {run_id} ({', '.join(counted(run))})")
+    _tell_of_sending(given, run_id)
     if run["status"] == "Crashed":
         say(("  The run counts as crashed", "yellow"), f"; the script's exit code is {code}.")
     if not run["published"]:
@@ -171,3 +177,20 @@ def _settle(given: Invocation, run_id: str, code: int) -> None:
         hints.insert(0, ("trace", "show", "latest", "--run", run_id))
     for words in hints:
         say("  ", (given.command(*words), "bold"))
+
+
+def _tell_of_sending(given: Invocation, run_id: str) -> None:
+    """Wait a little for a run to be sent by OTLP, if it is, and say how far that is."""
+    folder = given.folder.spool / run_id
+    deadline = time.monotonic() + _SENDING_SECONDS
+    while (found := Forwarding.read(folder)) is not None:
+        if found.state != "following" or time.monotonic() >= deadline:
+            break
+        time.sleep(_LOOK_SECONDS)
+    if found is None:
+        return
+    say(f"  {found.acknowledged:,} spans were sent to {found.destination or 'no destination'}.")
+    if found.error is not None:
+        complain(found.error, given.completed(found.next_command))
+    elif found.state != "ended":
+        say("  The rest is on its way: ", (given.command("otlp", "status", run_id), "bold"))

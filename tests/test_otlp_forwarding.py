@@ -27,6 +27,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from fillpath.exporters import host_process, otlp_delivery
 from fillpath.exporters.event_store import EventStore
@@ -35,6 +37,7 @@ from fillpath.exporters.otlp_positions import Delivered
 from fillpath.exporters.otlp_replay import Replay, Since, replay
 from fillpath.exporters.otlp_sender import OtlpRefused, OtlpUnavailable, open_sender
 from fillpath.exporters.otlp_settings import OtlpSettings
+from fillpath.exporters.parquet_span_exporter import ParquetSpanExporter
 from fillpath.exporters.reclaiming import plan_vacuum, vacuum
 from fillpath.exporters.writer import drain
 from fillpath.instrumentation import Tracing
@@ -468,6 +471,25 @@ def test_a_destination_that_accepts_nothing_loses_nothing(
     assert not [path for path in files if b"canary" in path.read_bytes()]
 
 
+def test_spans_of_an_opentelemetry_sdk_are_replayed_too(
+    data: DataFolder, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FILLPATH_DATA", str(data.path))
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(ParquetSpanExporter()))
+    tracer = provider.get_tracer("x")
+    for number in range(50):
+        with tracer.start_as_current_span(f"publish {('TICK', 'ORDER')[number % 2]}"):
+            pass
+    provider.shutdown()
+    (record,) = EventStore(data).run_records()
+    run_id = record.run_id
+    assert replayed(data, run_id, selection="all").sent == 50
+    assert set(receiver.spans) == in_the_lake(data, run_id)
+    assert replayed(data, run_id, selection="all", only_missing=True).sent == 0
+    assert 25 <= replayed(data, run_id).sent < 50
+
+
 @pytest.mark.usefixtures("impatient")
 def test_a_replay_that_cannot_reach_its_destination_says_so_and_keeps_what_was_known(
     data: DataFolder, receiver: Receiver
@@ -763,6 +785,28 @@ def test_the_hosts_own_work_costs_the_same_while_the_destination_is_a_black_hole
         assert time.monotonic() - began < LONG / 2
     kill_forwarder(data.path / "all" / "spool" / "run")
     assert seconds["all"] < 2 * seconds["off"] + 0.2
+
+
+@pytest.mark.full  # it also starts a Postgres for the results
+def test_fillpath_run_says_what_was_sent(
+    tmp_path: Path, data: DataFolder, receiver: Receiver
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            from fillpath.instrumentation import Tracing
+            with Tracing() as tracing:
+                for _ in range(20):
+                    tracing.tracer.close(tracing.tracer.open("ORDER"))
+            """
+        )
+    )
+    command = [sys.executable, "-P", "-m", "fillpath.analytics.cli"]
+    words = ["--data", str(data.path), "run", "--otlp", "all", str(script)]
+    done = subprocess.run([*command, *words], capture_output=True, text=True, check=True)
+    assert f"20 spans were sent to {receiver.url}/v1/traces" in done.stderr
+    assert len(receiver.spans) == 20
 
 
 # -- When it is on ---------------------------------------------------------------------------------
