@@ -56,6 +56,7 @@ class GrpcTransport:
         self._settings = settings
         # Not used for the channel: it finds out whether the files are right, and what went wrong.
         self._context = client_context(settings)
+        self._context.set_alpn_protocols(["h2"])
         self._credentials = None if settings.insecure else _credentials(settings)
         self._channel: Any = None
         self._aborted = False
@@ -133,8 +134,8 @@ class GrpcTransport:
         if code is grpc.StatusCode.UNAVAILABLE:
             # A channel that failed waits longer and longer by itself before it connects again.
             self.close()
-            if refused := ask_why(settings, self._context, deadline - time.monotonic()):
-                return refused
+            if found := ask_why(settings, self._context, deadline - time.monotonic()):
+                return found
         message = (
             f"The server at {settings.destination} answered {code.name}"
             if code is not grpc.StatusCode.UNAVAILABLE

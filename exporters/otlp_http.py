@@ -125,8 +125,8 @@ class HttpTransport:
             return OtlpRefused(
                 f"{where} is not reached: the proxy asks for credentials.", next_command=SET_PROXY
             )
-        if not proxy and (refused := ask_why(settings, self._context, deadline - time.monotonic())):
-            return refused
+        if not proxy and (found := ask_why(settings, self._context, deadline - time.monotonic())):
+            return found
         reason = errno.errorcode.get(getattr(cause, "errno", None) or 0, type(cause).__name__)
         return OtlpUnavailable(
             f"The connection to {where} broke off before the answer ({reason}).",
