@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
@@ -25,6 +26,8 @@ LONGEST_SECONDS: Final = 5.0
 """and later. Whoever waits for a flush waits for this, so it is not longer."""
 REFUSED_SECONDS: Final = 30.0
 """How long a destination is left alone that accepts nothing."""
+_MOST_ASIDE: Final = 4096
+"""Spans that are kept at hand to be sent once more at the end."""
 _MOST_TRIES: Final = 3
 """How often one request is sent to a destination that accepts nothing."""
 
@@ -72,6 +75,7 @@ class Delivery:
         self._wait = wait
         self._backoff = Backoff(first=FIRST_SECONDS, longest=LONGEST_SECONDS)
         self._accepts = False
+        self._aside: list[pa.Table] = []
         self.answered_at = time.monotonic()
         self.sent = 0
         self.rejected = 0
@@ -88,6 +92,21 @@ class Delivery:
         for request, number in self._encoder.encode_counted(rows.to_batches()):
             self._deliver(request, rows.slice(at, number))
             at += number
+
+    def deliver_what_was_set_aside(self) -> None:
+        """Send once more what was refused, now that all else is there: it may have been chance.
+
+        Raises:
+            Exception: What `wait` raises.
+        """
+        parts, self._aside = self._aside, []
+        for rows in parts:
+            for request, _ in self._encoder.encode_counted(rows.to_batches()):
+                with contextlib.suppress(OtlpRefused):
+                    self._send(request, rows)
+                    self.refused -= len(rows)
+        if not self.refused and not self.rejected:
+            self.trouble = None
 
     def _deliver(self, request: bytes, rows: pa.Table) -> None:
         for _ in range(_MOST_TRIES):
@@ -150,4 +169,6 @@ class Delivery:
 
     def _set_aside(self, rows: pa.Table, error: OtlpRefused) -> None:
         self.refused += len(rows)
+        if self.refused <= _MOST_ASIDE:
+            self._aside.append(rows.take(pa.array(range(len(rows)))))  # without its neighbours
         self.trouble = self.trouble or error.message

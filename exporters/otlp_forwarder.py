@@ -159,6 +159,7 @@ class OtlpForwarder:
             elif not len(self._source.rows):
                 self._place = self._reader.file, self._reader.offset
             if over:
+                self._delivery.deliver_what_was_set_aside()
                 return
             if self._leaving():
                 raise _Over("left")

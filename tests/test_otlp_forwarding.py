@@ -27,6 +27,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
@@ -327,15 +328,14 @@ def test_what_is_sent_live_is_what_a_replay_sends_from_the_lake(
 
 def test_each_portfolio_is_a_resource_of_its_own(data: DataFolder, receiver: Receiver) -> None:
     with Tracing("run", data=data.path, portfolio="fund/a", writer="none", mode="live") as tracing:
-        for portfolio in ("fund/a", "fund/b"):
-            opened = tracing.tracer.open(EventType.ORDER, portfolio=portfolio)
-            tracing.tracer.close(opened)
+        for portfolio in ("fund/a", "fund/b", "fund/a"):
+            tracing.tracer.close(tracing.tracer.open(EventType.ORDER, portfolio=portfolio))
     forward(data)
-    portfolios = [name for name in (b"fund/a", b"fund/b") for _ in range(1)]
-    resources = {whole.partition(b"publish ORDER")[0] for whole in receiver.spans.values()}
-    assert len(receiver.spans) == 2
-    assert all(any(name in one for one in resources) for name in portfolios)
-    assert all(b"trading.run.mode" in one for one in resources)
+    assert len(receiver.spans) == 3
+    resources = [Resource.FromString(whole.partition(b"|")[0]) for whole in receiver.spans.values()]
+    facts = [{one.key: one.value.string_value for one in each.attributes} for each in resources]
+    assert {each["trading.portfolio.namespace"] for each in facts} == {"fund/a", "fund/b"}
+    assert {each["trading.run.mode"] for each in facts} == {"live"}
 
 
 def test_a_second_replay_sends_the_same_again_and_a_third_only_what_is_missing(
@@ -445,6 +445,44 @@ def test_a_span_that_is_refused_takes_no_other_with_it(
     receiver.poison = None
     drain(data, "run")
     assert replayed(data, selection="all", only_missing=True).sent == 1
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_was_refused_by_chance_is_there_in_the_end(
+    data: DataFolder, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(otlp_delivery, "REQUEST_SPANS", 256)
+    recorded(data)
+    receiver.plan = ["take", *["500"] * 5]
+    told = forward(data, selection="all")
+    assert (told.state, told.error, told.refused) == ("ended", None, 0)
+    drain(data, "run")
+    assert set(receiver.spans) == in_the_lake(data)
+    assert sum(map(len, receiver.requests)) == len(receiver.spans)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("seed", range(3))
+def test_whoever_goes_on_sends_each_span_once(
+    data: DataFolder, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    chance = random.Random(seed)
+    recorded(data)
+    drain(data, "run")
+    state, rounds = "gave_up", 0
+    while state != "ended":
+        rounds += 1
+        monkeypatch.setattr(otlp_delivery, "REQUEST_SPANS", chance.choice([7, 64, 200]))
+        receiver.plan = ["take"] * chance.randrange(6) + ["503…"] * (rounds < 8)
+        if chance.random() < 0.7:
+            state = forward(data, selection="all", patience=0.0).state
+        else:
+            with contextlib.suppress(OtlpUnavailable):
+                replayed(data, selection="all", only_missing=True, patience=0.0)
+                state = delivered(data).state
+    assert set(receiver.spans) == in_the_lake(data)
+    assert sum(map(len, receiver.requests)) == len(receiver.spans)
+    assert delivered(data).acknowledged == len(receiver.spans)
 
 
 @pytest.mark.usefixtures("impatient")
