@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from concurrent import futures
 from pathlib import Path
@@ -19,6 +22,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from fillpath.analytics.cli import main
+from fillpath.analytics.otlp_checks import check_otlp
 from fillpath.analytics.otlp_command import parse_since
 from fillpath.exporters.otlp_replay import Since
 from fillpath.instrumentation import Tracing
@@ -27,9 +31,12 @@ from fillpath.instrumentation.errors import (
     EXIT_NOT_FOUND,
     EXIT_UNREACHABLE,
     EXIT_USAGE,
+    FillpathError,
     UsageError,
 )
+from fillpath.instrumentation.forwarder_files import Forwarding
 from fillpath.instrumentation.semconv import EventType
+from fillpath.instrumentation.settings import DataFolder
 
 sys.path.append(str(Path(__file__).parent))
 
@@ -172,6 +179,47 @@ def test_what_makes_no_sense_is_refused(
 ) -> None:
     assert main(["otlp", "replay", "--data", run, *words]) == code
     assert capsys.readouterr().err
+
+
+def test_status_can_wait_until_a_run_is_sent(capsys: pytest.CaptureFixture[str], run: str) -> None:
+    spool = DataFolder(Path(run)).spool / "run-7"
+    going = Forwarding(os.getpid(), destination="http://there:4317", acknowledged=3)
+    going.write(spool)
+    timer = threading.Timer(0.5, lambda: going.become("ended").write(spool))
+    timer.start()
+    began = time.monotonic()
+    words = ["otlp", "status", "latest", "--wait", "20", "--data", run, "--json"]
+    _, (one,), _ = call(capsys, *words)
+    assert 0.4 < time.monotonic() - began < 10
+    assert (one["run_id"], one["destination"], one["state"]) == (
+        "run-7", "http://there:4317", "ended"
+    )  # fmt: skip
+
+
+def test_doctor_tells_where_spans_go_and_which_have_not_arrived(
+    run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = DataFolder(Path(run))
+    (nothing,) = check_otlp(data)
+    assert nothing.outcome == "skipped"
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://there:4317")
+    spool = data.spool / "run-7"
+    dead = Forwarding(1 << 22, 5, "http://there:4317/", selected=9, acknowledged=4)
+    why = FillpathError("It does not answer.", next_command="fillpath otlp replay run-7 --missing")
+    for found, outcome, words in (
+        (dead, "warning", "is gone; 4 of 9 spans are at http://there:4317/"),
+        (dead.become("gave_up", why), "warning", "It does not answer"),
+        (dead.become("ended"), "passed", "1 run was sent as a whole"),
+    ):
+        found.write(spool)
+        endpoint, one = check_otlp(data)
+        assert (endpoint.outcome, one.outcome) == ("passed", outcome)
+        assert "http://there:4317" in endpoint.finding
+        assert words in one.finding
+        if outcome == "warning":
+            assert one.advice == "fillpath otlp replay run-7 --missing"
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "smoke")
+    assert next(iter(check_otlp(data))).outcome == "failed"
 
 
 def test_since_takes_times_ages_and_sequences() -> None:
