@@ -81,6 +81,7 @@ class RunWriter:
         self._completeness = self._source.completeness
         self._rows = self._source.rows
         self._block = 0
+        self._failing = 0
         self._oldest_row = 0.0
         self._run_row_at = float("-inf")
         self._damaged = False
@@ -114,7 +115,7 @@ class RunWriter:
     @property
     def waiting_rows(self) -> int:
         """How many rows were taken and are not committed."""
-        return len(self._rows)
+        return len(self._rows) + self._failing
 
     def take(self, *, live: bool = False) -> bool:
         """Take what the spool holds now, and commit what is due; tells whether there was any.
@@ -161,7 +162,9 @@ class RunWriter:
 
     def _commit(self, version: int) -> None:
         rows = self._rows.take()
+        self._failing = len(rows)
         self.store.append_spans(rows, self.run_id, app_id(self.run_id), version)
+        self._failing = 0
         self._committed = version
         self._commits += 1
 

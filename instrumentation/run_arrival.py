@@ -34,6 +34,8 @@ def await_lake(folder: Path, place: Place | None, deadline: float) -> bool:
             return False
         if progress.state == "ended":
             return True
+        if progress.state != "following":  # it begins again from what is in the lake
+            return None
         if place is None or (progress.file, progress.offset) < place:
             return None
         if behind is None:

@@ -42,10 +42,12 @@ from fillpath.exporters.parquet_span_exporter import ParquetSpanExporter
 from fillpath.exporters.reclaiming import plan_vacuum, vacuum
 from fillpath.exporters.writer import drain
 from fillpath.instrumentation import Tracing
+from fillpath.instrumentation.errors import FillpathError
 from fillpath.instrumentation.forwarder_files import Forwarding
 from fillpath.instrumentation.open_event import OpenEvent
 from fillpath.instrumentation.semconv import PROCESS, Bar, EventType, Signal, Tick
 from fillpath.instrumentation.settings import DataFolder, otlp_choice
+from fillpath.instrumentation.writer_files import Progress
 
 sys.path.append(str(Path(__file__).parent))
 
@@ -673,6 +675,19 @@ def test_flush_tells_the_truth_in_time(
         assert provider.force_flush(30_000)
         assert len(receiver.spans) == before + 2
     assert tracing.flush(30)
+
+
+def test_flush_is_false_when_the_lake_takes_nothing(data: DataFolder) -> None:
+    data.path.mkdir()
+    data.lake.write_text("a file where the lake should be")
+    tracing = Tracing("run", data=data.path).start()
+    tracing.tracer.close(tracing.tracer.open(EventType.ORDER))
+    wait_until(lambda: Progress.read(data.spool / "run"), "there is no writer")
+    began = time.monotonic()
+    assert not tracing.flush(1.5)
+    assert time.monotonic() - began < 2.0
+    with pytest.raises(FillpathError):
+        tracing.stop()
 
 
 @pytest.mark.parametrize("writer", ["inline", "none"])
