@@ -13,6 +13,7 @@ from google.rpc.status_pb2 import Status
 
 from fillpath.exporters.otlp_outcome import (
     MAX_ANSWER_BYTES,
+    SET_AUTHORITY,
     SET_HEADERS,
     OtlpRefused,
     OtlpUnavailable,
@@ -145,7 +146,7 @@ class GrpcTransport:
             message += f": {said}"
         asked = _retry_info(error)
         if "andshake failed" in detail and "CERTIFICATE" in detail:
-            return OtlpRefused(message)
+            return OtlpRefused(message, next_command=SET_AUTHORITY)
         if code in _MAY_BE_SENT_AGAIN or (
             code is grpc.StatusCode.RESOURCE_EXHAUSTED and asked is not None
         ):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -78,8 +78,8 @@ class HttpReceiver:
         receiver, give = self, answer or (lambda _: Answer())
 
         class Handler(BaseHTTPRequestHandler):
-            protocol_version: ClassVar[str] = "HTTP/1.1"
-            timeout: ClassVar[float] = 10
+            protocol_version = "HTTP/1.1"
+            timeout = 10
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
@@ -158,7 +158,7 @@ class GrpcReceiver:
         self.received: list[Received] = []
         receiver, give = self, answer or (lambda *_: ExportTraceServiceResponse())
 
-        class Servicer(trace_service_pb2_grpc.TraceServiceServicer):  # type: ignore[misc] # untyped
+        class Servicer(trace_service_pb2_grpc.TraceServiceServicer):
             def Export(  # noqa: N802 - the library's name
                 self, request: ExportTraceServiceRequest, context: Any
             ) -> ExportTraceServiceResponse:
@@ -167,7 +167,8 @@ class GrpcReceiver:
                 return give(received, context)
 
         self._server = grpc.server(ThreadPoolExecutor(4))
-        trace_service_pb2_grpc.add_TraceServiceServicer_to_server(Servicer(), self._server)
+        add: Any = trace_service_pb2_grpc.add_TraceServiceServicer_to_server
+        add(Servicer(), self._server)
         self.secure = credentials is not None
         if credentials is None:
             self.port = self._server.add_insecure_port("127.0.0.1:0")

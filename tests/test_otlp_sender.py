@@ -156,8 +156,10 @@ def test_connections_are_kept_alive() -> None:
         assert len(server.connections) == 1
 
 
-@pytest.mark.parametrize("status", [429, 502, 503, 504])
-@pytest.mark.parametrize("wait", ["7", "date", "nonsense", None])
+@pytest.mark.parametrize(
+    ("status", "wait"),
+    [(429, "7"), (429, None), (502, None), (503, "date"), (503, "nonsense"), (504, "7")],
+)
 def test_http_statuses_that_may_be_tried_again_say_when(status: int, wait: str | None) -> None:
     value = email.utils.formatdate(time.time() + 7, usegmt=True) if wait == "date" else wait
     headers = {"content-type": "application/x-protobuf"}
@@ -350,7 +352,7 @@ def test_a_black_hole_takes_no_longer_than_the_timeout(
 ) -> None:
     request = one_span("x" * 8_000_000) if hole == "never reads" else one_span()
     with BLACK_HOLES[hole]() as port, sender_to(f"{scheme}://127.0.0.1:{port}", protocol) as sender:
-        for timeout in (0.2, 0.5):
+        for timeout in (0.1, 0.3):
             start = time.monotonic()
             error = failure_of(sender, timeout, request)
             taken = time.monotonic() - start

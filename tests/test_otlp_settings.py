@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -108,7 +109,7 @@ def test_http_settings_are_those_of_the_standard_exporter(
 ) -> None:
     set_variables(monkeypatch, variables)
     ours = OtlpSettings.from_environment(protocol="http/protobuf")
-    theirs = HttpExporter()
+    theirs: Any = HttpExporter()
     client: Any = theirs._client
     sent = dict(client._headers)
     for name in ("user-agent", "content-type", "Content-Encoding"):
@@ -130,7 +131,7 @@ def test_grpc_settings_are_those_of_the_standard_exporter(
 ) -> None:
     set_variables(monkeypatch, variables)
     credentials: list[dict[str, bytes | None]] = []
-    make = grpc_exporter.ssl_channel_credentials
+    make = grpc.ssl_channel_credentials
 
     def noted(**given: bytes | None) -> Any:
         credentials.append(given)
@@ -138,7 +139,7 @@ def test_grpc_settings_are_those_of_the_standard_exporter(
 
     monkeypatch.setattr(grpc_exporter, "ssl_channel_credentials", noted)
     ours = OtlpSettings.from_environment()
-    theirs = GrpcExporter()
+    theirs: Any = GrpcExporter()
     host = f"[{ours.host}]" if ":" in ours.host else ours.host
     used = credentials[-1] if credentials else {}
     assert ours.protocol == "grpc"

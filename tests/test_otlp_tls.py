@@ -44,7 +44,7 @@ class Authorities:
         stranger = self.unknown.issue_cert("fund@example.com")
         stranger.private_key_and_cert_chain_pem.write_to_path(folder / "stranger.pem")
 
-    def issue(self, name: str, identity: str, **more: dt.datetime) -> None:
+    def issue(self, name: str, identity: str, **more: Any) -> None:
         issued = self.known.issue_cert(identity, **more)
         issued.private_key_pem.write_to_path(self.folder / f"{name}.key")
         (self.folder / f"{name}.pem").write_bytes(issued.cert_chain_pems[0].bytes())
