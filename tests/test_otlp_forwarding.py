@@ -598,7 +598,9 @@ def until_sent(data: DataFolder, run_id: str = "run") -> Forwarding:
     return found
 
 
-@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+@pytest.mark.parametrize(
+    "protocol", ["http/protobuf", pytest.param("grpc", marks=pytest.mark.full)]
+)
 def test_a_collector_that_is_killed_and_started_again_changes_nothing(
     tmp_path: Path, data: DataFolder, protocol: str
 ) -> None:
