@@ -65,6 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _write(folder: DataFolder, given: int | None, idle: float | None, leave_at: list[float]) -> int:
+    from fillpath.exporters.process_metrics import process_metrics
     from fillpath.exporters.writer_service import IDLE_SECONDS, WriterService
     from fillpath.instrumentation.errors import EXIT_FAILURE, EXIT_OK
     from fillpath.instrumentation.writer_files import take_lock
@@ -83,7 +84,8 @@ def _write(folder: DataFolder, given: int | None, idle: float | None, leave_at: 
         idle_seconds=IDLE_SECONDS if idle is None else idle,
         leaving=lambda: bool(leave_at) and (time.monotonic() >= leave_at[0]),
     )
-    service.serve()
+    with process_metrics("fillpath-writer"):
+        service.serve()
     return EXIT_OK
 
 

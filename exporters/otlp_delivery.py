@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from fillpath.exporters.otlp_backoff import Backoff
 from fillpath.exporters.otlp_encoder import OtlpEncoder
+from fillpath.exporters.otlp_metrics import OTLP_METRICS
 from fillpath.exporters.otlp_outcome import OtlpRefused, OtlpUnavailable, Outcome
 from fillpath.exporters.otlp_positions import Positions
 
@@ -71,6 +72,7 @@ class Delivery:
     ) -> None:
         self._sender = sender
         self._positions = positions
+        self._destination = positions.about.destination
         self._encoder = OtlpEncoder(runs, max_spans=REQUEST_SPANS, max_bytes=REQUEST_BYTES)
         self._wait = wait
         self._backoff = Backoff(first=FIRST_SECONDS, longest=LONGEST_SECONDS)
@@ -151,12 +153,15 @@ class Delivery:
             OtlpRefused: When the answer is no.
         """
         while True:
+            began = time.perf_counter()
             try:
                 outcome = self._sender.send(request)
             except OtlpUnavailable as error:
+                OTLP_METRICS.retries(self._destination, error)
                 self._wait(error, self._backoff.next(error.retry_after))
             else:
                 break
+        OTLP_METRICS.answered(self._destination, time.perf_counter() - began)
         self._backoff.reset()
         self._accepts = True
         self.answered_at = time.monotonic()

@@ -20,6 +20,7 @@ import pyarrow as pa
 from fillpath.exporters import host_process
 from fillpath.exporters.host_process import HostWatch
 from fillpath.exporters.otlp_delivery import Delivery
+from fillpath.exporters.otlp_metrics import OTLP_METRICS, Sent
 from fillpath.exporters.otlp_outcome import OtlpRefused, OtlpUnavailable
 from fillpath.exporters.otlp_positions import Positions
 from fillpath.exporters.otlp_sender import OtlpSender
@@ -262,6 +263,10 @@ class OtlpForwarder:
         )
         self._forwarding = made.become(state, error)
         self._forwarding.write(self._folder)
+        turned_down = made.rejected + made.refused
+        OTLP_METRICS.reached(
+            self._run_id, made.destination, Sent(made.acknowledged, turned_down, made.lag_bytes)
+        )
         self._published_at = now
 
 

@@ -10,8 +10,10 @@ from typing import Final
 
 from fillpath.exporters import host_process
 from fillpath.exporters.otlp_forwarder import PATIENCE_SECONDS, OtlpForwarder, Selection, alone
+from fillpath.exporters.otlp_metrics import OTLP_METRICS
 from fillpath.exporters.otlp_sender import open_sender
 from fillpath.exporters.otlp_settings import OtlpSettings
+from fillpath.exporters.process_metrics import process_metrics
 from fillpath.instrumentation.errors import (
     EXIT_FAILURE,
     EXIT_OK,
@@ -49,7 +51,8 @@ def forward(
             if not is_alone:
                 return EXIT_OK
             settings = OtlpSettings.from_environment()
-            with open_sender(settings) as sender:
+            with process_metrics("fillpath-forwarder"), open_sender(settings) as sender:
+                OTLP_METRICS.register()
                 OtlpForwarder(
                     data, run_id, selection, sender, patience=_patience(), leaving=leaving
                 ).forward()

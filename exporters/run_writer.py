@@ -17,6 +17,7 @@ from fillpath.exporters.completeness import totals
 from fillpath.exporters.damaged_spool import SPOOL_DAMAGED, PartlyTaken, count_what_is_lost
 from fillpath.exporters.event_store import EventStore, RunRecord, Status
 from fillpath.exporters.spool_rows import SpoolRows
+from fillpath.exporters.writer_metrics import WRITER_METRICS
 from fillpath.instrumentation.errors import FillpathError, SpoolError
 from fillpath.instrumentation.spool import SUFFIX, Block, BlockType, SpoolReader
 
@@ -87,6 +88,7 @@ class RunWriter:
         self._damaged = False
         self._commits = 0
         self.status: Status = "Running"
+        WRITER_METRICS.register()
 
     def __enter__(self) -> Self:
         return self
@@ -163,9 +165,14 @@ class RunWriter:
     def _commit(self, version: int) -> None:
         rows = self._rows.take()
         self._failing = len(rows)
+        began, before = time.perf_counter(), self.store.spans.bytes_written
         self.store.append_spans(rows, self.run_id, app_id(self.run_id), version)
         self._failing = 0
         self._committed = version
+        taken, written = time.perf_counter() - began, self.store.spans.bytes_written - before
+        WRITER_METRICS.committed(self.store.folder, rows.num_rows, written, taken)
+        self._completeness.host_counted(self._events.counts)
+        WRITER_METRICS.counted(self.run_id, self._completeness.rows("Running"), over=False)
         self._commits += 1
 
     @property
@@ -250,6 +257,7 @@ class RunWriter:
                 pid=run.get("pid"),
             )
         )
+        WRITER_METRICS.counted(self.run_id, rows, over=status != "Running")
         self.status = status
         self._run_row_at = time.monotonic()
 

@@ -43,7 +43,7 @@ from fillpath.exporters.reclaiming import plan_vacuum, vacuum
 from fillpath.exporters.writer import drain
 from fillpath.instrumentation import Tracing
 from fillpath.instrumentation.errors import FillpathError
-from fillpath.instrumentation.forwarder_files import Forwarding
+from fillpath.instrumentation.forwarder_files import LOG_NAME, Forwarding
 from fillpath.instrumentation.open_event import OpenEvent
 from fillpath.instrumentation.semconv import PROCESS, Bar, EventType, Signal, Tick
 from fillpath.instrumentation.settings import DataFolder, otlp_choice
@@ -793,11 +793,16 @@ def test_a_replay_sends_what_a_killed_forwarder_has_not(
     assert first | again == in_the_lake(data)
 
 
-def test_an_inline_run_is_sent_once_it_has_ended(data: DataFolder, receiver: Receiver) -> None:
+def test_an_inline_run_is_sent_once_it_has_ended_and_counted_in_metrics(
+    data: DataFolder, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_METRICS_EXPORTER", "console")
     with Tracing("run", data=data.path, writer="inline") as tracing:
         record_some(tracing, number=100)
     assert tracing.flush(LONG)
     assert delivered(data).acknowledged == len(receiver.spans) > 10
+    log = data.spool / LOG_NAME
+    wait_until(lambda: "fillpath.otlp.sent" in log.read_text(), "no metrics are published")
 
 
 def test_wrong_settings_do_not_break_the_host(
