@@ -14,14 +14,10 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from parts import DASHBOARDS_ROLE, make_servers
 from places import STATE_FOLDER, Stack, StackError, choose_ports, forget_stack
 from servers import Interrupted, Server
-
-if TYPE_CHECKING:
-    from fillpath.analytics.postgres import ResultsDatabase
 
 _WATCH_SECONDS = 0.5
 
@@ -61,7 +57,7 @@ def run_stack(data: Path, state: Path, *, free_ports: bool) -> int:
         ports, taken = choose_ports(free=free_ports)
         servers = make_servers(state, ports)
         held.callback(forget_stack, state)
-        database = held.enter_context(_results(data))
+        held.enter_context(_results(data))
         try:
             for server in servers:
                 held.callback(server.stop)
@@ -70,7 +66,7 @@ def run_stack(data: Path, state: Path, *, free_ports: bool) -> int:
             return _ended()
         stack = Stack(os.getpid(), str(data), ports)
         stack.write(state)
-        _print(stack, state, servers, database, taken)
+        _print(stack, state, servers, taken)
         while not stopping.wait(_WATCH_SECONDS):
             for server in servers:
                 if server.has_ended():
@@ -95,7 +91,7 @@ def _alone(state: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _results(data: Path) -> Iterator[ResultsDatabase]:
+def _results(data: Path) -> Iterator[None]:
     """Keep the results database of the data folder running, open to dashboards."""
     from fillpath.analytics.postgres import open_results_database
     from fillpath.instrumentation.errors import FillpathError
@@ -105,7 +101,7 @@ def _results(data: Path) -> Iterator[ResultsDatabase]:
         with open_results_database(data_folder(data)) as database:
             with database.connect() as connection:
                 connection.execute(DASHBOARDS_ROLE.read_bytes())
-            yield database
+            yield
     except FillpathError as error:
         raise StackError(str(error)) from error
 
@@ -114,7 +110,6 @@ def _print(
     stack: Stack,
     state: Path,
     servers: Sequence[Server],
-    database: ResultsDatabase,
     taken: Sequence[int],
 ) -> None:
     rows = [
@@ -122,7 +117,7 @@ def _print(
         ("", f"127.0.0.1:{stack.ports['otlp_grpc']}", "OTLP by gRPC"),
         ("Jaeger", stack.url("jaeger"), "traces"),
         ("Prometheus", stack.url("prometheus"), "metrics"),
-        ("Postgres", database.shown, "results"),
+        ("Postgres", f"fillpath --data {shown(Path(stack.data))} db url", "results"),
         ("The Collector", stack.url("collector_health"), "is well when this answers"),
         ("", f"{stack.url('collector_metrics')}/metrics", "metrics of the spans"),
     ]
@@ -139,9 +134,19 @@ def _print(
             "This Jaeger answers by its API; its pages are a placeholder, since its Go module has",
             "none. JAEGER_UI_ASSETS=FOLDER names theirs, and docker compose has them.",
         ]
-    lines += ["", f"Logs and data: {state}", "Send it a run:  make demo OTLP=1", ""]
+    lines += [
+        "",
+        f"Logs and data: {shown(state)}",
+        "Send it a run:  make demo OTLP=1  in another terminal",
+        "",
+    ]
     sys.stdout.write("\n".join(lines))
     sys.stdout.flush()
+
+
+def shown(path: Path) -> str:
+    """Write a path from the current folder, where it is below it."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _listed(ports: Sequence[int]) -> str:

@@ -98,6 +98,7 @@ def _targets(ports: Mapping[str, int]) -> list[dict[str, object]]:
             ("spans", "collector_metrics"),
             ("collector", "collector_telemetry"),
             ("jaeger", "jaeger_metrics"),
+            ("prometheus", "prometheus"),
         )
     ]
 

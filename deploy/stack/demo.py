@@ -1,0 +1,106 @@
+"""`make demo OTLP=1`: the demo, its spans sent to the stack, and its largest trade shown there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any, Final
+
+from places import USUAL_PORTS, Stack, StackError, read_stack
+from servers import answers
+
+_PATIENCE_SECONDS: Final = 30.0
+# Ports that .env may have moved for docker compose.
+_MOVED: Final = {
+    "otlp_http": "FILLPATH_OTLP_HTTP_PORT",
+    "collector_health": "FILLPATH_COLLECTOR_HEALTH_PORT",
+    "jaeger": "FILLPATH_JAEGER_PORT",
+}
+
+
+def run_demo(data: Path, state: Path) -> int:
+    """Run the demo and send it; gives the exit code.
+
+    Raises:
+        StackError: No stack runs, or it did not take the spans.
+    """
+    stack = _running(state)
+    demo = subprocess.run(
+        [sys.executable, "-P", "-m", "fillpath.analytics.cli", "--data", str(data), "demo"],
+        check=False,
+    )
+    if demo.returncode != 0:
+        return demo.returncode
+    show_largest(data, stack)
+    return 0
+
+
+def show_largest(data: Path, stack: Stack) -> None:
+    """Send the newest run of a data folder to the stack, and print where its largest trade is.
+
+    Raises:
+        StackError: The stack did not take the spans, or does not show the trade.
+    """
+    from sending import send_run
+
+    from fillpath.analytics.results_loading import results_of
+    from fillpath.exporters.event_store import EventStore
+    from fillpath.instrumentation.errors import FillpathError
+    from fillpath.instrumentation.settings import data_folder
+
+    folder = data_folder(data)
+    try:
+        with results_of(folder) as results:
+            run_id = results.run("latest").run_id
+            results.load(EventStore(folder), run_id)
+            largest = results.read("largest_trades", run_id=run_id, most=1)
+        sent = send_run(folder, run_id, stack.url("otlp_http"))
+    except FillpathError as error:
+        raise StackError(str(error)) from error
+    sys.stdout.write(f"\nSent {sent:,} spans of {run_id} to {stack.url('otlp_http')}\n")
+    for trade in largest:
+        _await_trace(stack, trade["entry_trace_id"])
+        sys.stdout.write(f"\n{_words(trade)}\n  {trace_url(stack, trade['entry_trace_id'])}\n")
+
+
+def trace_url(stack: Stack, trace_id: str) -> str:
+    """Give the page of a trace in the stack's Jaeger."""
+    return f"{stack.url('jaeger')}/trace/{trace_id}"
+
+
+def _words(trade: dict[str, Any]) -> str:
+    return (
+        f"The largest trade: {trade['direction']} {trade['quantity']:f} {trade['symbol']} by "
+        f"{trade['strategy']} of {trade['portfolio']}, {trade['net']:+,.2f} {trade['currency']}"
+    )
+
+
+def _await_trace(stack: Stack, trace_id: str) -> None:
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while not answers(f"{stack.url('jaeger')}/api/traces/{trace_id}"):
+        if time.monotonic() > deadline:
+            raise StackError(f"Jaeger at {stack.url('jaeger')} does not show trace {trace_id}.")
+        time.sleep(0.2)
+
+
+def _running(state: Path) -> Stack:
+    """Find the stack that `make stack` runs, or that of docker compose on the usual ports.
+
+    Raises:
+        StackError: There is none.
+    """
+    moved = {name: int(os.environ.get(env) or USUAL_PORTS[name]) for name, env in _MOVED.items()}
+    usual = Stack(0, "", {**USUAL_PORTS, **moved})
+    for stack in (read_stack(state), usual):
+        if stack is not None and answers(stack.url("collector_health")):
+            return stack
+    raise StackError(
+        "No stack runs here that could take the demo. Start one first, and leave it running:\n"
+        "  make stack                            in another terminal, without docker\n"
+        "  make secrets; docker compose up -d    with docker"
+    )
