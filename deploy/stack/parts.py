@@ -84,6 +84,7 @@ def _prometheus(program: Path, state: Path, ports: Mapping[str, int]) -> Server:
             program,
             f"--config.file={folder / 'prometheus.yml'}",
             f"--storage.tsdb.path={state / 'metrics'}",
+            "--enable-feature=exemplar-storage",
             f"--web.listen-address={_address(ports, 'prometheus')}",
         ],
         _url(ports, "prometheus", "/-/ready"),
