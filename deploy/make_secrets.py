@@ -27,11 +27,12 @@ def make_secrets(root: Path) -> list[str]:
     folder = root / FOLDER_NAME
     folder.mkdir(mode=0o700, exist_ok=True)
     folder.chmod(0o700)
-    made = []
-    for name in PASSWORDS:
-        # Programs in containers read them under accounts of their own; the folder keeps others out.
-        if _write_new(folder / name, secrets.token_urlsafe(_RANDOM_BYTES), mode=0o444):
-            made.append(name)
+    # Programs in containers read them under accounts of their own; the folder keeps others out.
+    made = [
+        name
+        for name in PASSWORDS
+        if _write_new(folder / name, secrets.token_urlsafe(_RANDOM_BYTES), mode=0o444)
+    ]
     password = (folder / "results_password").read_text(encoding="ascii")
     # libpq reads it only if nobody else may.
     if _write_new(folder / "pgpass", f"*:*:*:fillpath:{password}\n", mode=0o600):

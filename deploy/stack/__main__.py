@@ -1,6 +1,7 @@
 """`make stack`: the Collector, Jaeger, Prometheus and Postgres on loopback, until Ctrl-C.
 
-`python deploy/stack demo` is `make demo OTLP=1`: the demo, sent to the stack.
+`python deploy/stack demo` is `make demo OTLP=1`: the demo, sent to the stack; `send` sends the
+newest run of the data folder instead.
 """
 
 from __future__ import annotations
@@ -25,17 +26,21 @@ _WATCH_SECONDS = 0.5
 def main(arguments: Sequence[str]) -> int:
     """Run what the command line asks for; gives the exit code."""
     parser = argparse.ArgumentParser(prog="deploy/stack", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=["run", "demo"], default="run")
+    parser.add_argument("what", nargs="?", choices=["run", "demo", "send"], default="run")
     parser.add_argument("--data", default=".fillpath", help="data folder (default: %(default)s)")
     parser.add_argument("--state", default=STATE_FOLDER, help="what it keeps (%(default)s)")
     parser.add_argument("--free-ports", action="store_true", help="take none of the usual ports")
     given = parser.parse_args(arguments)
     data, state = Path(given.data).absolute(), Path(given.state).absolute()
     try:
-        if given.what == "demo":
-            from demo import run_demo
+        if given.what != "run":
+            from demo import run_demo, running_stack, show_largest
 
-            return run_demo(data, state)
+            stack = running_stack(state)
+            if given.what == "demo" and (code := run_demo(data)) != 0:
+                return code
+            show_largest(data, stack)
+            return 0
         return run_stack(data, state, free_ports=given.free_ports)
     except StackError as error:
         sys.stderr.write(f"fillpath: {error}\n")

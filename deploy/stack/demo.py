@@ -6,8 +6,6 @@ import os
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,21 +21,13 @@ _MOVED: Final = {
 }
 
 
-def run_demo(data: Path, state: Path) -> int:
-    """Run the demo and send it; gives the exit code.
-
-    Raises:
-        StackError: No stack runs, or it did not take the spans.
-    """
-    stack = _running(state)
+def run_demo(data: Path) -> int:
+    """Run the demo as `make demo` does; gives its exit code."""
     demo = subprocess.run(
         [sys.executable, "-P", "-m", "fillpath.analytics.cli", "--data", str(data), "demo"],
         check=False,
     )
-    if demo.returncode != 0:
-        return demo.returncode
-    show_largest(data, stack)
-    return 0
+    return demo.returncode
 
 
 def show_largest(data: Path, stack: Stack) -> None:
@@ -46,12 +36,11 @@ def show_largest(data: Path, stack: Stack) -> None:
     Raises:
         StackError: The stack did not take the spans, or does not show the trade.
     """
-    from sending import send_run
-
     from fillpath.analytics.results_loading import results_of
     from fillpath.exporters.event_store import EventStore
     from fillpath.instrumentation.errors import FillpathError
     from fillpath.instrumentation.settings import data_folder
+    from sending import send_run
 
     folder = data_folder(data)
     try:
@@ -88,7 +77,7 @@ def _await_trace(stack: Stack, trace_id: str) -> None:
         time.sleep(0.2)
 
 
-def _running(state: Path) -> Stack:
+def running_stack(state: Path) -> Stack:
     """Find the stack that `make stack` runs, or that of docker compose on the usual ports.
 
     Raises:

@@ -27,7 +27,7 @@ USUAL_PORTS: Final = {
     "jaeger_metrics": 8890,
     "prometheus": 9090,
 }
-"""What listens where when nobody else does; the same as in docker-compose.yml and the configurations."""
+"""What listens where, unless others do; the configurations have the same defaults."""
 _PINS: Final = {
     "otelcol": ("collector", "go.opentelemetry.io/collector/processor/batchprocessor"),
     "jaeger": ("jaeger", "github.com/jaegertracing/jaeger"),
