@@ -83,7 +83,7 @@ def compose_postgres(path: Path, secrets: Path) -> Iterator[int]:
 
 
 def _await(server: subprocess.Popen[bytes], programs: Path, port: int, log: Path) -> None:
-    ready = [programs / "pg_isready", "--quiet", "--host=127.0.0.1", f"--port={port}"]
+    ready = [str(programs / "pg_isready"), "--quiet", "--host=127.0.0.1", f"--port={port}"]
     deadline = time.monotonic() + _START_SECONDS
     while subprocess.run(ready, check=False).returncode != 0:
         assert server.poll() is None, log.read_text()

@@ -96,7 +96,7 @@ class Results:
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
-def record(folder: DataFolder, run: str, **names: str) -> None:
+def record(folder: DataFolder, run: str, **names: Any) -> None:
     """Record some trades, an order that is denied, and a position that is open at the end."""
     with Tracing(run, data=folder.path, writer="inline") as tracing:
         market = Market(tracing, **names)

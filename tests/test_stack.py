@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import shutil
 import signal
 import socket
@@ -13,6 +14,7 @@ import sys
 import time
 import urllib.parse
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,9 @@ class Stack:
         answer = self.get("prometheus", "/api/v1/query", query=query)
         assert answer is not None, query
         return list(answer["data"]["result"])
+
+    def counts_at_least(self, query: str, total: int) -> bool:
+        return float(self.prometheus(query)[0]["value"][1]) >= total
 
     def stop(self, number: int) -> str:
         self.process.send_signal(number)
@@ -269,9 +274,7 @@ def test_metrics_count_what_was_sent(metrics: Stack, sent: list[str]) -> None:
     accepted = 'sum(otelcol_receiver_accepted_spans{job="collector"})'
     calls = 'sum(traces_span_metrics_calls_total{service_name!=""})'
     for query in (accepted, calls):
-        wait_until(
-            lambda query=query: float(metrics.prometheus(query)[0]["value"][1]) >= total, query, 20
-        )
+        wait_until(partial(metrics.counts_at_least, query, total), query, 20)
     up = {one["metric"]["job"]: one["value"][1] for one in metrics.prometheus("up")}
     assert up == dict.fromkeys(("spans", "collector", "jaeger", "prometheus"), "1")
 
@@ -365,17 +368,13 @@ def test_without_the_servers_it_says_how_to_build_them(tmp_path: Path) -> None:
 
 
 def test_usual_ports_are_those_of_compose_and_the_configurations() -> None:
-    sys.path.insert(0, str(ROOT / "deploy/stack"))
-    try:
-        from places import USUAL_PORTS
-    finally:
-        sys.path.remove(str(ROOT / "deploy/stack"))
+    usual_ports = runpy.run_path(str(ROOT / "deploy/stack/places.py"))["USUAL_PORTS"]
     defaults = "".join(
         (ROOT / name).read_text()
         for name in ("otel-collector-config.yaml", "deploy/jaeger/config.yaml")
     )
     compose = (ROOT / "docker-compose.yml").read_text()
-    for name, port in USUAL_PORTS.items():
+    for name, port in usual_ports.items():
         if name != "prometheus":
             assert re.search(rf":-(127\.0\.0\.1:)?{port}\}}", defaults), name
         if name in {"otlp_grpc", "otlp_http", "jaeger", "prometheus", "collector_health"}:
