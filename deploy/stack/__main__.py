@@ -117,12 +117,13 @@ def _print(
     servers: Sequence[Server],
     taken: Sequence[int],
 ) -> None:
+    program = shown(Path(sys.executable).with_name("fillpath"))
     rows = [
         ("Engines send to", stack.url("otlp_http"), "OTLP by HTTP"),
         ("", f"127.0.0.1:{stack.ports['otlp_grpc']}", "OTLP by gRPC"),
         ("Jaeger", stack.url("jaeger"), "traces"),
         ("Prometheus", stack.url("prometheus"), "metrics"),
-        ("Postgres", f"fillpath --data {shown(Path(stack.data))} db url", "results"),
+        ("Postgres", f"{program} --data {shown(Path(stack.data))} db url", "results"),
         ("The Collector", stack.url("collector_health"), "is well when this answers"),
         ("", f"{stack.url('collector_metrics')}/metrics", "metrics of the spans"),
     ]
