@@ -33,6 +33,7 @@ def run_and_record(
     run_id: str | None,
     portfolio: str | None,
     mode: str | None,
+    otlp: str | None = None,
 ) -> int:
     """Run a script, bring what it recorded into the lake and the results, and say so on stderr.
 
@@ -53,7 +54,9 @@ def run_and_record(
     if recording_enabled() and (given.folder.lake_is_remote or given.folder.lake.is_dir()):
         EventStore(given.folder).spans.files()  # a lake that is none is told of before the script
     known_before = (given.folder.spool / name).exists()
-    process = start_recording(given.folder, name, script, arguments, portfolio=portfolio, mode=mode)
+    process = start_recording(
+        given.folder, name, script, arguments, portfolio=portfolio, mode=mode, otlp=otlp
+    )
     code = wait_for(process)
     if not known_before and (given.folder.spool / name).exists():
         _settle(given, name, code)
@@ -70,6 +73,7 @@ def start_recording(
     *,
     portfolio: str | None = None,
     mode: str | None = None,
+    otlp: str | None = None,
     output: IO[bytes] | None = None,
     errors: IO[bytes] | None = None,
 ) -> subprocess.Popen[bytes]:
@@ -82,13 +86,14 @@ def start_recording(
         arguments: Its arguments.
         portfolio: Namespace of events whose engine names none.
         mode: `backtest` or `live`.
+        otlp: `sampled`, `all` or `off`: what is sent by OTLP.
         output: Where its stdout goes instead.
         errors: Where its stderr goes instead.
     """
     # -P keeps the current folder off the path, as the recorder's own imports must be ours.
     command = [sys.executable, "-P", "-m", _RECORDER, "--data", str(folder.path)]
     command += ["--run-id", run_id]
-    for option, value in (("--portfolio", portfolio), ("--mode", mode)):
+    for option, value in (("--portfolio", portfolio), ("--mode", mode), ("--otlp", otlp)):
         if value is not None:
             command.append(f"{option}={value}")
     sys.stdout.flush()
