@@ -37,9 +37,9 @@ def main(arguments: Sequence[str]) -> int:
             from demo import run_demo, running_stack, show_largest
 
             stack = running_stack(state)
-            if given.what == "demo" and (code := run_demo(data)) != 0:
+            if given.what == "demo" and (code := run_demo(data, stack)) != 0:
                 return code
-            show_largest(data, stack)
+            show_largest(data, stack, missing=given.what == "demo")
             return 0
         return run_stack(data, state, free_ports=given.free_ports)
     except StackError as error:

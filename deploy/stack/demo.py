@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from places import USUAL_PORTS, Stack, StackError, read_stack
 from servers import answers
 
 _PATIENCE_SECONDS: Final = 30.0
+_OTLP: Final = "OTEL_EXPORTER_OTLP_"
 # Ports that .env may have moved for docker compose.
 _MOVED: Final = {
     "otlp_http": "FILLPATH_OTLP_HTTP_PORT",
@@ -21,17 +23,18 @@ _MOVED: Final = {
 }
 
 
-def run_demo(data: Path) -> int:
-    """Run the demo as `make demo` does; gives its exit code."""
-    demo = subprocess.run(
-        [sys.executable, "-P", "-m", "fillpath.analytics.cli", "--data", str(data), "demo"],
-        check=False,
-    )
-    return demo.returncode
+def run_demo(data: Path, stack: Stack) -> int:
+    """Run the demo as `make demo` does, sent to the stack as it goes on; gives its exit code."""
+    return _fillpath(data, "demo", stack=stack).returncode
 
 
-def show_largest(data: Path, stack: Stack) -> None:
+def show_largest(data: Path, stack: Stack, *, missing: bool) -> None:
     """Send the newest run of a data folder to the stack, and print where its largest trade is.
+
+    Args:
+        data: The data folder.
+        stack: The stack.
+        missing: Send only what it does not have.
 
     Raises:
         StackError: The stack did not take the spans, or does not show the trade.
@@ -40,7 +43,6 @@ def show_largest(data: Path, stack: Stack) -> None:
     from fillpath.exporters.event_store import EventStore
     from fillpath.instrumentation.errors import FillpathError
     from fillpath.instrumentation.settings import data_folder
-    from sending import send_run
 
     folder = data_folder(data)
     try:
@@ -48,13 +50,40 @@ def show_largest(data: Path, stack: Stack) -> None:
             run_id = results.run("latest").run_id
             results.load(EventStore(folder), run_id)
             largest = results.read("largest_trades", run_id=run_id, most=1)
-        sent = send_run(folder, run_id, stack.url("otlp_http"))
     except FillpathError as error:
         raise StackError(str(error)) from error
-    sys.stdout.write(f"\nSent {sent:,} spans of {run_id} to {stack.url('otlp_http')}\n")
+    _replay(data, run_id, stack, missing=missing)
     for trade in largest:
         _await_trace(stack, trade["entry_trace_id"])
         sys.stdout.write(f"\n{_words(trade)}\n  {trace_url(stack, trade['entry_trace_id'])}\n")
+
+
+def _replay(data: Path, run_id: str, stack: Stack, *, missing: bool) -> None:
+    words = ["otlp", "replay", run_id, "--json", *(["--missing"] if missing else [])]
+    done = _fillpath(data, *words, stack=stack, stdout=subprocess.PIPE)
+    if done.returncode != 0:
+        raise StackError("The stack did not take all spans of the run.")
+    selected = json.loads(done.stdout)["selected"]
+    where = stack.url("otlp_http")
+    sys.stdout.write(f"\nSent {selected:,} spans of {run_id} to {where}\n")
+
+
+def _fillpath(
+    data: Path, *words: str, stack: Stack, stdout: int | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    # What the user has set for another backend, its keys above all, is not for this one.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_OTLP)}
+    sys.stdout.flush()
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "fillpath.analytics.cli", "--data", str(data), *words],
+        env={
+            **kept,
+            f"{_OTLP}ENDPOINT": stack.url("otlp_http"),
+            f"{_OTLP}PROTOCOL": "http/protobuf",
+        },
+        stdout=stdout,
+        check=False,
+    )
 
 
 def trace_url(stack: Stack, trace_id: str) -> str:
