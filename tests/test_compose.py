@@ -229,7 +229,7 @@ def promtool(*arguments: str | Path) -> str:
 
 def test_prometheus_takes_its_configuration_and_rules(services: Mapping[str, Any]) -> None:
     promtool("check", "config", "deploy/prometheus/prometheus.yml")
-    assert "6 rules found" in promtool("check", "rules", "deploy/prometheus/rules.yml")
+    assert "10 rules found" in promtool("check", "rules", "deploy/prometheus/rules.yml")
     targets = json.loads((ROOT / "deploy/prometheus/targets.json").read_text())
     by_job = {group["labels"]["job"]: group["targets"] for group in targets}
     environment = services["collector"]["environment"]
@@ -309,3 +309,11 @@ def test_the_script_of_the_passwords_can_be_run_by_any_python_three() -> None:
     source = (ROOT / "deploy/make_secrets.py").read_text()
     imported = re.findall(r"(?m)^(?:from|import) (\w+)", source)
     assert set(imported) <= set(sys.stdlib_module_names) | {"__future__"}
+
+
+def test_the_page_about_the_stack_says_what_to_do_about_every_alert() -> None:
+    rules = yaml.safe_load((ROOT / "deploy/prometheus/rules.yml").read_text())
+    page = (ROOT / "docs/stack.md").read_text()
+    section = page.partition("## Alerts\n")[2].partition("\n## ")[0]
+    told = re.findall(r"(?m)^\| ([A-Z]\w+) \| .+ \|$", section)
+    assert told == [rule["alert"] for group in rules["groups"] for rule in group["rules"]]

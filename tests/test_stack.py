@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import runpy
@@ -16,9 +17,13 @@ import urllib.parse
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
 
 sys.path.append(str(Path(__file__).parent))
 
@@ -158,11 +163,57 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         stack.stop(signal.SIGTERM)
 
 
+class OwnMetrics:
+    """Sends what fillpath tells of itself, by the names and attributes of its own metrics."""
+
+    _WHERE: Final = {"trading.portfolio.namespace": "fund/desk", "trading.event.type": "BAR"}
+    _THERE: Final = {"fillpath.otlp.destination": "http://collector:4318/v1/traces"}
+    _COUNTERS: Final = (
+        ("fillpath.recorder.events", "{event}", _WHERE),
+        ("fillpath.writer.kept", "{event}", _WHERE),
+        ("fillpath.writer.sampled_out", "{event}", _WHERE),
+        ("fillpath.writer.dropped", "{event}", {**_WHERE, "fillpath.drop.reason": "late"}),
+        ("fillpath.writer.errors", "{error}", {"error.type": "OSError"}),
+        ("fillpath.otlp.sent", "{span}", _THERE),
+        ("fillpath.otlp.rejected", "{span}", _THERE),
+        ("fillpath.otlp.retries", "{request}", {**_THERE, "error.type": "timeout"}),
+    )
+    _GAUGES: Final = (("fillpath.spool.lag", {}), ("fillpath.otlp.waiting", _THERE))
+
+    def __init__(self, url: str) -> None:
+        reader = PeriodicExportingMetricReader(
+            OTLPMetricExporter(f"{url}/v1/metrics"), export_interval_millis=math.inf
+        )
+        self._provider = MeterProvider([reader], Resource({"service.name": "fillpath-writer"}))
+        meter = self._provider.get_meter("fillpath")
+        self._counters = [
+            (meter.create_counter(name, unit), attributes)
+            for name, unit, attributes in self._COUNTERS
+        ]
+        self._gauges = [
+            (meter.create_gauge(name, "By"), attributes) for name, attributes in self._GAUGES
+        ]
+        self._commits = meter.create_histogram("fillpath.writer.commit.duration", "s")
+
+    def send(self) -> None:
+        for counter, attributes in self._counters:
+            counter.add(5, attributes)
+        for gauge, attributes in self._gauges:
+            gauge.set(4096, attributes)
+        self._commits.record(0.02)
+        self._provider.force_flush()
+
+    def close(self) -> None:
+        self._provider.shutdown()
+
+
 @pytest.fixture(scope="module")
 def sent(stack: Stack) -> list[str]:
     """Send two runs, some seconds apart, so that Prometheus sees counters rise."""
     said = []
+    own = OwnMetrics(f"http://127.0.0.1:{stack.ports['otlp_http']}")
     for number in range(2):
+        own.send()
         run = f"market-{number}"
         record_with_error(stack.data, run)
         load_results(DataFolder(stack.data), run)
@@ -171,6 +222,7 @@ def sent(stack: Stack) -> list[str]:
         said.append(done.stdout)
         if number == 0:
             time.sleep(6)
+    own.close()
     return said
 
 
@@ -279,10 +331,22 @@ def test_metrics_count_what_was_sent(metrics: Stack, sent: list[str]) -> None:
     assert up == dict.fromkeys(("spans", "collector", "jaeger", "prometheus"), "1")
 
 
+def test_metrics_of_fillpath_that_are_asked_for_are_among_those_it_sends() -> None:
+    # As the Collector writes them for Prometheus.
+    suffixes = {"fillpath.spool.lag": "_bytes", "fillpath.otlp.waiting": "_bytes"}
+    known = {f"{name.replace('.', '_')}_total" for name, _, _ in OwnMetrics._COUNTERS}
+    known |= {name.replace(".", "_") + suffix for name, suffix in suffixes.items()}
+    known.add("fillpath_writer_commit_duration_seconds_bucket")
+    asked = "".join(path.read_text() for path in BOARDS)
+    asked += (ROOT / "deploy/prometheus/rules.yml").read_text()
+    named = set(re.findall(r"fillpath_(?:recorder|writer|spool|otlp|lake)_\w+", asked))
+    assert named - {"fillpath_otlp_destination"} == known
+
+
 def test_alerts_are_loaded_and_none_of_them_tells_of_a_loss(metrics: Stack) -> None:
     groups = metrics.get("prometheus", "/api/v1/rules")["data"]["groups"]
     rules = {rule["name"]: rule for group in groups for rule in group["rules"]}
-    assert len(rules) == 6
+    assert len(rules) == 10
     assert all(rule["health"] in {"ok", "unknown"} for rule in rules.values())
     assert rules["SpansLost"]["state"] == "inactive"
     assert rules["PartDown"]["state"] == "inactive"
