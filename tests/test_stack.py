@@ -31,7 +31,7 @@ from real_backends import ROOT, get_json, missing, program, wait_until
 from recorded_market import Market
 
 from fillpath.analytics.postgres import open_results_database
-from fillpath.analytics.results_loading import load_results
+from fillpath.analytics.results_loading import load_results, results_of
 from fillpath.exporters.event_store import EventStore
 from fillpath.exporters.span_selection import SpanSelection
 from fillpath.instrumentation import Tracing
@@ -287,6 +287,17 @@ def test_jaeger_finds_a_trade_by_its_order(stack: Stack, sent: list[str]) -> Non
         limit="20",
     )
     assert len(found["data"]) == 2, "one of each run"
+
+
+def test_every_trade_of_the_results_is_a_trace_in_jaeger(stack: Stack, sent: list[str]) -> None:
+    assert sent
+    with results_of(DataFolder(stack.data)) as results:
+        trades = results.rows("trades", "market-1")
+    ids = {trade[f"{end}_trace_id"] for trade in trades for end in ("entry", "exit")} - {None}
+    assert len(ids) == 3
+    for trace_id in ids:
+        [trace] = stack.get("jaeger", f"/api/traces/{trace_id}")["data"]
+        assert "publish FILL" in {span["operationName"] for span in trace["spans"]}
 
 
 @pytest.fixture(scope="module")
