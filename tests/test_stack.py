@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -178,7 +178,10 @@ class OwnMetrics:
         ("fillpath.otlp.rejected", "{span}", _THERE),
         ("fillpath.otlp.retries", "{request}", {**_THERE, "error.type": "timeout"}),
     )
-    _GAUGES: Final = (("fillpath.spool.lag", {}), ("fillpath.otlp.waiting", _THERE))
+    _GAUGES: Final[Sequence[tuple[str, dict[str, str]]]] = (
+        ("fillpath.spool.lag", {}),
+        ("fillpath.otlp.waiting", _THERE),
+    )
 
     def __init__(self, url: str) -> None:
         reader = PeriodicExportingMetricReader(
