@@ -269,6 +269,7 @@ def test_a_run_that_is_sent_is_in_jaeger_span_for_span(stack: Stack, sent: list[
     wait_until(lambda: shown() == expected, "Jaeger does not have all spans, or others")
 
 
+@pytest.mark.full
 def test_sending_a_run_again_makes_no_span_twice(stack: Stack, sent: list[str]) -> None:
     [trace_id] = re.findall(r"/trace/([0-9a-f]{32})", sent[-1])
     [before] = stack.get("jaeger", f"/api/traces/{trace_id}")["data"]
@@ -457,6 +458,50 @@ def test_usual_ports_are_those_of_compose_and_the_configurations() -> None:
             assert re.search(rf":-(127\.0\.0\.1:)?{port}\}}", defaults), name
         if name in {"otlp_grpc", "otlp_http", "jaeger", "prometheus", "collector_health"}:
             assert re.search(rf"127\.0\.0\.1:\$\{{FILLPATH_\w+:-{port}\}}", compose), name
+
+
+@pytest.mark.full
+def test_the_demo_is_sent_and_its_largest_trade_shown(tmp_path: Path) -> None:
+    stack = Stack(tmp_path)
+    stack.start()
+    try:
+        done = stack.do("demo")
+        assert done.returncode == 0, done.stderr
+        [trace_id] = re.findall(r"/trace/([0-9a-f]{32})\n$", done.stdout)
+        assert "The largest trade: LONG 376 AAPL by TrendFollower-000" in done.stdout
+        [trace] = stack.get("jaeger", f"/api/traces/{trace_id}")["data"]
+        assert {"publish BAR", "publish FILL"} <= {span["operationName"] for span in trace["spans"]}
+    finally:
+        stack.stop(signal.SIGINT)
+
+
+@pytest.mark.full
+def test_what_it_took_is_there_when_it_is_started_again(tmp_path: Path) -> None:
+    stack = Stack(tmp_path)
+    stack.start()
+    record_with_error(stack.data, "market")
+    load_results(DataFolder(stack.data), "market")
+    [trace_id] = re.findall(r"/trace/([0-9a-f]{32})", stack.do("send").stdout)
+    [before] = stack.get("jaeger", f"/api/traces/{trace_id}")["data"]
+    stack.stop(signal.SIGINT)
+    stack.start()
+    try:
+        [after] = stack.get("jaeger", f"/api/traces/{trace_id}")["data"]
+        assert len(after["spans"]) == len(before["spans"])
+    finally:
+        stack.stop(signal.SIGINT)
+
+
+def test_make_has_targets_for_it() -> None:
+    def commands(*words: str) -> str:
+        return subprocess.run(
+            ["make", "--dry-run", *words], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert "deploy/stack" in commands("stack")
+    assert "deploy/stack demo" in commands("demo", "OTLP=1")
+    assert "deploy/stack" not in commands("demo")
+    assert "deploy/make_secrets.py" in commands("secrets")
 
 
 # The last of the tests that use the stack of this file, which it ends.

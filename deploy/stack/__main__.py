@@ -98,10 +98,13 @@ def _alone(state: Path) -> Iterator[None]:
 @contextmanager
 def _results(data: Path) -> Iterator[None]:
     """Keep the results database of the data folder running, open to dashboards."""
-    from fillpath.analytics.postgres import open_results_database
+    from fillpath.analytics.postgres import external_dsn, open_results_database
     from fillpath.instrumentation.errors import FillpathError
     from fillpath.instrumentation.settings import data_folder
 
+    if external_dsn() is not None:  # a server of the user's, who gives roles there
+        yield
+        return
     try:
         with open_results_database(data_folder(data)) as database:
             with database.connect() as connection:
