@@ -13,6 +13,7 @@ from google.rpc.status_pb2 import Status
 
 from fillpath.exporters.otlp_outcome import (
     MAX_ANSWER_BYTES,
+    SET_AUTHORITY,
     SET_HEADERS,
     OtlpRefused,
     OtlpUnavailable,
@@ -56,6 +57,7 @@ class GrpcTransport:
         self._settings = settings
         # Not used for the channel: it finds out whether the files are right, and what went wrong.
         self._context = client_context(settings)
+        self._context.set_alpn_protocols(["h2"])
         self._credentials = None if settings.insecure else _credentials(settings)
         self._channel: Any = None
         self._aborted = False
@@ -133,8 +135,8 @@ class GrpcTransport:
         if code is grpc.StatusCode.UNAVAILABLE:
             # A channel that failed waits longer and longer by itself before it connects again.
             self.close()
-            if refused := ask_why(settings, self._context, deadline - time.monotonic()):
-                return refused
+            if found := ask_why(settings, self._context, deadline - time.monotonic()):
+                return found
         message = (
             f"The server at {settings.destination} answered {code.name}"
             if code is not grpc.StatusCode.UNAVAILABLE
@@ -143,15 +145,16 @@ class GrpcTransport:
         if said := shown(detail, settings.headers):
             message += f": {said}"
         asked = _retry_info(error)
-        if "http1" in detail or "Trying to connect an http" in detail:
-            return OtlpRefused(message, next_command=_OTHER_PROTOCOL)
         if "andshake failed" in detail and "CERTIFICATE" in detail:
-            return OtlpRefused(message)
+            return OtlpRefused(message, next_command=SET_AUTHORITY)
         if code in _MAY_BE_SENT_AGAIN or (
             code is grpc.StatusCode.RESOURCE_EXHAUSTED and asked is not None
         ):
-            by_port = _OTHER_PROTOCOL if settings.port == _HTTP_PORT else None
-            return OtlpUnavailable(message, retry_after=asked, next_command=by_port)
+            # A server of HTTP/1 answers what gRPC cannot read.
+            other = settings.port == _HTTP_PORT or "HTTP/2" in detail or "http1" in detail
+            return OtlpUnavailable(
+                message, retry_after=asked, next_command=_OTHER_PROTOCOL if other else None
+            )
         mend = {
             grpc.StatusCode.UNAUTHENTICATED: SET_HEADERS,
             grpc.StatusCode.PERMISSION_DENIED: SET_HEADERS,

@@ -78,10 +78,13 @@ class HttpTransport:
                 decode_content=False,
             )
             answer = response.read(MAX_ANSWER_BYTES)
-            if len(answer) < MAX_ANSWER_BYTES:
+            missing = response.length_remaining or 0
+            if response.length_remaining == 0:
                 response.release_conn()
             else:
                 response.close()
+            if missing and len(answer) < MAX_ANSWER_BYTES:
+                raise exceptions.IncompleteRead(len(answer), missing)
         except (exceptions.HTTPError, OSError) as error:
             raise self._explained(error, seconds, deadline) from None
         finally:
@@ -113,14 +116,17 @@ class HttpTransport:
                 f"Nothing listens at {where} (connection refused).",
                 next_command=set_endpoint(settings.protocol),
             )
-        if isinstance(cause, TimeoutError) or isinstance(error, exceptions.TimeoutError):
+        connected = not isinstance(error, exceptions.NewConnectionError)
+        if isinstance(cause, TimeoutError) or (
+            connected and isinstance(error, exceptions.TimeoutError)
+        ):
             return OtlpUnavailable(f"{where} did not answer within {seconds:g} s.")
         if proxy and " 407" in str(cause):
             return OtlpRefused(
                 f"{where} is not reached: the proxy asks for credentials.", next_command=SET_PROXY
             )
-        if not proxy and (refused := ask_why(settings, self._context, deadline - time.monotonic())):
-            return refused
+        if not proxy and (found := ask_why(settings, self._context, deadline - time.monotonic())):
+            return found
         reason = errno.errorcode.get(getattr(cause, "errno", None) or 0, type(cause).__name__)
         return OtlpUnavailable(
             f"The connection to {where} broke off before the answer ({reason}).",

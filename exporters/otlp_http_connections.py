@@ -64,9 +64,10 @@ class HttpConnections:
                 handle.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; nothing may be under way."""
         self.pools.clear()
-        for _, handle in self._handles:
+        for connection, handle in self._handles:
+            connection.close()
             handle.close()
         self._handles.clear()
 

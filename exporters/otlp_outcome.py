@@ -76,8 +76,12 @@ def accepted(answer: bytes, secrets: SecretHeaders, *, as_json: bool = False) ->
     Raises:
         ValueError: When it is none.
     """
+    if len(answer) >= MAX_ANSWER_BYTES:
+        raise ValueError("too long")
     try:
         if as_json and answer:
+            if not answer.lstrip().startswith(b"{"):
+                raise ValueError("not a JSON object")
             response = json_format.Parse(
                 answer, ExportTraceServiceResponse(), ignore_unknown_fields=True
             )

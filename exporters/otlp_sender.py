@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from types import TracebackType
 from typing import Protocol, Self
 
 from fillpath.exporters.otlp_outcome import OtlpRefused, OtlpUnavailable, Outcome
 from fillpath.exporters.otlp_settings import OtlpSettings
+from fillpath.instrumentation.errors import UsageError
 
 __all__ = ["OtlpRefused", "OtlpSender", "OtlpUnavailable", "Outcome", "open_sender"]
 
@@ -40,7 +42,7 @@ class OtlpSender:
     def __init__(self, settings: OtlpSettings) -> None:
         self.settings = settings
         self._transport: _Transport | None = _transport(settings)
-        self._left_over: threading.Thread | None = None
+        self._under_way: _Attempt | None = None
         self._closed = False
 
     def send(self, request: bytes, timeout: float | None = None) -> Outcome:
@@ -63,36 +65,38 @@ class OtlpSender:
         seconds = self.settings.timeout if timeout is None else min(timeout, self.settings.timeout)
         if self._closed:
             raise OtlpUnavailable(f"The sender to {self.settings.destination} is closed.")
-        if self._left_over is not None:
+        deadline = time.monotonic() + seconds
+        if self._under_way is not None:
             # A name lookup cannot be broken off. There is one at a time.
-            self._left_over.join(max(0.0, seconds))
-            if self._left_over.is_alive():
+            self._under_way.join(max(0.0, seconds))
+            if self._under_way.is_alive():
                 raise self._timed_out(seconds)
-            self._left_over = None
+            self._under_way = None
         if self._transport is None:
-            self._transport = _transport(self.settings)
-        attempt = _Attempt(self._transport, request, seconds)
-        if seconds > 0:
-            attempt.start()
-            attempt.join(seconds + _GRACE)
-            if attempt.is_alive():
-                attempt.give_up()
-                self._transport, self._left_over = None, attempt
-                raise self._timed_out(seconds)
-        if attempt.error is not None:
-            # Without what led to it: its frames hold the headers.
-            error, attempt.error = attempt.error, None
-            raise error.with_traceback(None)
-        if attempt.outcome is None:
+            self._transport = self._another_transport()
+        left = deadline - time.monotonic()
+        if left <= 0:
             raise self._timed_out(seconds)
-        return attempt.outcome
+        attempt = self._under_way = _Attempt(self._transport, request, left)
+        attempt.start()
+        attempt.join(left + _GRACE)
+        if attempt.is_alive():
+            attempt.give_up()
+            self._transport = None
+            raise self._timed_out(seconds)
+        self._under_way = None
+        if isinstance(attempt.result, Outcome):
+            return attempt.result
+        # Without what led to it: its frames hold the headers.
+        raise attempt.result.with_traceback(None)
 
     def close(self) -> None:
         """Close the connections; a request that is under way is broken off."""
         self._closed = True
         transport, self._transport = self._transport, None
-        if transport is not None:
-            transport.abort()
+        if (attempt := self._under_way) is not None:
+            attempt.give_up()
+        elif transport is not None:
             transport.close()
 
     def __enter__(self) -> Self:
@@ -105,6 +109,13 @@ class OtlpSender:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _another_transport(self) -> _Transport:
+        try:
+            return _transport(self.settings)
+        except UsageError as error:
+            found = error
+        raise OtlpRefused(found.message, next_command=found.next_command)
 
     def _timed_out(self, seconds: float) -> OtlpUnavailable:
         return OtlpUnavailable(
@@ -129,8 +140,7 @@ class _Attempt(threading.Thread):
         self._transport = transport
         self._request = request
         self._seconds = seconds
-        self.outcome: Outcome | None = None
-        self.error: OtlpRefused | OtlpUnavailable | None = None
+        self.result: Outcome | OtlpRefused | OtlpUnavailable = OtlpUnavailable("Not sent.")
         self._given_up = False
 
     def give_up(self) -> None:
@@ -141,19 +151,15 @@ class _Attempt(threading.Thread):
             self._transport.close()
 
     def run(self) -> None:
-        self._run()
-        if self._given_up:
-            self._transport.close()
-
-    def _run(self) -> None:
         try:
-            self.outcome = self._transport.attempt(self._request, self._seconds)
+            self.result = self._transport.attempt(self._request, self._seconds)
         except (OtlpRefused, OtlpUnavailable) as error:
             error.__context__ = error.__cause__ = None
-            self.error = error
+            self.result = error
         except Exception as error:  # noqa: BLE001 - its text, or its frames, may show the headers
-            self.error = OtlpUnavailable(f"Sending failed unexpectedly ({type(error).__name__}).")
-            self.error.__context__ = None
+            self.result = OtlpUnavailable(f"Sending failed unexpectedly ({type(error).__name__}).")
+        if self._given_up:
+            self._transport.close()
 
 
 def _transport(settings: OtlpSettings) -> _Transport:

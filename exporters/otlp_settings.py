@@ -6,26 +6,24 @@ import base64
 import hashlib
 import math
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from fillpath.exporters.otlp_endpoint import (
+    Protocol,
+    chosen_endpoint,
+    chosen_protocol,
+    variable_name,
+)
 from fillpath.exporters.otlp_headers import SecretHeaders, parse_headers
 from fillpath.instrumentation.errors import UsageError
-from fillpath.instrumentation.settings import ENV_OTLP, ENV_OTLP_TRACES, otlp_variable
+from fillpath.instrumentation.settings import ENV_OTLP, otlp_variable
 
-Protocol = Literal["grpc", "http/protobuf"]
 Compression = Literal["gzip", "none"]
 
-_TRACES_PATH = "v1/traces"
 _DEFAULT_TIMEOUT = 10.0
-_DEFAULT_ENDPOINT = {"grpc": "http://localhost:4317", "http/protobuf": "http://localhost:4318"}
-_EXAMPLE = {"grpc": "https://HOST:4317", "http/protobuf": "https://HOST:4318"}
-# What gRPC takes for a name without a port.
-_GRPC_TLS_PORT = 443
-_GRPC_RESOLVERS = ("unix:", "unix-abstract:", "dns:", "ipv4:", "ipv6:", "vsock:", "xds:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,29 +68,13 @@ class OtlpSettings:
             UsageError: When one of them makes no sense. The message names the variable, and shows
                 no value that may be secret.
         """
-        chosen = _protocol(endpoint, protocol)
-        url, source = _endpoint(endpoint, chosen)
-        headers = SecretHeaders()
-        if found := otlp_variable("HEADERS"):
-            headers = parse_headers(found[1], found[0], grpc=chosen == "grpc")
-        if url.username is not None or url.password is not None:
-            headers = _with_basic_authorization(headers, url, source, chosen)
-        key, certificate = _file("CLIENT_KEY"), _file("CLIENT_CERTIFICATE")
-        if key is not None and certificate is None:
-            raise UsageError(
-                f"{_name('CLIENT_KEY')} is set and no client certificate.",
-                next_command=f"export {ENV_OTLP}CLIENT_CERTIFICATE=/path/to/client.pem",
-            )
-        return cls(
-            endpoint=url._replace(netloc=url.netloc.rpartition("@")[2]).geturl(),
-            protocol=chosen,
-            headers=headers,
-            certificate=_file("CERTIFICATE"),
-            client_key=key,
-            client_certificate=certificate,
-            compression=_compression(),
-            timeout=_timeout(),
-        )
+        try:
+            return _from_environment(endpoint, protocol)
+        except UsageError as found:
+            error = found
+        # Without the frames that have read the variables: they hold what is in them.
+        error.__context__ = None
+        raise error.with_traceback(None)
 
     @property
     def insecure(self) -> bool:
@@ -131,93 +113,30 @@ class OtlpSettings:
         return f"OtlpSettings({shown})"
 
 
-def _name(what: str) -> str:
-    found = otlp_variable(what)
-    return found[0] if found else ENV_OTLP + what
-
-
-def _protocol(endpoint: str | None, given: str | None) -> Protocol:
-    found = ("the protocol", given) if given is not None else otlp_variable("PROTOCOL")
-    if found is None:
-        return "http/protobuf" if endpoint is not None and _looks_like_http(endpoint) else "grpc"
-    source, value = found
-    if value not in _DEFAULT_ENDPOINT:
+def _from_environment(endpoint: str | None, protocol: str | None) -> OtlpSettings:
+    chosen = chosen_protocol(endpoint, protocol)
+    url, source = chosen_endpoint(endpoint, chosen)
+    headers = SecretHeaders()
+    if found := otlp_variable("HEADERS"):
+        headers = parse_headers(found[1], found[0], grpc=chosen == "grpc")
+    if url.username is not None or url.password is not None:
+        headers = _with_basic_authorization(headers, url, source, chosen)
+    key, certificate = _file("CLIENT_KEY"), _file("CLIENT_CERTIFICATE")
+    if key is not None and certificate is None:
         raise UsageError(
-            f"{source} is {value!r}; fillpath sends 'grpc' and 'http/protobuf'.",
-            next_command=f"export {ENV_OTLP}PROTOCOL=http/protobuf",
+            f"{variable_name('CLIENT_KEY')} is set and no client certificate.",
+            next_command=f"export {ENV_OTLP}CLIENT_CERTIFICATE=/path/to/client.pem",
         )
-    return cast("Protocol", value)
-
-
-def _looks_like_http(endpoint: str) -> bool:
-    try:
-        parts = urlsplit(endpoint)
-        on_http_port = parts.port == 4318
-    except ValueError:
-        return False
-    return parts.scheme in {"http", "https"} and (on_http_port or parts.path not in {"", "/"})
-
-
-def _endpoint(given: str | None, protocol: Protocol) -> tuple[SplitResult, str]:
-    """The URL to send to, perhaps with credentials in it, and where it was named."""
-    found = ("the endpoint", given) if given is not None else otlp_variable("ENDPOINT")
-    source, value = found or (ENV_OTLP + "ENDPOINT", _DEFAULT_ENDPOINT[protocol])
-
-    def wrong(problem: str) -> UsageError:
-        return UsageError(
-            f"{source[0].upper()}{source[1:]} {problem}.",
-            next_command=f"export {ENV_OTLP}ENDPOINT={_EXAMPLE[protocol]}",
-        )
-
-    value = value.strip()
-    if protocol == "grpc" and "://" not in value:
-        if value.startswith(_GRPC_RESOLVERS):
-            raise wrong("names a resolver of gRPC; fillpath takes a host and a port")
-        value = f"{'http' if _insecure() else 'https'}://{value}"
-    try:
-        url = urlsplit(value)
-        port = url.port
-    except ValueError:
-        # What urllib says of it has parts of the text, which may be a password.
-        raise wrong("is not a URL") from None
-    printable = value.isascii() and value.isprintable() and " " not in value
-    if url.scheme not in {"http", "https"} or not url.hostname or not printable:
-        raise wrong("is not a URL that starts with http:// or https://")
-    if url.netloc.endswith(":") or port == 0:
-        raise wrong("has no port after the colon")
-    if url.fragment:
-        raise wrong("has a part after '#', which is never sent")
-    if protocol == "grpc":
-        return _grpc_url(url, port, wrong), source
-    own = source != ENV_OTLP_TRACES + "ENDPOINT"
-    if own and not (given is not None and url.path.rstrip("/").endswith("/" + _TRACES_PATH)):
-        url = url._replace(path=f"{url.path.removesuffix('/')}/{_TRACES_PATH}")
-    return url, source
-
-
-def _grpc_url(
-    url: SplitResult, port: int | None, wrong: Callable[[str], UsageError]
-) -> SplitResult:
-    if url.scheme == "http" and _insecure() is False:
-        # The specification goes by the scheme, the SDK for Python by the other variable: one of the
-        # two was not meant, and sending in the clear is not to be undone.
-        raise wrong(f"starts with http:// (no TLS), and {_name('INSECURE')} is false (TLS)")
-    if port is None and url.scheme == "http":
-        raise wrong("has no port")
-    netloc = url.netloc if port else f"{url.netloc}:{_GRPC_TLS_PORT}"
-    return SplitResult(url.scheme, netloc, "", "", "")
-
-
-def _insecure() -> bool | None:
-    found = otlp_variable("INSECURE")
-    if found is None:
-        return None
-    source, value = found
-    if value.lower() not in {"true", "false"}:
-        raise UsageError(
-            f"{source} is neither 'true' nor 'false'.", next_command=f"export {source}=false"
-        )
-    return value.lower() == "true"
+    return OtlpSettings(
+        endpoint=url._replace(netloc=url.netloc.rpartition("@")[2]).geturl(),
+        protocol=chosen,
+        headers=headers,
+        certificate=_file("CERTIFICATE"),
+        client_key=key,
+        client_certificate=certificate,
+        compression=_compression(),
+        timeout=_timeout(),
+    )
 
 
 def _with_basic_authorization(

@@ -11,6 +11,7 @@ from fillpath.exporters.otlp_outcome import (
     SET_AUTHORITY,
     SET_CLIENT_CERTIFICATE,
     OtlpRefused,
+    OtlpUnavailable,
     set_endpoint,
 )
 from fillpath.exporters.otlp_settings import OtlpSettings
@@ -77,8 +78,8 @@ def refusal(error: ssl.SSLError, settings: OtlpSettings) -> OtlpRefused | None:
             when = "has expired" if code == _EXPIRED else "is not valid yet"
             return OtlpRefused(
                 f"{where} has a certificate that {when}.",
-                next_command=f"openssl s_client -connect {settings.host}:{settings.port}"
-                " (its notAfter, and this machine's date)",
+                next_command=f"openssl s_client -connect {settings.host}:{settings.port} </dev/null"
+                " | openssl x509 -noout -dates",
             )
         if code in _UNKNOWN_AUTHORITY:
             return OtlpRefused(
@@ -105,7 +106,9 @@ def refusal(error: ssl.SSLError, settings: OtlpSettings) -> OtlpRefused | None:
     return OtlpRefused(f"TLS with {settings.destination} failed ({reason.lower() or 'no reason'}).")
 
 
-def ask_why(settings: OtlpSettings, context: ssl.SSLContext, seconds: float) -> OtlpRefused | None:
+def ask_why(
+    settings: OtlpSettings, context: ssl.SSLContext, seconds: float
+) -> OtlpRefused | OtlpUnavailable | None:
     """Find out by a connection of its own whether TLS is why a request got no answer.
 
     gRPC tells in words alone what went wrong; and a server that misses a client's certificate may
@@ -114,7 +117,7 @@ def ask_why(settings: OtlpSettings, context: ssl.SSLContext, seconds: float) -> 
     Args:
         settings: The endpoint.
         context: How to connect.
-        seconds: How long this may take, at most a second.
+        seconds: How long each step of this may take, at most one.
 
     Returns:
         What is wrong, or None when TLS is fine or the server cannot be reached at all.
@@ -128,10 +131,25 @@ def ask_why(settings: OtlpSettings, context: ssl.SSLContext, seconds: float) -> 
             opened.enter_context(plain)
             secured = context.wrap_socket(plain, server_hostname=settings.host)
             opened.enter_context(secured)
-            # In TLS 1.3 the server's verdict on the client comes after the handshake.
-            secured.recv(1)
         except ssl.SSLError as error:
             return refusal(error, settings)
         except OSError:
             return None
-    return None
+        try:
+            # In TLS 1.3 the server's verdict on the client comes after the handshake.
+            closed = not secured.recv(1)
+        except (ssl.SSLEOFError, ConnectionError):
+            closed = True
+        except ssl.SSLError as error:
+            return refusal(error, settings)
+        except OSError:
+            return None
+    if not closed:
+        return None
+    # Some servers give no reason. This may also be a server that is about to end.
+    wrong = "not like the client's" if settings.client_certificate else "ask for a client's"
+    return OtlpUnavailable(
+        f"The server at {settings.destination} closed the connection right after the TLS handshake;"
+        f" it may {wrong} certificate.",
+        next_command=SET_CLIENT_CERTIFICATE,
+    )
