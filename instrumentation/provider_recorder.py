@@ -123,11 +123,20 @@ class ProviderRecorder(Recorder):
         """Hand on all that was recorded before this call; tells whether the processors took it.
 
         Args:
-            timeout: Seconds, for each of them: some of the SDK's processors take longer.
+            timeout: Seconds after which the answer is False. Some of the SDK's processors go on
+                trying; a thread is left to them.
         """
-        Recorder.flush(self)
-        self._hand_on(may_wait=True)
-        return self._taker.flush(timeout)
+        done: list[bool] = []
+
+        def flush() -> None:
+            Recorder.flush(self)
+            self._hand_on(may_wait=True)
+            done.append(self._taker.flush(timeout))
+
+        thread = threading.Thread(target=flush, name="fillpath-flush", daemon=True)
+        thread.start()
+        thread.join(timeout)
+        return done == [True]
 
     def stop(self, end: dict[str, Any]) -> None:
         """Hand on everything, with what has not ended, and end the run."""

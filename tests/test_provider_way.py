@@ -39,7 +39,6 @@ from fillpath.instrumentation import (
     Tracing,
 )
 from fillpath.instrumentation.errors import FillpathError
-from fillpath.instrumentation.provider_recorder import ProviderRecorder
 from fillpath.instrumentation.spool import Field, FieldKind
 from fillpath.instrumentation.zero_code import arrange_processors
 
@@ -493,14 +492,21 @@ def test_a_live_application_is_not_held_up_and_what_is_dropped_is_counted(
     assert run.completeness[0]["dropped"] == {"queue_full": 500 - run.kept}
 
 
-def test_what_was_recorded_can_be_flushed(lake: ParquetSpanExporter, tmp_path: Path) -> None:
+def test_a_flush_tells_whether_all_has_arrived(lake: ParquetSpanExporter, tmp_path: Path) -> None:
     provider = provider_of(LakeProcessor(lake))
+    stuck = Slow(60)
     with exporting(provider) as tracing:
         publish(tracing, 100)
-        recorder = tracing._recorder
-        assert isinstance(recorder, ProviderRecorder)
-        assert recorder.force_flush(5.0)
+        assert tracing.flush(10.0)
         assert len(rows_of(tmp_path)) == 100
+        provider.add_span_processor(BatchSpanProcessor(stuck))
+        publish(tracing, 100)
+        begun = time.monotonic()
+        assert not tracing.flush(0.5)
+        assert time.monotonic() - begun < 1.5
+        stuck.go_on.set()
+    assert tracing.flush()
+    provider.shutdown()
 
 
 BY_CODE = """
