@@ -22,7 +22,7 @@ from fillpath.exporters.side_texts import Added, SideTexts
 from fillpath.exporters.span_rows import SpanRows
 from fillpath.exporters.span_table import SpanTable
 from fillpath.exporters.spool_events import RecordedEvent, SpoolEvents
-from fillpath.exporters.spool_spans import SpoolSpans
+from fillpath.exporters.spool_spans import SHORTEST, SpoolSpans
 from fillpath.instrumentation import identity
 from fillpath.instrumentation.event_sampler import KEEP_ALL, Decision
 from fillpath.instrumentation.spool import NO_TIME
@@ -185,7 +185,7 @@ class BatchSpans:
         early = np.minimum(start, end)  # a start that lay in the future counts as the end
         start = early if ended is None else np.where(ended, early, start)
         begin = start + offset
-        duration = end - start
+        duration = np.maximum(end - start, SHORTEST)
         if begun is not None:
             duration = np.where(begun, duration, end + offset)
         table.numbers("start_time", begin, begun)

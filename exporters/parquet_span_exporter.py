@@ -24,7 +24,7 @@ from fillpath.exporters.schema import FOREIGN_EVENT_TYPE
 from fillpath.exporters.span_rows import Span, SpanRows
 from fillpath.instrumentation.errors import UsageError
 from fillpath.instrumentation.identity import is_valid_run_id, new_run_id
-from fillpath.instrumentation.semconv import PROCESS
+from fillpath.instrumentation.semconv import DEFAULT_PORTFOLIO, PROCESS
 from fillpath.instrumentation.settings import ENV_PORTFOLIO, DataFolder
 
 _log = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class ParquetSpanExporter(SpanExporter):
             raise UsageError(f"{run_id!r} cannot be a run id.")
         self._store = EventStore(data)
         self._given_run_id = run_id
-        self._portfolio = portfolio or os.environ.get(ENV_PORTFOLIO) or "default"
+        self._portfolio = portfolio or os.environ.get(ENV_PORTFOLIO) or DEFAULT_PORTFOLIO
         self._begin()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=partial(_begin_again, weakref.ref(self)))

@@ -98,7 +98,8 @@ SPAN_SCHEMA: Final = pa.schema(
         _field(
             "duration",
             pa.int64(),
-            "From there to its end, ns; NULL if it did not end. Without a start, from the epoch.",
+            "From there to its end, ns, at least 1 for an event of ours; NULL if it did not end. "
+            "Without a start, from the epoch.",
         ),
         _field("strategy", pa.string(), "The engine's id of the strategy."),
         _field("symbol", pa.string(), "Ticker or pair, without the venue."),
@@ -156,7 +157,7 @@ SPAN_SCHEMA: Final = pa.schema(
         _field("attributes", pa.string(), "Every other attribute: a JSON object; or NULL."),
         _field("sampling_reason", pa.string(), "Why the span was kept: all, critical, ancestor, …"),
         _field("sampling_probability", pa.float64(), "Probability of that, in (0, 1]."),
-        _field("service_name", pa.string(), "Recorded program."),
+        _field("service_name", pa.string(), "Recorded program and, behind a /, the portfolio."),
         _field("host_name", pa.string(), "Machine that recorded it."),
         _field("scope_name", pa.string(), "Instrumentation scope."),
         _field("trace_state", pa.string(), "W3C tracestate of a span from an OpenTelemetry SDK."),

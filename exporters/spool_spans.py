@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from fillpath.exporters.schema import PARENT_DROPPED, STATUS_CODE, STATUS_DESCRIPTION
 from fillpath.exporters.span_rows import STATUS_ERROR, Span
@@ -11,6 +11,7 @@ from fillpath.exporters.spool_events import RecordedEvent, SpoolEvents
 from fillpath.instrumentation import identity
 from fillpath.instrumentation.event_sampler import KEEP_ALL, Decision
 from fillpath.instrumentation.semconv import (
+    DEFAULT_PORTFOLIO,
     PROCESS,
     SCOPE_NAME,
     Event,
@@ -26,6 +27,9 @@ from fillpath.instrumentation.span_parts import (
     TRACE_STATE,
 )
 from fillpath.instrumentation.spool import NO_TIME
+
+SHORTEST: Final = 1
+"""Nanoseconds that an event lasts at least: viewers take a span without length for a mistake."""
 
 
 class _Parts(NamedTuple):
@@ -99,6 +103,13 @@ class SpoolSpans:
         """Span id of the event with this sequence."""
         return identity.span_id(self._key, sequence).to_bytes(8, "big")
 
+    def service_name(self, portfolio: str) -> str | None:
+        """Name of the service that a portfolio's events come from, as OpenTelemetry sees it."""
+        program: str | None = self._events.run.get("service_name")
+        if not program or portfolio == DEFAULT_PORTFOLIO:
+            return program
+        return f"{program}/{portfolio}"
+
     def _trace_id(self, event: RecordedEvent) -> bytes:
         name = event.extra.get("correlation_id")
         if name is not None:
@@ -141,6 +152,7 @@ class SpoolSpans:
         start, end = event.start, event.end
         if start is not None and end is not None:
             start = min(start, end)  # a start that lay in the future counts as the end
+            end = max(end, start + SHORTEST)
         return Span(
             self._run_id,
             self._trace_id(event),
@@ -164,7 +176,7 @@ class SpoolSpans:
             links=event.links,
             error=_error_of(event),
             decision=decision,
-            service_name=run.get("service_name"),
+            service_name=self.service_name(site.portfolio),
             host_name=run.get("host_name"),
             scope_name=parts.scope_name,
             trace_state=parts.trace_state,

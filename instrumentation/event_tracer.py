@@ -41,7 +41,7 @@ from fillpath.instrumentation.open_event import (
 from fillpath.instrumentation.payload import merged, name_of, snapshot
 from fillpath.instrumentation.recorder import DROPPED_ADAPTER_ERROR, Recorder
 from fillpath.instrumentation.running_event import RunningEvent, failure_of
-from fillpath.instrumentation.semconv import PUBLISH, Event
+from fillpath.instrumentation.semconv import DEFAULT_PORTFOLIO, PUBLISH, Event
 from fillpath.instrumentation.side_texts import are_texts
 from fillpath.instrumentation.spool import (
     FLAGS_SHIFT,
@@ -77,7 +77,7 @@ class EventTracer(RunningEvent):
     def __init__(self, run_id: str, recorder: Recorder, portfolio: str) -> None:
         super().__init__()
         self.run_id = run_id
-        self.portfolio = name_of(portfolio) or "default"
+        self.portfolio = name_of(portfolio) or DEFAULT_PORTFOLIO
         self._recorder = recorder
         self._append = recorder.append
         self._placed_by_site = AttributeSites(recorder.site).place

@@ -24,6 +24,7 @@ from fillpath.instrumentation.event_tracer import EventTracer
 from fillpath.instrumentation.light_tracer import LightTracerProvider
 from fillpath.instrumentation.payload import clean_text, printed, snapshot
 from fillpath.instrumentation.recorder import DEFAULT_LIMIT, Delivery, NoRecorder, Recorder
+from fillpath.instrumentation.semconv import DEFAULT_PORTFOLIO
 from fillpath.instrumentation.spool_writer import SpoolWriter
 from fillpath.instrumentation.writer_process import WRITER_MODULE, WriterProcess
 
@@ -95,7 +96,7 @@ class Tracing:
                 next_command="use 1 to 100 letters, digits, dots, dashes or underscores",
             )
         self.folder = settings.data_folder(data)
-        self.portfolio = portfolio or environ.get(settings.ENV_PORTFOLIO) or "default"
+        self.portfolio = portfolio or environ.get(settings.ENV_PORTFOLIO) or DEFAULT_PORTFOLIO
         self.mode = _one_of(
             _MODES, mode or environ.get(settings.ENV_MODE) or "backtest", settings.ENV_MODE
         )
