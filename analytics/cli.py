@@ -29,6 +29,7 @@ from fillpath.analytics.cli_options import (
     invocation,
     with_lake,
 )
+from fillpath.analytics.cli_views import open_in_viewer
 from fillpath.instrumentation.settings import ENV_DEBUG
 
 _EXIT_INTERRUPTED: Final = 130
@@ -237,6 +238,9 @@ def trace_descendants(
         across_links=links,
         everything=everything,
     )
+
+
+trace_app.command("open")(open_in_viewer)
 
 
 @app.command()
