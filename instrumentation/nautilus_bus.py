@@ -345,14 +345,16 @@ class BusFollower:
         What comes of it later, such as the fill of an order that waits, lies behind its end.
         """
         within, self._within = self._within, {}
-        for event in reversed(within):
+        for event, around in reversed(within.items()):
+            event.end = max(event.end, event.start)
+            if around is not None and event.start < around.end < event.end:
+                event.end = around.end  # its message went on to others after that
             parent = event.parent
             if parent is None or parent.closed or parent.place in self._places_of_runs:
                 continue
-            end = max(event.end, event.start)
-            around = within.get(parent)
-            if end > parent.end and (around is None or not parent.end < around.end < end):
-                parent.end = end
+            limit = within.get(parent)
+            if limit is None or not parent.end < limit.end < event.end:
+                parent.end = max(parent.end, event.end)
 
     def _close_callback(self) -> None:
         if self._callback is not None:
