@@ -29,7 +29,7 @@ from fillpath.analytics.cli_options import (
     invocation,
     with_lake,
 )
-from fillpath.analytics.cli_views import open_in_viewer
+from fillpath.analytics.cli_views import largest_traces, open_in_viewer
 from fillpath.instrumentation.settings import ENV_DEBUG
 
 _EXIT_INTERRUPTED: Final = 130
@@ -241,6 +241,7 @@ def trace_descendants(
 
 
 trace_app.command("open")(open_in_viewer)
+trace_app.command("largest")(largest_traces)
 
 
 @app.command()

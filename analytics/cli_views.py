@@ -54,3 +54,21 @@ def open_in_viewer(
         portfolio=portfolio,
         kind=kind,
     )
+
+
+def largest_traces(
+    context: typer.Context,
+    run: Annotated[
+        str, typer.Argument(metavar="[RUN]", help="A run, the beginning of its id, or latest.")
+    ] = "latest",
+    *,
+    most: Annotated[
+        int, typer.Option("-n", "--most", metavar="N", min=1, help="How many of each.")
+    ] = 5,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show the traces of a run that have the most events, and the deepest chains of causes."""
+    from fillpath.analytics.trace_largest import show_largest
+
+    show_largest(invocation(context).take(data, json), run, most=most)
