@@ -70,7 +70,12 @@ SPAN_SCHEMA: Final = pa.schema(
         _field("portfolio", pa.string(), "Portfolio namespace such as fund/desk/book."),
         _field("trace_id", pa.binary(), "Chain of events, 16 bytes.", nullable=False),
         _field("span_id", pa.binary(), "The event or handler run, 8 bytes.", nullable=False),
-        _field("parent_span_id", pa.binary(), "Its cause, 8 bytes; NULL at a root."),
+        _field(
+            "parent_span_id",
+            pa.binary(),
+            "Its cause, 8 bytes; NULL at a root. At the root of a divided trace, in the trace that "
+            "a link to it names.",
+        ),
         _field(
             "sequence",
             pa.int64(),

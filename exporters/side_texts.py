@@ -18,6 +18,7 @@ from fillpath.exporters.schema import NUMBER_COLUMNS, TEXT_COLUMNS
 from fillpath.exporters.waiting_sides import PackedSide
 from fillpath.instrumentation.semconv import Event, Fill, Order, Position, Sampling
 from fillpath.instrumentation.span_parts import (
+    CAUSE_TRACE,
     SPAN_KIND,
     SPAN_NAME,
     SPAN_SCOPE,
@@ -49,6 +50,7 @@ _REFUSED: Final = frozenset(
         SPAN_SCOPE,
         TRACE_STATE,
         STATUS_CODE,
+        CAUSE_TRACE,
         Event.TIME,
         Event.REPLACED,  # the site's own bytes are named there as well
         Sampling.REASON,

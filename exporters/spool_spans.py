@@ -20,6 +20,7 @@ from fillpath.instrumentation.semconv import (
     span_name,
 )
 from fillpath.instrumentation.span_parts import (
+    CAUSE_TRACE,
     KIND_OF_OPERATION,
     SPAN_KIND,
     SPAN_NAME,
@@ -148,6 +149,10 @@ class SpoolSpans:
             attributes = {**attributes, Event.ID: extra["event_id"]}
         if not event.finished:
             attributes = {**attributes, Event.UNFINISHED: True}
+        links = event.links
+        if parent is not None and CAUSE_TRACE in attributes:
+            attributes = dict(attributes)
+            links = [(bytes.fromhex(attributes.pop(CAUSE_TRACE)), parent), *links]
         correlation_id = extra.get("correlation_id")
         start, end = event.start, event.end
         if start is not None and end is not None:
@@ -173,7 +178,7 @@ class SpoolSpans:
             handler=site.handler,
             correlation_id=None if correlation_id is None else str(correlation_id),
             attributes=attributes,
-            links=event.links,
+            links=links,
             error=_error_of(event),
             decision=decision,
             service_name=self.service_name(site.portfolio),

@@ -19,6 +19,8 @@ SPAN_SCOPE: Final = "otel.scope.name"
 """Instrumentation scope; every record of the OpenTelemetry door has it, and no other."""
 TRACE_STATE: Final = "otel.trace_state"
 """W3C tracestate."""
+CAUSE_TRACE: Final = "otel.cause_trace_id"
+"""Trace id, in hex, of an event's cause, where the event began a new trace; becomes a link."""
 
 SPAN_EVENTS: Final = "otel.events"
 """Events that an OpenTelemetry span carried: a list of name, time and attributes."""

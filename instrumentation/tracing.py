@@ -26,6 +26,7 @@ from fillpath.instrumentation.payload import clean_text, printed, snapshot
 from fillpath.instrumentation.recorder import DEFAULT_LIMIT, Delivery, NoRecorder, Recorder
 from fillpath.instrumentation.semconv import DEFAULT_PORTFOLIO
 from fillpath.instrumentation.spool_writer import SpoolWriter
+from fillpath.instrumentation.trace_limit import DEFAULT_TRACE_LIMIT, SMALLEST_TRACE_LIMIT
 from fillpath.instrumentation.writer_process import WRITER_MODULE, WriterProcess
 
 _log = logging.getLogger(__name__)
@@ -114,6 +115,7 @@ class Tracing:
             settings.ENV_DELIVERY,
         )
         self._spool_limit = _bytes(environ.get(settings.ENV_SPOOL_LIMIT), settings.ENV_SPOOL_LIMIT)
+        self._trace_limit = _trace_limit(environ.get(settings.ENV_TRACE_LIMIT))
         sync = environ.get(settings.ENV_SPOOL_SYNC) or "none"
         self._sync = _SYNC_SECONDS[_one_of(tuple(_SYNC_SECONDS), sync, settings.ENV_SPOOL_SYNC)]
         self.service_name = clean_text(
@@ -208,7 +210,9 @@ class Tracing:
             )
             if self._engines:
                 self._recorder.note(self._engine())
-            self._tracer = EventTracer(self.run_id, self._recorder, self.portfolio)
+            self._tracer = EventTracer(
+                self.run_id, self._recorder, self.portfolio, self._trace_limit
+            )
             Tracing._active = self
             atexit.register(self._stop_at_exit)
         if self.writer == "process":
@@ -388,6 +392,20 @@ def _bytes(given: str | None, name: str) -> int:
     if number < 0:
         raise UsageError(f"{name} is {given!r}; it must be a number of bytes.")
     return number
+
+
+def _trace_limit(given: str | None) -> int:
+    word = "" if given is None else given.strip().lower()
+    if not word:
+        return DEFAULT_TRACE_LIMIT
+    if word == "none":
+        return 0
+    if not word.isascii() or not word.isdigit() or int(word) < SMALLEST_TRACE_LIMIT:
+        raise UsageError(
+            f"{settings.ENV_TRACE_LIMIT} is {given!r}; it must be a number of events, "
+            f"{SMALLEST_TRACE_LIMIT} or more, or none."
+        )
+    return int(word)
 
 
 def _program_name() -> str:

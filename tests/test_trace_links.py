@@ -175,7 +175,7 @@ def test_any_id_leads_to_its_trace(run: Run, data: Path) -> None:
     code, out, _ = run("trace", "show", latest["trace_id"], "--json", "--data", data)
     (chain,) = json.loads(out)["chains"]
     _, out, _ = run("trace", "open", latest["trace_id"], "--json", "--data", data)
-    assert json.loads(out)["span_id"] == chain["root"]["span_id"]
+    assert json.loads(out)["span_id"] == chain["roots"][0]["span_id"]
 
 
 def test_a_browser_is_opened(
