@@ -19,7 +19,7 @@ from fillpath.exporters.schema import (
     SCOPE_VERSION,
     SPAN_EVENTS,
 )
-from fillpath.exporters.span_attributes import parts_of, resource_of, status_of
+from fillpath.exporters.span_attributes import parent_of, parts_of, resource_of, status_of
 from fillpath.instrumentation.semconv import SCHEMA_URL, SCOPE_NAME
 
 _KINDS: Final = {"INTERNAL": 1, "SERVER": 2, "CLIENT": 3, "PRODUCER": 4, "CONSUMER": 5}
@@ -89,8 +89,8 @@ def otlp_span(row: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     span: dict[str, Any] = {"traceId": row["trace_id"].hex(), "spanId": row["span_id"].hex()}
     if row["trace_state"]:
         span["traceState"] = row["trace_state"]
-    if row["parent_span_id"] is not None:
-        span["parentSpanId"] = row["parent_span_id"].hex()
+    if (parent := parent_of(row)) is not None:
+        span["parentSpanId"] = parent.hex()
     span["name"] = row["name"] or ""
     if kind := _KINDS.get(row["span_kind"]):
         span["kind"] = kind

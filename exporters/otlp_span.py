@@ -27,6 +27,7 @@ from fillpath.exporters.schema import (
     STATUS_DESCRIPTION,
     TEXT_ATTRIBUTES,
 )
+from fillpath.exporters.span_attributes import parent_of
 from fillpath.instrumentation.semconv import (
     SCHEMA_URL,
     SCOPE_NAME,
@@ -291,7 +292,7 @@ def _span_parts(row: Mapping[str, Any]) -> list[bytes | tuple[Slot, bytes]]:
     span.varying("span_id", b"\x12", row["span_id"])
     if row["trace_state"]:
         span.add(message(0x1A, row["trace_state"].encode()))
-    if (parent := row["parent_span_id"]) is not None:
+    if (parent := parent_of(row)) is not None:
         span.varying("parent_span_id", b"\x22", parent)
     span.add(message(0x2A, (row["name"] or "").encode()))
     if kind := _KINDS.get(row["span_kind"]):

@@ -54,6 +54,20 @@ def parts_of(row: Mapping[str, Any]) -> Parts:
     return Parts(attributes, {key: value for key, value in kept.items() if key in SPAN_PARTS})
 
 
+def parent_of(row: Mapping[str, Any]) -> bytes | None:
+    """Give the parent's span id as OpenTelemetry wants it: that of a cause in the same trace.
+
+    Where a trace was divided, a link leads to the cause.
+    """
+    parent: bytes | None = row["parent_span_id"]
+    if parent is None or not row["links"]:
+        return parent
+    for link in row["links"]:
+        if link["span_id"] == parent and link["trace_id"] != row["trace_id"]:
+            return None
+    return parent
+
+
 def resource_of(row: Mapping[str, Any], mode: str | None) -> dict[str, Any]:
     """Give the attributes of a row's resource: who recorded it, in which run, for which portfolio.
 

@@ -44,6 +44,8 @@ ENV_POSTGRES_DSN = "FILLPATH_POSTGRES__DSN"
 ENV_TRACE_LIMIT = "FILLPATH_TRACE_LIMIT"
 """Events that a trace may have, about (10,000; at least 100); beyond, an event begins a new trace
 that is linked to its cause. `none` for any number."""
+SMALLEST_TRACE_LIMIT = 100
+"""Least that it may be. Only traces of as many events are asked whether they were divided."""
 ENV_TRACE_URL = "FILLPATH_TRACE_URL"
 """Where traces are shown: a URL with `{trace_id}` in it, or the mere address of a Jaeger."""
 ENV_TRACE_LINKS = "FILLPATH_TRACE_LINKS"

@@ -11,9 +11,6 @@ from typing import Final
 
 DEFAULT_TRACE_LIMIT: Final = 10_000
 """Events of one trace, unless told otherwise."""
-SMALLEST_TRACE_LIMIT: Final = 100
-"""Events that a trace may have at least; analytics looks for divided traces only among those of as
-many."""
 _MOST_TRACES: Final = 1 << 15
 """Traces that are counted in one generation; there are two."""
 _FAR_AWAY: Final = 1 << 62

@@ -26,7 +26,7 @@ from fillpath.instrumentation.payload import clean_text, printed, snapshot
 from fillpath.instrumentation.recorder import DEFAULT_LIMIT, Delivery, NoRecorder, Recorder
 from fillpath.instrumentation.semconv import DEFAULT_PORTFOLIO
 from fillpath.instrumentation.spool_writer import SpoolWriter
-from fillpath.instrumentation.trace_limit import DEFAULT_TRACE_LIMIT, SMALLEST_TRACE_LIMIT
+from fillpath.instrumentation.trace_limit import DEFAULT_TRACE_LIMIT
 from fillpath.instrumentation.writer_process import WRITER_MODULE, WriterProcess
 
 _log = logging.getLogger(__name__)
@@ -400,10 +400,10 @@ def _trace_limit(given: str | None) -> int:
         return DEFAULT_TRACE_LIMIT
     if word == "none":
         return 0
-    if not word.isascii() or not word.isdigit() or int(word) < SMALLEST_TRACE_LIMIT:
+    if not word.isascii() or not word.isdigit() or int(word) < settings.SMALLEST_TRACE_LIMIT:
         raise UsageError(
             f"{settings.ENV_TRACE_LIMIT} is {given!r}; it must be a number of events, "
-            f"{SMALLEST_TRACE_LIMIT} or more, or none."
+            f"{settings.SMALLEST_TRACE_LIMIT} or more, or none."
         )
     return int(word)
 

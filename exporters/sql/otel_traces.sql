@@ -67,7 +67,14 @@ SELECT
     make_timestamp_ns(start_time) AS "Timestamp",
     lower(hex(trace_id)) AS "TraceId",
     lower(hex(span_id)) AS "SpanId",
-    coalesce(lower(hex(parent_span_id)), '') AS "ParentSpanId",
+    -- A cause in another trace is a link, and no parent.
+    CASE
+        WHEN list_bool_or([
+            link.span_id = parent_span_id AND link.trace_id <> raw_spans.trace_id
+            FOR link IN coalesce(links, [])
+        ]) THEN ''
+        ELSE coalesce(lower(hex(parent_span_id)), '')
+    END AS "ParentSpanId",
     coalesce(trace_state, '') AS "TraceState",
     name AS "SpanName",
     upper(left(span_kind, 1)) || lower(substr(span_kind, 2)) AS "SpanKind",
