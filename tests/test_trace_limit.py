@@ -139,7 +139,7 @@ def test_an_event_that_comes_late_stays_in_its_trace(tracing: Tracing, tmp_path:
 
 
 def test_a_name_that_all_events_share_stays_with_them(tracing: Tracing, tmp_path: Path) -> None:
-    """The first ones are the trace of that name; the others have the name, and traces of their own."""
+    """The first ones share a trace; the others have the name as well, and traces of their own."""
     tracer = tracing.tracer
     for _ in range(150):
         with tracer.event("BAR", correlation_id="session-1", event_time=1):
