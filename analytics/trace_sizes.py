@@ -21,7 +21,7 @@ _LINKS: Final = (
 )
 _ABOUT: Final = """
 SELECT lower(hex(trace_id)), arg_min(span_id, sequence), count(DISTINCT portfolio),
-    min(portfolio), arg_min(name, sequence), arg_min(symbol, sequence),
+    min(portfolio), arg_min(name, sequence), first(symbol ORDER BY sequence),
     min(start_time), max(start_time + coalesce(duration, 0)),
     count(*) FILTER (name = 'publish FILL')
 FROM raw_spans

@@ -128,7 +128,7 @@ class BatchSpans:
             sampled = Sampled([KEEP_ALL.reason], everything, np.ones(len(begins)))
         table.texts("sampling_reason", sampled.reasons, sampled.which)
         table.numbers("sampling_probability", sampled.probability)
-        table.links(whole.sides.links)
+        table.links(self._links(whole.sides, picked(columns.parent)))
         return table.table()
 
     def _roots(self, table: SpanTable, roots: Integers) -> npt.NDArray[Any]:
@@ -176,6 +176,16 @@ class BatchSpans:
             parent.view(np.uint64) | tag,
             None if caused.all() else caused,
         )
+
+    def _links(self, sides: SideTexts, parent: Integers) -> Added:
+        """Links of the spans; the first of one whose cause is in another trace leads there."""
+        if not sides.causes[0]:
+            return sides.links
+        links = dict(zip(*sides.links, strict=True))
+        for place, trace_id in zip(*sides.causes, strict=True):
+            cause = (int(parent[place]) | self._tag).to_bytes(8, "big")
+            links[place] = [(trace_id, cause), *links.get(place, ())]
+        return list(links), list(links.values())
 
     def _times(
         self, table: SpanTable, start: Integers, end: Integers, event_time: Integers

@@ -26,6 +26,7 @@ from fillpath.instrumentation.span_parts import (
     SPAN_NAME,
     SPAN_SCOPE,
     TRACE_STATE,
+    trace_of_cause,
 )
 from fillpath.instrumentation.spool import NO_TIME
 
@@ -150,9 +151,10 @@ class SpoolSpans:
         if not event.finished:
             attributes = {**attributes, Event.UNFINISHED: True}
         links = event.links
-        if parent is not None and CAUSE_TRACE in attributes:
-            attributes = dict(attributes)
-            links = [(bytes.fromhex(attributes.pop(CAUSE_TRACE)), parent), *links]
+        cause_trace = trace_of_cause(attributes.get(CAUSE_TRACE))
+        if parent is not None and cause_trace is not None:
+            attributes = {key: attributes[key] for key in attributes if key != CAUSE_TRACE}
+            links = [(cause_trace, parent), *links]
         correlation_id = extra.get("correlation_id")
         start, end = event.start, event.end
         if start is not None and end is not None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final, Protocol
 
 from fillpath.instrumentation.errors import UsageError
@@ -193,6 +193,7 @@ def make_emitter(
         trace_of: Gives the trace id of a chain in hex, by its root.
     """
     clock = time.perf_counter_ns
+    trace_of = lru_cache(64)(trace_of)
     sided = site | Flag.SIDE << FLAGS_SHIFT
 
     def divide(

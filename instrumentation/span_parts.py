@@ -7,6 +7,7 @@ stays among the attributes there.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from fillpath.instrumentation.semconv import PROCESS, PUBLISH, EventType
@@ -35,8 +36,16 @@ LINK_ATTRIBUTES: Final = "otel.link_attributes"
 
 FOREIGN_EVENT_TYPE: Final = "SPAN"
 """Event type of an OpenTelemetry span that says of no event that it stands for it."""
+_TRACE_ID: Final = re.compile("[0-9a-f]{32}")
 KIND_OF_OPERATION: Final = {PUBLISH: "PRODUCER", PROCESS: "CONSUMER"}
 """Kind of a span by its operation; any other is INTERNAL."""
+
+
+def trace_of_cause(given: object) -> bytes | None:
+    """Trace id that `CAUSE_TRACE` holds; None where it is a host's attribute of that name."""
+    if not isinstance(given, str) or _TRACE_ID.fullmatch(given) is None:
+        return None
+    return bytes.fromhex(given)
 
 
 def event_type_of(name: str, given: object) -> str:
