@@ -183,6 +183,8 @@ class BatchSpans:
             return sides.links
         links = dict(zip(*sides.links, strict=True))
         for place, trace_id in zip(*sides.causes, strict=True):
+            if not parent[place]:
+                continue  # a host's own attribute of that name
             cause = (int(parent[place]) | self._tag).to_bytes(8, "big")
             links[place] = [(trace_id, cause), *links.get(place, ())]
         return list(links), list(links.values())

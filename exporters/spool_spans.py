@@ -152,9 +152,9 @@ class SpoolSpans:
             attributes = {**attributes, Event.UNFINISHED: True}
         links = event.links
         cause_trace = trace_of_cause(attributes.get(CAUSE_TRACE))
-        if parent is not None and cause_trace is not None:
+        if cause_trace is not None:
             attributes = {key: attributes[key] for key in attributes if key != CAUSE_TRACE}
-            links = [(cause_trace, parent), *links]
+            links = links if parent is None else [(cause_trace, parent), *links]
         correlation_id = extra.get("correlation_id")
         start, end = event.start, event.end
         if start is not None and end is not None:
