@@ -90,11 +90,12 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     folder = tmp_path_factory.mktemp("jaeger")
     data = folder / "data"
     record_brackets(data, "brackets", folder / "report.json")
-    with Tracing("market", data=data, service_name="desk", writer="inline") as tracing:
-        for portfolio in ("fund/one", "fund/two", None):
-            market = Market(tracing, portfolio=portfolio or tracing.portfolio)
-            market.trade()
-            market.finish()
+    for run_id in ("market", "one-machine"):
+        with Tracing(run_id, data=data, service_name="desk", writer="inline") as tracing:
+            for portfolio in ("fund/one", "fund/two", None):
+                market = Market(tracing, portfolio=portfolio or tracing.portfolio)
+                market.trade()
+                market.finish()
     config = folder / "jaeger.yaml"
     with Jaeger(folder) as usual:
         text = config.read_text().replace(
@@ -209,13 +210,12 @@ def test_jaeger_finds_nothing_to_correct_in_the_times(shown: Shown) -> None:
         for warning in span["warnings"] or ()
     ]
     assert [text for text in warnings if "clock skew adjustment disabled" not in text] == []
-    data = shown.data.parent / "again"
-    record_brackets(data, "again", shown.data.parent / "again.json")
-    send(shown.jaeger, data, "again", ip="127.0.0.1")
-    again = Shown(shown.jaeger, data, {}, "")
-    for trace_id in sorted(again.chains("name = 'publish FILL'"))[:60]:
-        spans = again.trace(trace_id).values()
-        assert [span["warnings"] for span in spans if span["warnings"]] == []
+    assert warnings
+    send(shown.jaeger, shown.data, "one-machine", ip="127.0.0.1")
+    (trace_id, *_) = shown.chains("run_id = 'one-machine' AND name = 'publish FILL'")
+    spans = shown.trace(trace_id).values()
+    assert len(spans) > 5
+    assert [span["warnings"] for span in spans if span["warnings"]] == []
 
 
 def test_an_exit_is_linked_to_its_entry(shown: Shown) -> None:
@@ -288,3 +288,30 @@ def test_jaegers_pages_link_back_to_the_report(shown: Shown) -> None:
     assert {pattern["key"] for pattern in patterns} == known
     for pattern in patterns:
         assert "/#{trading.run.id}.html#" in pattern["url"]
+
+
+def test_a_run_of_one_cause_becomes_traces_that_jaeger_shows(
+    shown: Shown, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Tracing("one-cause", data=tmp_path, writer="inline", portfolio="fund") as tracing:
+        emit = tracing.tracer.emitter("BAR", symbol="A")
+        start = tracing.tracer.emitter("SYSTEM")(1)
+        for _ in range(12_000):
+            emit(1, emit(1, start))
+    assert main(["trace", "largest", "--json", "-n", "1", "--data", str(tmp_path)]) == 0
+    document = json.loads(capsys.readouterr().out)
+    (largest,) = document["largest"]
+    assert (document["events"], largest["events"]) == (24_001, 10_000)
+    send(shown.jaeger, tmp_path, "one-cause")
+    whole = wait_until(
+        lambda: (trace := shown.jaeger.trace(largest["trace_id"])) and trace["spans"],
+        "Jaeger does not show the largest trace",
+    )
+    assert len(whole) == 10_000
+    again = Shown(shown.jaeger, tmp_path, {}, "")
+    (other, *_) = sorted(again.chains("sequence = 24000"))
+    bar, caused = sorted(again.trace(other).values(), key=lambda span: span["startTime"])
+    assert [(one["refType"], one["traceID"]) for one in bar["references"]] == [
+        ("FOLLOWS_FROM", largest["trace_id"])
+    ]
+    assert [one["refType"] for one in caused["references"]] == ["CHILD_OF"]
