@@ -57,6 +57,12 @@ ENV_OTEL_SDK_DISABLED = "OTEL_SDK_DISABLED"
 """OpenTelemetry's own off switch; `true` switches recording off too."""
 ENV_OTEL_SERVICE_NAME = "OTEL_SERVICE_NAME"
 """OpenTelemetry's name of the service; recorded with the run."""
+ENV_OTLP = "OTEL_EXPORTER_OTLP_"
+"""Start of the names of OpenTelemetry's variables for sending OTLP: `ENDPOINT`, `PROTOCOL`,
+`HEADERS`, `CERTIFICATE`, `CLIENT_KEY`, `CLIENT_CERTIFICATE`, `COMPRESSION`, `TIMEOUT` and
+`INSECURE`."""
+ENV_OTLP_TRACES = "OTEL_EXPORTER_OTLP_TRACES_"
+"""The same for traces alone; such a variable wins over the general one."""
 
 _FALSE_WORDS = frozenset({"0", "false", "no", "off"})
 
@@ -141,3 +147,18 @@ def recording_enabled() -> bool:
     if os.environ.get(ENV_OTEL_SDK_DISABLED, "").strip().lower() == "true":
         return False
     return os.environ.get(ENV_ENABLED, "").strip().lower() not in _FALSE_WORDS
+
+
+def otlp_variable(what: str) -> tuple[str, str] | None:
+    """Find a variable for sending OTLP, that for traces before the general one.
+
+    Args:
+        what: The end of its name, such as ``"HEADERS"``.
+
+    Returns:
+        Its name and its value, or None. An empty variable counts as absent.
+    """
+    for start in (ENV_OTLP_TRACES, ENV_OTLP):
+        if value := os.environ.get(start + what, "").strip():
+            return start + what, value
+    return None

@@ -250,7 +250,7 @@ class Collector(Server):
         self.received = folder / "received.jsonl"
         ports = {name: str(free_port()) for name in ("OTLP_GRPC", "OTLP_HTTP", "HEALTH")}
         variables = {**ports, "RECEIVED": str(self.received), **(environment or {})}
-        command = [program("otelcol"), "--config", config]
+        command: list[str | Path] = [program("otelcol"), "--config", config]
         super().__init__(command, folder / "collector.log", variables)
         self.otlp_grpc = f"127.0.0.1:{variables['OTLP_GRPC']}"
         self.otlp_http = f"http://127.0.0.1:{variables['OTLP_HTTP']}"
