@@ -21,12 +21,14 @@ WITH RECURSIVE orders AS (
 divisions AS MATERIALIZED (
     SELECT divided.trace_id, link.trace_id AS cause_trace_id
     FROM (
-        SELECT lower(hex(trace_id)) AS trace_id, parent_span_id, unnest(links) AS link
-        FROM raw_spans
+        SELECT
+            trace_id,
+            parent_span_id,
+            unnest(from_json(links, '[{"trace_id": "VARCHAR", "span_id": "VARCHAR"}]')) AS link
+        FROM spans
         WHERE run_id = $run_id
           AND parent_span_id IS NOT NULL
-          AND sequence = root_sequence
-          AND links IS NOT NULL
+          AND contains(CAST(links AS VARCHAR), parent_span_id)
     ) AS divided
     WHERE link.span_id = divided.parent_span_id
 ),
@@ -36,7 +38,7 @@ traces AS (
 
     UNION
 
-    SELECT lower(hex(divisions.cause_trace_id))
+    SELECT divisions.cause_trace_id
     FROM traces
     JOIN divisions USING (trace_id)
 ),
