@@ -81,12 +81,12 @@ def _quoted(text: str) -> str:
     return quote(text, safe="", errors="replace")  # a host's name may be no valid Unicode
 
 
-def _explore(source: str, **query: str) -> str:
+def _explore(kind: str, uid: str, **query: str) -> str:
     """Path of Grafana's Explore with one query of a data source, which goes by its uid."""
     pane = {
-        "datasource": source,
+        "datasource": uid,
         "queries": [
-            {"refId": "A", "datasource": {"type": source, "uid": source}, **query},
+            {"refId": "A", "datasource": {"type": kind, "uid": uid}, **query},
         ],
         "range": {"from": "@from_ms@", "to": "@to_ms@"},
     }
@@ -97,10 +97,10 @@ def _explore(source: str, **query: str) -> str:
 
 _BUILT_IN: Final[Mapping[str, tuple[str, str]]] = {
     "jaeger": ("http://127.0.0.1:16686", "/trace/{trace_id}?uiFind={span_id}"),
-    "grafana": ("http://127.0.0.1:3000", _explore("jaeger", query="@trace_id@")),
+    "grafana": ("http://127.0.0.1:3000", _explore("jaeger", "fillpath-traces", query="@trace_id@")),
     "tempo": (
         "http://127.0.0.1:3000",
-        _explore("tempo", queryType="traceql", query="@trace_id@"),
+        _explore("tempo", "tempo", queryType="traceql", query="@trace_id@"),
     ),
 }
 """Viewers that need no template: where they are unless told otherwise, and what comes after."""

@@ -74,15 +74,15 @@ def test_without_settings_a_trace_is_in_the_jaeger_of_this_machine() -> None:
 def test_grafana_is_told_its_data_source_the_trace_and_when(
     viewer: str, query: dict[str, str]
 ) -> None:
-    source = {"grafana": "jaeger", "tempo": "tempo"}[viewer]
+    kind, uid = {"grafana": ("jaeger", "fillpath-traces"), "tempo": ("tempo", "tempo")}[viewer]
     link = link_to(viewer, {"FILLPATH_TRACE_LINKS": f"{viewer}=https://grafana.example/team/"})
     url = urlsplit(link.url(PLACE))
     assert (url.netloc, url.path) == ("grafana.example", "/team/explore")
     (panes,) = parse_qs(url.query)["panes"]
     assert json.loads(panes) == {
         "trace": {
-            "datasource": source,
-            "queries": [{"datasource": {"type": source, "uid": source}, **query}],
+            "datasource": uid,
+            "queries": [{"datasource": {"type": kind, "uid": uid}, **query}],
             "range": {"from": "0", "to": "302000"},
         }
     }
