@@ -52,6 +52,14 @@ DROPPED_BY_SDK: Final = "otel.dropped_counts"
 """What the OpenTelemetry SDK cut off by its limits: counts of attributes, events and links."""
 LINK_ATTRIBUTES: Final = span_parts.LINK_ATTRIBUTES
 """Attributes of an OpenTelemetry span's links, in the order of the links."""
+LINK_TRACE_STATES: Final = span_parts.LINK_TRACE_STATES
+"""Their tracestates, in the same order."""
+SCOPE_ATTRIBUTES: Final = span_parts.SCOPE_ATTRIBUTES
+"""Attributes of an OpenTelemetry span's instrumentation scope."""
+SCOPE_SCHEMA_URL: Final = span_parts.SCOPE_SCHEMA_URL
+"""Schema that the spans of the scope follow, where it is not fillpath's own."""
+RESOURCE_SCHEMA_URL: Final = span_parts.RESOURCE_SCHEMA_URL
+"""Schema that the resource follows."""
 
 
 def _field(name: str, kind: pa.DataType, meaning: str, *, nullable: bool = True) -> pa.Field:
@@ -181,7 +189,7 @@ RUN_SCHEMA: Final = pa.schema(
         ),
         _field("status", pa.string(), "Running, Ended or Crashed.", nullable=False),
         _field("mode", pa.string(), "backtest or live."),
-        _field("source", pa.string(), "spool, or otel for spans from an OpenTelemetry SDK."),
+        _field("source", pa.string(), "spool, otel (an OpenTelemetry SDK) or import (files)."),
         _field("service_name", pa.string(), "Recorded program."),
         _field("engine", pa.string(), "Engine that was traced."),
         _field("engine_version", pa.string(), "Its version."),
