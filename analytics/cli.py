@@ -29,6 +29,7 @@ from fillpath.analytics.cli_options import (
     invocation,
     with_lake,
 )
+from fillpath.analytics.import_command import import_files
 from fillpath.instrumentation.settings import ENV_DEBUG
 
 _EXIT_INTERRUPTED: Final = 130
@@ -352,6 +353,9 @@ def export(
         trace=trace,
         sampled=sampled,
     )
+
+
+app.command("import")(import_files)
 
 
 @store_app.command("path")

@@ -111,7 +111,7 @@ class OtlpFile:
                 inside = pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), name)
                 damaged = _Damaged(inside, name)
                 self._compressed.append(damaged)
-                return f"{self._opened(_Bytes(damaged))}, {name}"  # type: ignore[arg-type]
+                return f"{self._opened(_Bytes(damaged))}, {name}"
         if not head:
             return "nothing"
         if _JSON.match(head):
