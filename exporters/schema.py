@@ -239,16 +239,19 @@ TEXT_ATTRIBUTES: Final = (
 )
 """Text columns and the attribute that each is on a span for OpenTelemetry."""
 
-SPAN_PARTS: Final = frozenset(
-    {
-        SPAN_EVENTS,
-        LINK_ATTRIBUTES,
-        STATUS_CODE,
-        STATUS_DESCRIPTION,
-        SCOPE_VERSION,
-        DROPPED_BY_SDK,
-    }
+ORIGIN_PARTS: Final = frozenset(
+    {SCOPE_VERSION, SCOPE_ATTRIBUTES, SCOPE_SCHEMA_URL, RESOURCE_SCHEMA_URL}
 )
+"""Attributes of the lake that for OpenTelemetry are parts of a span's scope or resource."""
+
+SPAN_PARTS: Final = ORIGIN_PARTS | {
+    SPAN_EVENTS,
+    LINK_ATTRIBUTES,
+    LINK_TRACE_STATES,
+    STATUS_CODE,
+    STATUS_DESCRIPTION,
+    DROPPED_BY_SDK,
+}
 """Attributes of the lake that are other parts of a span for OpenTelemetry."""
 
 _ORDER_NUMBERS: Final = {"quantity": (Order.QUANTITY,), "price": (Order.PRICE, Order.TRIGGER_PRICE)}

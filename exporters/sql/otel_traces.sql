@@ -17,7 +17,8 @@ CREATE MACRO texts_of_object(object) AS
             'otel.status_description',
             'otel.scope.version',
             'otel.dropped_counts',
-            'otel.link_attributes'
+            'otel.link_attributes',
+            'otel.link_trace_states'
         )
     ]);
 
@@ -138,7 +139,10 @@ SELECT
     ] AS "Events.Attributes",
     [lower(hex(link.trace_id)) FOR link IN coalesce(links, [])] AS "Links.TraceId",
     [lower(hex(link.span_id)) FOR link IN coalesce(links, [])] AS "Links.SpanId",
-    ['' FOR link IN coalesce(links, [])] AS "Links.TraceState",
+    [
+        coalesce(objects_at(attributes, 'otel.link_trace_states')[place] ->> '$', '')
+        FOR place IN range(1, len(coalesce(links, [])) + 1)
+    ] AS "Links.TraceState",
     [
         texts_of_object(objects_at(attributes, 'otel.link_attributes')[place])
         FOR place IN range(1, len(coalesce(links, [])) + 1)
