@@ -81,6 +81,12 @@ class LakeStorage(Protocol):
     def settle(self, first: int, last: int) -> None:
         """Make these versions of the log durable."""
 
+    def mark_of_newest(self, version: int) -> tuple[int, ...] | None:
+        """Give what tells this version of the log from one of another table.
+
+        None when there is a newer one, or when that cannot be told without asking the log.
+        """
+
 
 def storage_at(place: str | Path) -> LakeStorage:
     """Give the storage of a table at a path or a URL.
@@ -182,6 +188,17 @@ class FolderStorage:
                 fsync(log / f"{version:020d}.json")
         fsync(log)
 
+    def mark_of_newest(self, version: int) -> tuple[int, ...] | None:
+        """Give inode, time and size of the version's entry; None when it is not the newest."""
+        log = self.folder / "_delta_log"
+        try:
+            state = (log / f"{version:020d}.json").stat()
+        except OSError:
+            return None
+        if (log / f"{version + 1:020d}.json").exists():
+            return None
+        return state.st_ino, state.st_mtime_ns, state.st_size
+
 
 class ObjectStorage:
     """A prefix of a bucket that speaks S3; who and where it is, the `AWS_` variables say.
@@ -278,6 +295,11 @@ class ObjectStorage:
 
     def settle(self, first: int, last: int) -> None:
         """Do nothing: what the store has taken is durable."""
+
+    def mark_of_newest(self, version: int) -> tuple[int, ...] | None:
+        """Give None: a store is asked through the Delta library."""
+        del version
+        return None
 
 
 def _endpoint() -> str:

@@ -11,6 +11,7 @@ import os
 import re
 import time
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
@@ -20,6 +21,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
+from fillpath.exporters.file_note import read_note, write_note
 from fillpath.exporters.lake_file import STATISTICS, TOKEN, LakeFile, NewFile, Stage
 from fillpath.exporters.lake_storage import LakeUnreachable, StoredFile, storage_at
 from fillpath.exporters.parquet_file import COMPRESSION_LEVEL
@@ -43,11 +45,23 @@ _CONFIGURATION: Final = {
 _TOLD: Final = frozenset(
     ("path", "size_bytes", "num_records", *(f"{end}.{n}" for n in STATISTICS for end in _ENDS))
 )
+_WORTH_A_NOTE: Final = 8
+"""Files of a table whose log takes noticeably longer to read than a note of them."""
 _used_in: dict[str, int] = {}
 
 
 class LakeConflict(LakeError):
     """Another process has replaced files that this one was about to replace."""
+
+
+@dataclass(slots=True)
+class _Known:
+    """The files of one version of the log, and how to see that it is still the newest."""
+
+    version: int
+    mark: tuple[int, ...] | None
+    files: list[LakeFile]
+    table: DeltaTable | None = None
 
 
 class LakeTable:
@@ -64,7 +78,7 @@ class LakeTable:
         self.schema = schema
         self.name = name
         self._handle: DeltaTable | None = None
-        self._known: tuple[DeltaTable, int | None, list[LakeFile]] | None = None
+        self._known: _Known | None = None
         self._in_doubt: tuple[tuple[str, int] | None, str | None] | None = None
 
     @property
@@ -180,20 +194,42 @@ class LakeTable:
     def known_files(self) -> list[LakeFile]:
         """List all files as `files` does, but read only what is new in the log since the last call.
 
-        The same list is given as long as nothing is new.
+        The same list is given as long as nothing is new. In a folder, a note that the writer or an
+        earlier reader has left serves a new process as well.
         """
-        if self._known is None:
-            table = self.open()
-            if table is None:
-                return []
-            self._known = table, None, []
-        table, version, files = self._known
+        known = self._known or self._noted()
+        mark = None if known is None else self.storage.mark_of_newest(known.version)
+        if known is not None and mark is not None and mark == known.mark:
+            self._known = known
+            return known.files
+        table = (None if known is None else known.table) or self.open()
+        if table is None:
+            return []
         with self.explained():
             table.update_incremental()
-        if table.version() != version:
-            files = self._files_of(table, None)
-            self._known = table, table.version(), files
-        return files
+        version, first = table.version(), self._known is None
+        if known is None or known.table is None or version != known.version:
+            known = _Known(version, None, self._files_of(table, None), table)
+        known.mark = self.storage.mark_of_newest(version)
+        self._known = known
+        if first:
+            self._leave_note(known)
+        return known.files
+
+    def note_files(self) -> None:
+        """Spare the next reader the log."""
+        self._known = None
+        self.known_files()
+
+    def _noted(self) -> _Known | None:
+        if self.storage.options is not None:
+            return None
+        note = read_note(self.storage)
+        return None if note is None else _Known(*note)
+
+    def _leave_note(self, known: _Known) -> None:
+        if known.mark is not None and len(known.files) >= _WORTH_A_NOTE:
+            write_note(self.storage, known.version, known.mark, known.files)
 
     def _files_of(self, table: DeltaTable, run_ids: Collection[str] | None) -> list[LakeFile]:
         with self.explained():

@@ -233,7 +233,9 @@ class SpanFinder:
         """Read rows of a row group; what lies behind the last of them is not even decoded."""
         columns = _filled(opened.metadata.row_group(number))
         left, start = mask.true_count, 0
-        for batch in opened.iter_batches(_ROWS_AT_A_TIME, row_groups=[number], columns=columns):
+        for batch in opened.iter_batches(
+            _ROWS_AT_A_TIME, row_groups=[number], columns=columns, use_threads=True
+        ):
             part = mask.slice(start, len(batch))
             start += len(batch)
             if part.true_count:
@@ -247,7 +249,9 @@ class SpanFinder:
         if name not in self._opened:
             if len(self._opened) >= _OPEN_FILES:
                 self._opened.pop(next(iter(self._opened))).close()
-            self._opened[name] = pq.ParquetFile(file.open(), read_dictionary=_NAMES)
+            self._opened[name] = pq.ParquetFile(
+                file.open(), read_dictionary=_NAMES, pre_buffer=True
+            )
         return self._opened[name]
 
     def _where(self, condition: str, value: str, run_id: str | None) -> pa.Table:

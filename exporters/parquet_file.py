@@ -41,6 +41,25 @@ _LOOKED_FOR: Final = frozenset(
     }
 )
 """Columns whose smallest and largest values in each row group let a reader skip it."""
+_OFTEN_EMPTY: Final = frozenset(
+    {
+        "attributes",
+        "bid",
+        "bid_size",
+        "ask",
+        "ask_size",
+        "exact_numbers",
+        "handler",
+        "resource_attributes",
+        "status_code",
+        "status_message",
+        "trace_state",
+        "value_3",
+        "value_4",
+        "value_5",
+    }
+)
+"""Columns that hold nothing in many row groups, which the statistics tell a reader."""
 
 
 def encodings_of(schema: pa.Schema) -> dict[str, str]:
@@ -87,7 +106,7 @@ def parquet_writer(
         compression_level=compression_level,
         use_dictionary=[name for name in schema.names if name not in encodings],
         column_encoding=encodings,
-        write_statistics=[name for name in schema.names if name in _LOOKED_FOR],
+        write_statistics=[name for name in schema.names if name in _LOOKED_FOR | _OFTEN_EMPTY],
         write_batch_size=_ROWS_AT_ONCE,
         store_schema=False,  # names come in dictionaries, and are texts to who reads them
         **options,

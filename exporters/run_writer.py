@@ -33,6 +33,8 @@ RUN_ROW_SECONDS: Final = 60.0
 SPOOL_EMPTY: Final = "The spool is empty: nothing is known of the run."
 LOCK_NAME: Final = "writer.lock"
 _LOCK_PAUSE: Final = 0.05
+_MANY_COMMITS: Final = 8
+"""Commits of a run after which the table's log has become long to read."""
 
 
 def app_id(run_id: str) -> str:
@@ -86,6 +88,7 @@ class RunWriter:
         self._oldest_row = 0.0
         self._run_row_at = float("-inf")
         self._damaged = False
+        self._commits = 0
         self.status: Status = "Running"
 
     def __enter__(self) -> Self:
@@ -184,6 +187,7 @@ class RunWriter:
         rows = self._rows.take()
         self.store.append_spans(rows, self.run_id, app_id(self.run_id), version)
         self._committed = version
+        self._commits += 1
 
     @property
     def ended(self) -> bool:
@@ -210,6 +214,8 @@ class RunWriter:
         if not self.started:
             crash = SPOOL_EMPTY
         self.record_run("Crashed" if crashed else "Ended", crash)
+        if self._commits >= _MANY_COMMITS:
+            self.store.spans.note_files()
         return self.status
 
     def finish_damaged(self, error: SpoolError) -> PartlyTaken:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
 import socket
@@ -42,20 +41,13 @@ from fillpath.instrumentation.tracing import Tracing
 
 sys.path.append(str(Path(__file__).parent))
 
+from real_backends import program
 from recorded_market import record_market
 
 ROOT = Path(__file__).parent.parent
-PINS = ROOT / "deploy/backends/versitygw/go.mod"
 BUCKET = "lakes"
 KEYS = {"AWS_ACCESS_KEY_ID": "fillpath", "AWS_SECRET_ACCESS_KEY": "fillpath-secret"}
 START = "import sys; from fillpath.analytics.cli import main; sys.exit(main())"
-
-
-def _program() -> Path:
-    found = re.search(r"github.com/versity/versitygw v(\S+)", PINS.read_text())
-    assert found
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "fillpath/backends" / f"versitygw-{found[1]}"
 
 
 class Server:
@@ -72,7 +64,7 @@ class Server:
 
     def start(self) -> None:
         self.process = subprocess.Popen(
-            [_program(), "--port", f"127.0.0.1:{self.port}", "posix", self.folder],
+            [program("versitygw"), "--port", f"127.0.0.1:{self.port}", "posix", self.folder],
             env={
                 **os.environ,
                 "ROOT_ACCESS_KEY": KEYS["AWS_ACCESS_KEY_ID"],
@@ -99,11 +91,6 @@ class Server:
 
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    if not _program().is_file():
-        reason = f"{_program()} is not there; run  make backends"
-        if os.environ.get("CI", "").lower() == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
     server = Server(tmp_path_factory.mktemp("s3"))
     yield server
     server.kill()
@@ -278,7 +265,10 @@ def test_every_question_has_the_answer_that_a_lake_in_a_folder_gives(
         code = main([*words, "--data", str(data), "--json"])
         said = capsys.readouterr()
         assert code == 0, said.err
-        return json.loads(said.out)
+        answer = json.loads(said.out)
+        if words[:2] == ("runs", "list"):  # when the rows were written is not the same
+            return [{**row, "updated_at": None} for row in answer]
+        return answer
 
     trace = call("trace", "show", "latest")["chains"][0]["trace_id"]
     chain = ("sql", f"SELECT sequence, name, attributes FROM chain('{trace}') ORDER BY sequence")
