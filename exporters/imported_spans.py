@@ -61,6 +61,7 @@ engine's average prices are text in the lake as well."""
 _INT64: Final = range(-(1 << 63), 1 << 63)
 _SEQUENCES: Final = range(1, MAX_SEQUENCE + 1)
 _MOST_DIGITS: Final = 60
+_MOST_RESOURCES: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,6 @@ class ImportedOrigin:
             and others.get(Resource.SERVICE_NAMESPACE) == SCOPE_NAME
             and others.get(Resource.SERVICE_INSTANCE_ID) == run_id
         )
-        if is_own:
-            del others[Resource.SERVICE_NAMESPACE], others[Resource.SERVICE_INSTANCE_ID]
         mode = others.get(Resource.RUN_MODE)
         version = others.get("telemetry.sdk.version")
         return cls(
@@ -133,7 +132,7 @@ class ImportedRun:
         self._portfolio = portfolio
         self._sequences = Sequences()
         self._roots: dict[bytes, int] = {}
-        self._resources: dict[int, tuple[ImportedOrigin, str | None, str | None]] = {}
+        self._resources: dict[tuple[int, str, bool], tuple[ImportedOrigin, str | None]] = {}
 
     def owns_trace(self, trace_id: bytes) -> bool:
         """Tell whether a trace id follows from the run."""
@@ -196,7 +195,7 @@ class ImportedRun:
             host_name=origin.host_name,
             scope_name=None if scope.name is None else clean(scope.name),
             trace_state=clean(span.trace_state) or None,
-            resource_attributes=self._resource(origin, portfolio),
+            resource_attributes=self._resource(origin, portfolio, is_own=root is not None),
         )
 
     def _places(
@@ -220,22 +219,22 @@ class ImportedRun:
             span.start,
         ), None
 
-    def _resource(self, origin: ImportedOrigin, portfolio: str) -> str | None:
+    def _resource(self, origin: ImportedOrigin, portfolio: str, *, is_own: bool) -> str | None:
         """Write the resource's attributes that no column tells."""
-        known = self._resources.get(id(origin))
+        key = (id(origin), portfolio, is_own)
+        known = self._resources.get(key)
         if known is None or known[0] is not origin:
             others = dict(origin.others)
-            if origin.is_own and origin.mode is not None and origin.mode == self.mode:
-                del others[Resource.RUN_MODE]
-            plain = to_json(others) if others else None
-            told = None
-            if origin.portfolio is not None:
-                told = to_json({**others, Resource.PORTFOLIO: origin.portfolio})
-            if len(self._resources) > 100:
+            if is_own:
+                del others[Resource.SERVICE_NAMESPACE], others[Resource.SERVICE_INSTANCE_ID]
+                if origin.mode is not None and origin.mode == self.mode:
+                    del others[Resource.RUN_MODE]
+            if origin.portfolio is not None and origin.portfolio != portfolio:
+                others[Resource.PORTFOLIO] = origin.portfolio
+            if len(self._resources) >= _MOST_RESOURCES:
                 self._resources.clear()
-            known = self._resources[id(origin)] = (origin, plain, told)
-        differs = origin.portfolio is not None and origin.portfolio != portfolio
-        return known[2] if differs else known[1]
+            known = self._resources[key] = (origin, to_json(others) if others else None)
+        return known[1]
 
 
 def _decimal(value: Any) -> Any:

@@ -62,7 +62,7 @@ def write_otlp_json(
 
 def _origin_of(row: Mapping[str, Any]) -> tuple[Any, ...]:
     url = origin_parts(row["attributes"]).resource_schema_url
-    return (*(row[name] for name in _OF_ORIGIN), url)
+    return (*(row[name] for name in _OF_ORIGIN), row["root_sequence"] is None, url)
 
 
 def _resource_spans(rows: list[dict[str, Any]], mode: str | None) -> dict[str, Any]:

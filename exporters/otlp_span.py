@@ -306,35 +306,37 @@ def _span_parts(row: Mapping[str, Any]) -> list[bytes | tuple[Slot, bytes]]:
         span.varying("start_time", b"\x39", _I64.pack(start))
     if (duration := row["duration"]) is not None:
         span.varying("end_time", b"\x41", _I64.pack((start or 0) + duration))
-    _add_columns(span, row, others)
+    # A number by the key of a column stands in the row's layout.
+    said = others.keys() | {field.key for field, _ in read_layout(row["layout"])}
+    _add_columns(span, row, said)
     _add_numbers(span, row, others)
     for key, value in others.items():
         if key not in SPAN_PARTS:
             span.add(message(0x4A, key_value(key, value)))
     if not others:
         span.varying("attributes", b"", b"")
-    if (reason := row["sampling_reason"]) is not None and Sampling.REASON not in others:
+    if (reason := row["sampling_reason"]) is not None and Sampling.REASON not in said:
         span.add(message(0x4A, key_value(Sampling.REASON, reason)))
     probability = row["sampling_probability"]
-    if probability is not None and Sampling.PROBABILITY not in others:
+    if probability is not None and Sampling.PROBABILITY not in said:
         content = _F64.pack(probability)
         span.varying("sampling_probability", b"\x21", content, Sampling.PROBABILITY)
     _add_parts(span, row, others)
     return span.parts
 
 
-def _add_columns(span: _SpanParts, row: Mapping[str, Any], others: Mapping[str, Any]) -> None:
-    """Add the attributes that are text or integer columns; those in the JSON are more exact."""
+def _add_columns(span: _SpanParts, row: Mapping[str, Any], said: AbstractSet[str]) -> None:
+    """Add the attributes that are text or integer columns; what is said besides is more exact."""
     for column, key in TEXT_ATTRIBUTES:
         text = row[column]
-        if text is None or key in others:
+        if text is None or key in said:
             continue
         if column == "event_type" and text == FOREIGN_EVENT_TYPE:
             continue
         span.varying(column, b"\x0a", text.encode(), key)
-    if row["root_sequence"] is not None and Event.SEQUENCE not in others:
+    if row["root_sequence"] is not None and Event.SEQUENCE not in said:
         span.varying("sequence", b"\x18", varint(row["sequence"]), Event.SEQUENCE)
-    if (event_time := row["event_time"]) is not None and Event.TIME not in others:
+    if (event_time := row["event_time"]) is not None and Event.TIME not in said:
         span.varying("event_time", b"\x18", varint(event_time), Event.TIME)
 
 
