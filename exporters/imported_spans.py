@@ -213,11 +213,14 @@ class ImportedRun:
         if type(given) is int and given in _INT64:
             return given, None
         parent = span.parent_span_id
-        return self._sequences.number(
+        number = self._sequences.number(
             int.from_bytes(span.span_id, "big"),
             None if parent is None else int.from_bytes(parent, "big"),
             span.start,
-        ), None
+        )
+        if number not in _INT64:
+            raise ValueError(f"the span {span.name!r} has a time beyond 64 bits")
+        return number, None
 
     def _resource(self, origin: ImportedOrigin, portfolio: str, *, is_own: bool) -> str | None:
         """Write the resource's attributes that no column tells."""

@@ -1,20 +1,24 @@
 """What is said of spans in OTLP, laid out so that two receivers of the same spans can be compared.
 
-It is read with Google's library, not with ours: ids in JSON, which that library takes for base64,
-are written so before.
+Nothing here is ours: messages are read with Google's library, and JSON as it stands.
 """
 
 from __future__ import annotations
 
-import base64
-import copy
 import struct
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
-from google.protobuf.json_format import ParseDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+_KINDS: Final = {
+    "stringValue": "string_value",
+    "intValue": "int_value",
+    "doubleValue": "double_value",
+    "boolValue": "bool_value",
+    "arrayValue": "array_value",
+    "kvlistValue": "kvlist_value",
+}
 Spans = dict[str, dict[str, Any]]
 """Spans by trace id and span id in hex, and what is said of each, by name."""
 
@@ -90,17 +94,77 @@ def value(given: Any) -> Any:
     return kind, content
 
 
-def of_json(document: Mapping[str, Any]) -> ExportTraceServiceRequest:
-    """Read OTLP's JSON with Google's library."""
-    given: dict[str, Any] = copy.deepcopy(dict(document))
-    for resource in given.get("resourceSpans", ()):
-        for scope in resource.get("scopeSpans", ()):
-            for span in scope.get("spans", ()):
-                for one in (span, *span.get("links", ())):
-                    for key in ("traceId", "spanId", "parentSpanId"):
-                        if one.get(key):
-                            one[key] = base64.b64encode(bytes.fromhex(one[key])).decode()
-    return ParseDict(given, ExportTraceServiceRequest(), ignore_unknown_fields=True)
+def of_documents(documents: Iterable[Mapping[str, Any]]) -> Spans:
+    """Lay out the spans of OTLP's JSON, as a Collector writes it; fails when one is there twice."""
+    spans: Spans = {}
+    for document in documents:
+        for resource in document.get("resourceSpans", ()):
+            of_resource = {
+                "resource": json_values(resource.get("resource", {})),
+                "resource schema": resource.get("schemaUrl", ""),
+            }
+            for scope in resource["scopeSpans"]:
+                told = scope.get("scope", {})
+                of_scope = {
+                    "scope": (told.get("name", ""), told.get("version", "")),
+                    "scope attributes": json_values(told),
+                    "scope schema": scope.get("schemaUrl", ""),
+                }
+                for span in scope["spans"]:
+                    key = f"{span['traceId']} {span['spanId']}"
+                    assert key not in spans, f"{key} is there twice"
+                    spans[key] = {**of_resource, **of_scope, **of_json_span(span)}
+    return spans
+
+
+def of_json_span(span: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay out a span of OTLP's JSON."""
+    status = span.get("status", {})
+    return {
+        "parent": span.get("parentSpanId", ""),
+        "name": span.get("name", ""),
+        "kind": span.get("kind", 0),
+        "start": int(span.get("startTimeUnixNano", 0)),
+        "end": int(span.get("endTimeUnixNano", 0)),
+        "state": span.get("traceState", ""),
+        "status": (status.get("code", 0), status.get("message", "")),
+        "attributes": json_values(span),
+        "events": [
+            (event.get("name", ""), int(event.get("timeUnixNano", 0)), json_values(event))
+            for event in span.get("events", ())
+        ],
+        "links": [
+            (link["traceId"], link["spanId"], link.get("traceState", ""), json_values(link))
+            for link in span.get("links", ())
+        ],
+        "dropped": tuple(
+            span.get(f"dropped{part}Count", 0) for part in ("Attributes", "Events", "Links")
+        ),
+    }
+
+
+def json_values(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay out the attributes of what has some."""
+    attributes = given.get("attributes", ())
+    laid_out = {pair["key"]: json_value(pair.get("value", {})) for pair in attributes}
+    assert len(laid_out) == len(attributes), "an attribute is there twice"
+    return laid_out
+
+
+def json_value(given: Mapping[str, Any]) -> Any:
+    """Lay out a value of OTLP's JSON with its type."""
+    for name, content in given.items():
+        kind = _KINDS[name]
+        if kind == "int_value":
+            return kind, int(content)
+        if kind == "double_value":
+            return kind, struct.pack(">d", float(content)).hex()
+        if kind == "array_value":
+            return kind, [json_value(item) for item in content.get("values", ())]
+        if kind == "kvlist_value":
+            return kind, json_values({"attributes": content.get("values", ())})
+        return kind, content
+    return None, None
 
 
 def differences(wanted: Spans, found: Spans) -> list[str]:
