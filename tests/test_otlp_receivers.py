@@ -31,6 +31,8 @@ from real_backends import Collector, Jaeger, free_port, missing
 RUN: Final = "demo-run"
 START: Final = "import sys; from fillpath.analytics.cli import main; sys.exit(main())"
 SECOND: Final = 1_000_000_000
+MOST_OF_JAVASCRIPT: Final = (1 << 53) - 1
+WARNINGS: Final = "@jaeger@warnings"
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +116,7 @@ def test_jaegers_two_interfaces_give_what_the_lake_holds(
                 "query.num_traces": len(lake),
             },
         )
-        assert differences(lake, of_documents([as_otlp["result"]])) == []
+        assert differences(lake, as_they_were_sent(of_documents([as_otlp["result"]]))) == []
         in_its_own_form = asked(
             f"{jaeger.url}/api/traces",
             {
@@ -130,6 +132,23 @@ def test_jaegers_two_interfaces_give_what_the_lake_holds(
 def asked(url: str, query: dict[str, Any]) -> Any:
     with urllib.request.urlopen(f"{url}?{urlencode(query)}", timeout=120) as answer:  # noqa: S310
         return json.load(answer)
+
+
+def as_they_were_sent(spans: Spans) -> Spans:
+    """Undo what Jaeger does to spans.
+
+    It keeps no schema, and to a span that ends in the nanosecond in which it begins it gives one
+    more, and says so among the attributes.
+    """
+    for span in spans.values():
+        del span["scope schema"]
+        warned = span["attributes"].pop(WARNINGS, None)
+        if warned is not None:
+            ((_, warning),) = warned[1]
+            assert warning.startswith("Negative duration detected"), warning
+            assert span["end"] == span["start"] + 1
+            span["end"] -= 1
+    return spans
 
 
 def stamp(nanoseconds: int) -> str:
@@ -157,7 +176,6 @@ def of_jaeger(traces: list[dict[str, Any]]) -> Spans:
                 "tags": tags(span["tags"]),
                 "process": processes[span["processID"]],
                 "logs": span["logs"],
-                "warnings": span["warnings"],
             }
     return spans
 
@@ -183,7 +201,6 @@ def in_jaegers_form(spans: Spans) -> Spans:
             "tags": {**own, "span.kind": kind, "otel.scope.name": span["scope"][0]},
             "process": {name: plain(value) for name, value in span["resource"].items()},
             "logs": [],
-            "warnings": None,
         }
         assert span["status"] == (0, "") and not span["events"]  # noqa: PT018 - none in the demo
     return said
@@ -194,6 +211,8 @@ def plain(value: tuple[str, Any]) -> Any:
     kind, content = value
     if kind == "double_value":
         return struct.unpack(">d", bytes.fromhex(content))[0]
+    if kind == "int_value" and abs(content) > MOST_OF_JAVASCRIPT:
+        return str(content)
     if kind in {"array_value", "kvlist_value"}:
         return json.dumps(nested(value), separators=(",", ":"), sort_keys=True)
     return content
