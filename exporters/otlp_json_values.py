@@ -116,7 +116,7 @@ def attributes_of(given: Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
     for pair in given or ():
         value = pair.get("value")
         if value and (text := value.get("stringValue")) is not None:  # what most of them are
-            attributes[pair["key"]] = _text(text)
+            attributes[_text(pair.get("key"))] = _text(text)
         else:
             attributes[_text(pair.get("key"))] = _value(value)
     return attributes
