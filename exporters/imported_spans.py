@@ -12,7 +12,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from fillpath.exporters.exact_json import clean, digits, to_json
-from fillpath.exporters.otel_spans import Sequences
+from fillpath.exporters.otel_spans import Recent, Sequences
 from fillpath.exporters.otlp_input import InputResource, InputScope, InputSpan
 from fillpath.exporters.schema import (
     DROPPED_BY_SDK,
@@ -131,7 +131,7 @@ class ImportedRun:
         self._key = run_key(run_id)
         self._portfolio = portfolio
         self._sequences = Sequences()
-        self._roots: dict[bytes, int] = {}
+        self._roots: Recent[bytes] = Recent()
         self._resources: dict[tuple[int, str, bool], tuple[ImportedOrigin, str | None]] = {}
 
     def owns_trace(self, trace_id: bytes) -> bool:
@@ -209,7 +209,11 @@ class ImportedRun:
             if address is not None and address[0] == self._key:
                 return given, address[1]
             # The host named this chain. Spans come by their sequence: the first is its root.
-            return given, self._roots.setdefault(span.trace_id, given)
+            root = self._roots.get(span.trace_id)
+            if root is None:
+                root = given
+                self._roots.note(span.trace_id, root)
+            return given, root
         if type(given) is int and given in _INT64:
             return given, None
         parent = span.parent_span_id

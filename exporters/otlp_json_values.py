@@ -114,11 +114,11 @@ def attributes_of(given: Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
     """Read attributes; of several by one key the last one holds."""
     attributes: dict[str, Any] = {}
     for pair in given or ():
-        value = pair.get("value")
-        if value and (text := value.get("stringValue")) is not None:  # what most of them are
-            attributes[_text(pair.get("key"))] = _text(text)
-        else:
-            attributes[_text(pair.get("key"))] = _value(value)
+        key, value = pair.get("key"), pair.get("value")
+        text = value.get("stringValue") if value else None  # what most of them are
+        attributes[key if type(key) is str else _text(key)] = (
+            text if type(text) is str else _value(value)
+        )
     return attributes
 
 

@@ -30,7 +30,7 @@ from fillpath.instrumentation.semconv import PROCESS
 
 SOURCE: Final = "import"
 """`source` of a run that came from files."""
-COMMIT_ROWS: Final = 200_000
+COMMIT_ROWS: Final = 100_000
 """Spans after which a commit does not wait."""
 ORDERED_SPANS: Final = 20_000
 """Spans that are put in order together: they come as they ended, children first."""

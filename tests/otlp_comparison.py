@@ -84,7 +84,7 @@ def values(attributes: Iterable[Any]) -> dict[str, Any]:
 def value(given: Any) -> Any:
     """Lay out a value with its type; a double by its bits, since NaN is not equal to itself."""
     kind = given.WhichOneof("value")
-    content = None if kind is None else getattr(given, kind)
+    content: Any = None if kind is None else getattr(given, kind)
     if kind == "double_value":
         content = struct.pack(">d", content).hex()
     elif kind == "array_value":

@@ -114,7 +114,7 @@ def sdk_request() -> ExportTraceServiceRequest:
 
 def of_the_specification(request: ExportTraceServiceRequest) -> dict[str, Any]:
     """The request as JSON with ids in hex, everything else as Google's library has it."""
-    given = json.loads(MessageToJson(request))
+    given: dict[str, Any] = json.loads(MessageToJson(request))
     for resource in given["resourceSpans"]:
         for scope in resource["scopeSpans"]:
             for span, message in zip(
@@ -353,7 +353,7 @@ for resource in OtlpFile(io.BytesIO(sys.stdin.buffer.read())):
     spans.commit()
     os._exit(9)
 """
-    command = [sys.executable, "-P", "-c", script, tmp_path]
+    command = [sys.executable, "-P", "-c", script, str(tmp_path)]
     killed = subprocess.run(command, input=content, check=False, capture_output=True, timeout=60)
     assert killed.returncode == 9, killed.stderr
     assert numbers_in(tmp_path) == [1, 2]
@@ -363,7 +363,9 @@ for resource in OtlpFile(io.BytesIO(sys.stdin.buffer.read())):
     assert (record.status, record.kept, record.error) == ("Ended", 4, None)
 
 
-def test_two_imports_at_once_do_not_double_a_span(tmp_path: Path) -> None:
+def test_two_imports_at_once_do_not_double_a_span(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, second = (SpanImport(EventStore(tmp_path), run_id="run-1") for _ in range(2))
     for spans in (first, second):
         for resource in OtlpFile(io.BytesIO(line(1, 2))):
@@ -375,7 +377,7 @@ def test_two_imports_at_once_do_not_double_a_span(tmp_path: Path) -> None:
         first.finish()
         commit(*given)
 
-    second._store.append_spans = late  # type: ignore[method-assign]
+    monkeypatch.setattr(second._store, "append_spans", late)
     with pytest.raises(FillpathError, match="Another import"):
         second.finish()
     assert numbers_in(tmp_path) == [1, 2]
@@ -568,7 +570,6 @@ def test_a_generators_load_goes_in_once(tmp_path: Path) -> None:
     found = rows(tmp_path / "data")
     assert {(row["trace_id"], row["span_id"]) for row in found} == wanted.keys()
     of_span = {row["span_id"]: row for row in found}
-    families = [(of_span.get(row["parent_span_id"]), row) for row in found]
-    families = [(parent, child) for parent, child in families if parent is not None]
-    assert len(families) > 500
-    assert all(parent["sequence"] < child["sequence"] for parent, child in families)
+    children = [row for row in found if row["parent_span_id"] in of_span]
+    assert len(children) > 500
+    assert all(of_span[row["parent_span_id"]]["sequence"] < row["sequence"] for row in children)

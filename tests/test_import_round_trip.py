@@ -318,7 +318,8 @@ def test_what_json_and_columns_have_no_place_for_is_written_out() -> None:
 
 def rows_of(data: Path, run_id: str) -> list[dict[str, Any]]:
     batches = list(SpanSelection(EventStore(data), run_id).batches())
-    rows = pa.Table.from_batches(batches).sort_by("sequence").to_pylist()
+    table = pa.Table.from_batches(batches).sort_by("sequence")
+    rows: list[dict[str, Any]] = table.to_pylist()
     for row in rows:
         for name in ("attributes", "resource_attributes"):
             row[name] = json.loads(row[name]) if row[name] else row[name]
