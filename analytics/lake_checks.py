@@ -23,6 +23,8 @@ SELECT count(*)
 FROM spans AS child
 JOIN raw_runs AS run ON run.run_id = child.run_id AND run.source = 'spool'
 WHERE child.parent_span_id IS NOT NULL
+    -- Of the run, by the tag that its span ids begin with; else it is in another process.
+    AND child.parent_span_id[1:6] = child.span_id[1:6]
     AND NOT EXISTS (
         SELECT 1 FROM spans AS parent
         WHERE parent.run_id = child.run_id AND parent.span_id = child.parent_span_id

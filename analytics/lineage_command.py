@@ -69,8 +69,8 @@ def show_lineage(
             events = lineage.ancestors(event, across_links=across_links)
         else:
             events = lineage.descendants(event, across_links=across_links)
-        spans = _spans(connection, target.run_id, events)
-    for note in target.elsewhere:
+        spans = _spans(connection, events)
+    for note in target.notes:
         say((note, "yellow"))
     if given.json:
         print_json(_document(target, direction, asked, spans, path))
@@ -93,10 +93,18 @@ def _event_meant(spans: Sequence[ChainSpan], direction: Direction) -> ChainSpan:
     return (fills or spans)[-1]
 
 
-def _spans(
-    connection: DuckDBPyConnection, run_id: str, events: Sequence[LineageEvent]
-) -> list[ChainSpan]:
-    return spans_by_id(connection, run_id, [event.span_id for event in events])
+def _spans(connection: DuckDBPyConnection, events: Sequence[LineageEvent]) -> list[ChainSpan]:
+    """Read the spans of events, which may be of several runs, in their order."""
+    ids_of_run: dict[str, list[str]] = {}
+    for event in events:
+        ids_of_run.setdefault(event.run_id, []).append(event.span_id)
+    found = {
+        (span.trace_id, span.span_id): span
+        for run_id, ids in ids_of_run.items()
+        for span in spans_by_id(connection, run_id, ids)
+    }
+    wanted = [(event.trace_id, event.span_id) for event in events]
+    return [found[place] for place in wanted if place in found]
 
 
 def _print(
@@ -143,7 +151,7 @@ def _document(
         "kind": target.kind,
         "run_id": target.run_id,
         "portfolio": target.portfolio,
-        "notes": list(target.elsewhere),
+        "notes": list(target.notes),
         "direction": direction,
         "of": asked.span_id,
         "events": [span_document(span) for span in spans],

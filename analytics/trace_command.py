@@ -31,7 +31,7 @@ def show_trace(
     with lake_connection(given.folder) as connection:
         target = find_target(connection, wanted, **options, again=again)
         trace = load_trace(connection, target, everything=everything or given.json)
-    for note in target.elsewhere:
+    for note in trace.target.notes:
         say((note, "yellow"))
     if given.json:
         print_json(trace_document(trace))

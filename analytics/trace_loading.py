@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from fillpath.analytics.chain_span import ChainSpan, span_document
+from fillpath.analytics.joined_trace import spans_of_traces
 from fillpath.analytics.span_places import fills_linked_to, spans_by_id, spans_named
 from fillpath.analytics.trace_lookup import Target
 from fillpath.analytics.trace_tree import Chain, chain_document, grow_chain
@@ -63,11 +64,14 @@ def load_trace(
     whole_chain = target.column in {"trace_id", "correlation_id"}
     focus = frozenset() if whole_chain else frozenset(span.span_id for span in asked)
     by_trace: dict[str, list[ChainSpan]] = {trace_id: [] for trace_id in shown}
-    for span in spans_named(connection, target.run_id, "trace_id", shown):
+    for span in spans_of_traces(connection, target.run_id, shown):
         by_trace[span.trace_id].append(span)
     limit = None if everything else MOST_SPANS
     chains = tuple(grow_chain(spans, focus, limit=limit) for spans in by_trace.values())
     fills = [span for span in asked if span.is_fill]
+    runs = {span.run_id for spans in by_trace.values() for span in spans}
+    if set(target.other_runs) <= runs:
+        target = replace(target, other_runs=())
     return Trace(
         target,
         chains,
@@ -86,7 +90,7 @@ def trace_document(trace: Trace) -> dict[str, Any]:
         "kind": target.kind,
         "run_id": target.run_id,
         "portfolio": target.portfolio,
-        "notes": list(target.elsewhere),
+        "notes": list(target.notes),
         "chains": [chain_document(chain) for chain in trace.chains],
         "linked": [span_document(span) for span in trace.linked.values()],
         "closed_by": [span_document(span) for span in trace.followers],

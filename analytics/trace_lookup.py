@@ -50,7 +50,8 @@ class Target:
         value: The whole id.
         run_id: The run it is in.
         portfolio: The portfolio it is in; None if it is in none or, for a chain, in several.
-        elsewhere: Sentences about other runs or portfolios in which the id also occurs.
+        elsewhere: Sentences about other portfolios in which the id also occurs, or other meanings.
+        other_runs: Other runs in which it occurs, the newest first.
     """
 
     kind: str
@@ -59,6 +60,18 @@ class Target:
     run_id: str
     portfolio: str | None
     elsewhere: tuple[str, ...] = ()
+    other_runs: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know who meant something else."""
+        if not self.other_runs:
+            return self.elsewhere
+        of_runs = (
+            f"{self.kind} {self.value} is in {len(self.other_runs) + 1} runs; this is the newest. "
+            f"--run chooses another: {_some(self.other_runs)}."
+        )
+        return (of_runs, *self.elsewhere)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,11 +245,6 @@ def _newest(connection: DuckDBPyConnection, hits: list[_Hit]) -> Target:
         target, portfolios = replace(target, portfolio=None), []
     name = f"{target.kind} {target.value}"
     notes = []
-    if len(runs) > 1:
-        notes.append(
-            f"{name} is in {len(runs)} runs; this is the newest. --run chooses another: "
-            f"{_some(runs[1:])}."
-        )
     if portfolios:
         notes.append(
             f"{name} is in {len(portfolios) + 1} portfolios; this is {chosen.portfolio}. "
@@ -247,7 +255,7 @@ def _newest(connection: DuckDBPyConnection, hits: list[_Hit]) -> Target:
             f"{target.value} also names something else; this is the {target.kind}. "
             f"--kind chooses another: {_some(kinds)}."
         )
-    return replace(target, elsewhere=tuple(notes))
+    return replace(target, elsewhere=tuple(notes), other_runs=tuple(runs[1:]))
 
 
 def _some(names: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fillpath.analytics.chain_span import ChainSpan, span_document
+from fillpath.analytics.joined_trace import in_causal_order
 
 DEEPEST: Final = 100
 """Deeper spans stand at this depth in a nested document; readers of JSON stop not far beyond."""
@@ -82,11 +83,11 @@ def grow_chain(
     the rest is counted where it hangs. Without one, everything is.
 
     Args:
-        spans: All spans of one chain, at least one.
+        spans: All spans of one chain, at least one; of several runs if processes share it.
         focus: Span ids that were asked for.
         limit: How many spans to show at most, but always the focus and what leads to it.
     """
-    ordered = sorted(spans, key=lambda span: span.sequence)
+    ordered = in_causal_order(spans)
     nodes: dict[str, Node] = {}
     for span in ordered:
         parent = None if span.parent_span_id is None else nodes.get(span.parent_span_id)

@@ -134,6 +134,8 @@ class _TracePainter:
             line.append(inert(part, LONGEST_NAME * 2), style)
         if node.focus and span.is_fill:
             line.append(" ◀", "bold green")
+        if node.parent is not None and node.parent.span.run_id != span.run_id:
+            line.append(f"  in run {inert(span.run_id)}", "cyan")
         if node.orphan:
             line.append("  its parent is not in the lake", "red")
         yield line

@@ -13,6 +13,8 @@ from fillpath.instrumentation import semconv
 PAGE: Final = Path(__file__).with_name("semantic-conventions.md")
 _ON_THE_RESOURCE: Final = "Resource"
 _KINDS: Final = "EventType"
+_OF_FILLPATH: Final = "Metric"
+_NOT_OF_SPANS: Final = (_ON_THE_RESOURCE, _KINDS, _OF_FILLPATH)
 _INTRODUCTION: Final = """\
 # Semantic conventions
 
@@ -95,7 +97,7 @@ def page() -> str:
             schema=semconv.SCHEMA_URL,
         )
     ]
-    of_spans = [each for each in sections() if each.name not in (_ON_THE_RESOURCE, _KINDS)]
+    of_spans = [each for each in sections() if each.name not in _NOT_OF_SPANS]
     by_name = {each.name: each for each in sections()}
     parts += ["## Resource attributes\n", _table(by_name[_ON_THE_RESOURCE], "key")]
     parts.append("## Span attributes\n")
@@ -108,6 +110,9 @@ host's own name of the field: `trading.features.rsi`.\n",
         f"{by_name[_KINDS].meaning}\n",
         _table(by_name[_KINDS], "type", "critical"),
         "The sampling policy never drops a critical event, unless it is told otherwise.\n",
+        "## Metrics\n",
+        f"{by_name[_OF_FILLPATH].meaning} See [self-observability.md](self-observability.md).\n",
+        _table(by_name[_OF_FILLPATH], "name"),
     ]
     return "\n".join(parts)
 

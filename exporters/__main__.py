@@ -37,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     leave_at: list[float] = []
     signal.signal(signal.SIGTERM, lambda *_: leave_at.append(time.monotonic() + _SECONDS_TO_LEAVE))
     sys.meta_path.insert(0, _WithoutPandas())
+    from fillpath.exporters.process_metrics import process_metrics
     from fillpath.exporters.writer_service import IDLE_SECONDS, WriterService
     from fillpath.instrumentation.errors import EXIT_FAILURE, EXIT_OK
     from fillpath.instrumentation.settings import data_folder
@@ -67,7 +68,8 @@ def main(arguments: list[str] | None = None) -> int:
         idle_seconds=given.idle,
         leaving=lambda: bool(leave_at) and (time.monotonic() >= leave_at[0]),
     )
-    service.serve()
+    with process_metrics("fillpath-writer"):
+        service.serve()
     return EXIT_OK
 
 

@@ -13,15 +13,14 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fillpath.exporters.joined_traces import traces_of_others
 from fillpath.exporters.parquet_file import row_groups
-from fillpath.instrumentation import identity
 
 FALSE_POSITIVES: Final = 0.01
 """How often a filter does not exclude what is not there."""
 BYTES_A_ROW: Final = 0.2
 """What the filters of all names of a file may take; the cheapest come first."""
 _NAMES: Final = ("client_order_id", "order_id", "fill_id", "position_id", "correlation_id")
-_KEY_BYTES: Final = 11
 _SMALLEST: Final = 32
 
 
@@ -58,13 +57,7 @@ def filter_bytes(distinct: int) -> int:
 def _are_spread(rows: pa.Table) -> bool:
     """Tell whether there are trace ids of hosts, or of several runs, whose keys are spread too."""
     runs = pc.unique(rows["run_id"])
-    if pa.types.is_dictionary(runs.type):
-        runs = runs.dictionary_decode()
-    if len(runs) > 1:
-        return True
-    own = identity.run_key(runs[0].as_py()).to_bytes(_KEY_BYTES, "big")
-    begin = pc.binary_slice(rows["trace_id"], 0, _KEY_BYTES)
-    return not pc.all(pc.equal(begin, pa.scalar(own, pa.binary()))).as_py()
+    return len(runs) > 1 or bool(pc.any(traces_of_others(rows)).as_py())
 
 
 def _distinct(column: pa.ChunkedArray) -> int:

@@ -13,6 +13,7 @@ from fillpath.exporters import host_process
 from fillpath.exporters.event_store import EventStore
 from fillpath.exporters.paced_reader import PacedReader
 from fillpath.exporters.run_writer import RunWriter, WriterBusy
+from fillpath.exporters.writer_metrics import WRITER_METRICS
 from fillpath.instrumentation.errors import FillpathError, SpoolError
 from fillpath.instrumentation.settings import DataFolder
 from fillpath.instrumentation.spool import SUFFIX, BlockType, SpoolReader
@@ -232,6 +233,7 @@ class FollowedRun:
 
     def _fail(self, error: Exception) -> None:
         """Begin again from the spool later, since rows may be lost that were taken already."""
+        WRITER_METRICS.failed(error)
         if not isinstance(error, FillpathError):
             _log.error("Run '%s' failed", self.run_id, exc_info=error)
         last = self._was_awaited or self._host_is_gone()
@@ -262,6 +264,7 @@ class FollowedRun:
         if self._reader is not None and self._writer is not None:
             made = self._reader.progress(self._writer.committed_block)
         self._progress = made.become(state, error)
+        WRITER_METRICS.lags(self.run_id, None if self.over else made.lag_bytes)
         self._progress.write(self.folder)
         self._published_at = now
 

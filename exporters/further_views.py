@@ -93,11 +93,12 @@ def create_chain_macros(
     lasts: list[int | None] = []
     for file in files:
         first, last = _roots_of(file)
-        if file.run_id is not None and (first is None or last is None):
+        # A file of several runs can hold any chain, and so can one with traces of other processes.
+        holds_any = file.run_id is None or file.joins
+        if not holds_any and (first is None or last is None):
             continue
         paths.append(file.address)
-        # A file of several runs can hold any chain.
-        keys.append(None if file.run_id is None else f"{identity.run_key(file.run_id):022x}")
+        keys.append(None if holds_any else f"{identity.run_key(str(file.run_id)):022x}")
         firsts.append(first)
         lasts.append(last)
     connection.execute(

@@ -35,7 +35,9 @@ STATISTICS: Final = (
 )
 """Columns whose smallest and largest values stand in the log, so that readers can skip files."""
 TOKEN: Final = r"[0-9a-f]{12}"  # noqa: S105 - the random part of a file's name
-_NAME: Final = re.compile(rf"\w+?-(?P<label>.*)-{TOKEN}(\.(?P<stage>compact|warm|cold))?\.parquet")
+_NAME: Final = re.compile(
+    rf"\w+?-(?P<label>.*)-{TOKEN}(?P<joins>\.joins)?(\.(?P<stage>compact|warm|cold))?\.parquet"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,12 @@ class LakeFile:
         return found["stage"] or "hot" if found else "hot"  # type: ignore[return-value]
 
     @property
+    def joins(self) -> bool:
+        """Whether some of its rows are in traces that other processes began."""
+        found = _NAME.fullmatch(self.name)
+        return found is not None and found["joins"] is not None
+
+    @property
     def run_id(self) -> str | None:
         """The run of all its rows; None when there are several or the log does not tell."""
         low, high = self.smallest.get("run_id"), self.largest.get("run_id")
@@ -118,6 +126,7 @@ class NewFile:
         schema: Schema of the rows; its metadata go into the file.
         stage: What the rows went through.
         level: zstd's level.
+        joins: Whether some rows are in traces that other processes began; its name tells.
     """
 
     def __init__(
@@ -129,8 +138,9 @@ class NewFile:
         *,
         stage: Stage = "hot",
         level: int = COMPRESSION_LEVEL,
+        joins: bool = False,
     ) -> None:
-        suffix = "" if stage == "hot" else f".{stage}"
+        suffix = (".joins" if joins else "") + ("" if stage == "hot" else f".{stage}")
         self.name = f"{table}-{label}-{secrets.token_hex(6)}{suffix}.parquet"
         self.rows = 0
         self.size = 0

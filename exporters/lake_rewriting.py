@@ -119,7 +119,8 @@ def rewrite(
     written: list[NewFile] = []
     try:
         pieces = _whole_runs(rows) if of_several_runs else _pieces(rows)
-        _write(table, pieces, label, stage, level, target_bytes, written, metadata)
+        joins = any(file.joins for file in old)
+        _write(table, pieces, label, stage, level, target_bytes, written, metadata, joins=joins)
     except BaseException:
         _forget(table, written)
         raise
@@ -140,10 +141,12 @@ def _write(
     target_bytes: int,
     written: list[NewFile],
     metadata: Callable[[], dict[str, str]] | None,
+    *,
+    joins: bool,
 ) -> None:
     piece = next(pieces, None)
     while piece is not None:
-        file = table.new_file(label, stage=stage, level=level)
+        file = table.new_file(label, stage=stage, level=level, joins=joins)
         with table.explained(), file:
             while piece is not None:
                 file.write(piece)

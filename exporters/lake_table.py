@@ -22,6 +22,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.transaction import AddAction, RemoveAction
 
 from fillpath.exporters.file_note import read_note, write_note
+from fillpath.exporters.joined_traces import joins_traces
 from fillpath.exporters.lake_file import STATISTICS, TOKEN, LakeFile, NewFile, Stage
 from fillpath.exporters.lake_storage import LakeUnreachable, StoredFile, storage_at
 from fillpath.exporters.parquet_file import COMPRESSION_LEVEL
@@ -79,6 +80,8 @@ class LakeTable:
         self.name = name
         self._handle: DeltaTable | None = None
         self._known: _Known | None = None
+        self.bytes_written = 0
+        """Bytes of the files that were added through this object."""
         self._in_doubt: tuple[tuple[str, int] | None, str | None] | None = None
 
     @property
@@ -296,9 +299,11 @@ class LakeTable:
         name = None
         actions: list[AddAction | RemoveAction] = []
         if rows.num_rows:
-            with self.explained(), self.new_file(label, rows.schema) as file:
+            joins = joins_traces(rows)
+            with self.explained(), self.new_file(label, rows.schema, joins=joins) as file:
                 file.write(rows)
             name = file.name
+            self.bytes_written += file.size
             actions.append(file.addition(data_change=True))
         actions += [old.removal(data_change=True) for old in instead_of]
         self._commit(table, actions, transaction, name)
@@ -311,10 +316,17 @@ class LakeTable:
         *,
         stage: Stage = "hot",
         level: int = COMPRESSION_LEVEL,
+        joins: bool = False,
     ) -> NewFile:
-        """Begin a file that a later commit can name."""
+        """Begin a file that a later commit can name; see `NewFile`."""
         return NewFile(
-            self.storage, self.name, label, schema or self.schema, stage=stage, level=level
+            self.storage,
+            self.name,
+            label,
+            schema or self.schema,
+            stage=stage,
+            level=level,
+            joins=joins,
         )
 
     def replace(
@@ -418,7 +430,7 @@ class LakeTable:
         table = self.open()
         if table is None:
             return []
-        table_file = re.compile(rf"\.?{self.name}-.*-{TOKEN}(\.\w+)?\.parquet(\.tmp)?")
+        table_file = re.compile(rf"\.?{self.name}-.*-{TOKEN}(\.\w+)*\.parquet(\.tmp)?")
         with self.explained():
             unnamed = set(_vacuumable(table, older_than_hours, full=False))
             # What was never named may be on its way into the log just now.
@@ -449,7 +461,8 @@ class LakeTable:
         if table is None:
             return 0
         known = {file.name for file in self._files_of(table, None)}
-        pattern = re.compile(rf"\.?{self.name}-{re.escape(label)}-{TOKEN}\.parquet(\.tmp)?")
+        own = rf"{self.name}-{re.escape(label)}-{TOKEN}(\.joins)?"
+        pattern = re.compile(rf"\.?{own}\.parquet(\.tmp)?")
         removed = 0
         for file in self.storage.listed():
             if file.name not in known and pattern.fullmatch(file.name):

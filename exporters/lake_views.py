@@ -64,6 +64,8 @@ def connect(
         scale = COMMON_SCALE if finest <= COMMON_SCALE else DECIMAL_SCALE
         for name in ("macros", "spans", "runs"):
             connection.execute(with_scale(read_sql(name), scale))
+        joins = any(file.joins for file in spans)
+        connection.execute(f"SET VARIABLE joins_traces = {str(joins).lower()}")
         create_further_views(connection, further_views)
         if CHAIN in further_views:
             create_chain_macros(

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from fillpath.exporters.event_store import EventStore
 from fillpath.exporters.further_views import read_sql
+from fillpath.exporters.joined_traces import joined_with
 from fillpath.exporters.lineage_path import (
     EVENT_COLUMNS,
     Hop,
@@ -220,9 +221,8 @@ class Lineage:
 
     def _chain(self, run_id: str, trace_id: str) -> _ChainOfEvents:
         if (run_id, trace_id) not in self._chains:
-            self._chains[run_id, trace_id] = _ChainOfEvents(
-                events_of(self.store.find_chain(trace_id, run_id))
-            )
+            found = events_of(self.store.find_chain(trace_id))
+            self._chains[run_id, trace_id] = _ChainOfEvents(joined_with(run_id, found))
         return self._chains[run_id, trace_id]
 
     def _ancestors_in_chain(self, event: LineageEvent) -> list[LineageEvent]:

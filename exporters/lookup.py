@@ -55,8 +55,10 @@ class SpanFinder:
     ) -> None:
         self._table = table
         self._connect = connect
-        self._connection: DuckDBPyConnection | None = None
-        self._connected_to: Sequence[LakeFile] = ()
+        self._connections: dict[bool, tuple[Sequence[LakeFile], DuckDBPyConnection]] = {}
+        """By whether only the files are shown that other processes' traces are in."""
+        self._last: Sequence[LakeFile] = ()
+        self._joins = False
         self._run_of_key: dict[int, str] = {}
         self._run_ids: set[str] = set()
         self._learned: set[str] = set()
@@ -78,9 +80,17 @@ class SpanFinder:
         packed = correlation_id.strip().lower().removeprefix("urn:uuid:").strip("{}")
         packed = packed.replace("-", "")
         if _TRACE_ID.fullmatch(packed):
+            of_trace = "trace_id = unhex($value)"
             found = self._own_chain(int(packed, 16), run_id)
             if not found.num_rows:
-                found = self._where("trace_id = unhex($value)", packed, run_id)
+                found = self._where(of_trace, packed, run_id)
+            elif run_id is None and self._joins:
+                # Other processes may have gone on with it.
+                mine = found["run_id"][0].as_py()
+                elsewhere = self._where(
+                    f"{of_trace} AND run_id <> $mine", packed, mine=mine, joined=True
+                )
+                found = _ordered([found, elsewhere])
             if found.num_rows:
                 return found
         return self._named_chain(correlation_id, run_id)
@@ -131,15 +141,17 @@ class SpanFinder:
 
     def close(self) -> None:
         """Let go of the files."""
-        if self._connection is not None:
-            self._connection.close()
-        self._connection, self._connected_to = None, ()
+        for _, connection in self._connections.values():
+            connection.close()
+        self._connections.clear()
         for file in self._opened.values():
             file.close()
         self._opened.clear()
 
     def _files(self) -> list[LakeFile]:
         files = self._table.known_files()
+        if files is not self._last:
+            self._last, self._joins = files, any(file.joins for file in files)
         for file in files:
             for end in (file.smallest, file.largest):
                 if (run_id := end.get("run_id")) is not None:
@@ -254,24 +266,46 @@ class SpanFinder:
             )
         return self._opened[name]
 
-    def _where(self, condition: str, value: str, run_id: str | None) -> pa.Table:
-        """Ask DuckDB; the condition is ours, the value bound."""
+    def _where(
+        self,
+        condition: str,
+        value: str,
+        run_id: str | None = None,
+        *,
+        joined: bool = False,
+        **more: str,
+    ) -> pa.Table:
+        """Ask DuckDB; the condition is ours, the values bound.
+
+        Args:
+            condition: What rows must meet.
+            value: `$value` in it.
+            run_id: The run that they must be of.
+            joined: Look only into files with rows of traces that other processes began.
+            more: Further values by name.
+        """
         files = self._files()
         if not files:
             return SPAN_SCHEMA.empty_table()
-        if self._connection is None or self._connected_to is not files:
-            if self._connection is not None:
-                self._connection.close()
-            self._connection, self._connected_to = self._connect(files), files
-        values = {"value": value}
+        known = self._connections.get(joined)
+        if known is None or known[0] is not files:
+            if known is not None:
+                known[1].close()
+            shown = [file for file in files if file.joins] if joined else files
+            known = self._connections[joined] = files, self._connect(shown)
+        values = {"value": value, **more}
         if run_id is not None:
             condition += " AND run_id = $run_id"
             values["run_id"] = run_id
         columns = ", ".join(SPAN_SCHEMA.names)
-        found: pa.Table = self._connection.sql(
-            f"SELECT {columns} FROM raw_spans WHERE {condition}",  # noqa: S608 - ours
-            params=values,
-        ).to_arrow_table()
+        found: pa.Table = (
+            known[1]
+            .sql(
+                f"SELECT {columns} FROM raw_spans WHERE {condition}",  # noqa: S608 - ours
+                params=values,
+            )
+            .to_arrow_table()
+        )
         return _ordered([found.cast(SPAN_SCHEMA)])
 
 

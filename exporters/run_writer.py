@@ -20,6 +20,7 @@ from fillpath.exporters.event_store import EventStore, RunRecord, Status
 from fillpath.exporters.run_rows import RunRows
 from fillpath.exporters.spool_events import SpoolEvents
 from fillpath.exporters.spool_index import SpoolIndex
+from fillpath.exporters.writer_metrics import WRITER_METRICS
 from fillpath.instrumentation.errors import FillpathError, SpoolError
 from fillpath.instrumentation.event_sampler import EventSampler
 from fillpath.instrumentation.spool import SUFFIX, Block, BlockType, SpoolReader
@@ -90,6 +91,7 @@ class RunWriter:
         self._damaged = False
         self._commits = 0
         self.status: Status = "Running"
+        WRITER_METRICS.register()
 
     def __enter__(self) -> Self:
         return self
@@ -185,8 +187,13 @@ class RunWriter:
 
     def _commit(self, version: int) -> None:
         rows = self._rows.take()
+        began, before = time.perf_counter(), self.store.spans.bytes_written
         self.store.append_spans(rows, self.run_id, app_id(self.run_id), version)
         self._committed = version
+        taken, written = time.perf_counter() - began, self.store.spans.bytes_written - before
+        WRITER_METRICS.committed(self.store.folder, rows.num_rows, written, taken)
+        self._completeness.host_counted(self._events.counts)
+        WRITER_METRICS.counted(self.run_id, self._completeness.rows("Running"), over=False)
         self._commits += 1
 
     @property
@@ -271,6 +278,7 @@ class RunWriter:
                 pid=run.get("pid"),
             )
         )
+        WRITER_METRICS.counted(self.run_id, rows, over=status != "Running")
         self.status = status
         self._run_row_at = time.monotonic()
 

@@ -126,9 +126,10 @@ class SpoolSpans:
             decision = _decision_of(attributes, decision)
             if event_time is None and _is_time(attributes.get(Event.TIME)):
                 event_time = attributes.pop(Event.TIME)  # set after the span's record was written
-        parent = None
+        parent, trace_state = None, parts.trace_state
         if "parent" in extra:
-            parent = bytes(extra["parent"][1])
+            _, parent, *more = map(bytes, extra["parent"])
+            trace_state = trace_state or (more[0].decode("utf-8", "replace") if more else None)
         elif event.parent_dropped:
             attributes = {**attributes, PARENT_DROPPED: self.span_id(event.parent).hex()}
         elif event.parent:
@@ -167,5 +168,5 @@ class SpoolSpans:
             service_name=run.get("service_name"),
             host_name=run.get("host_name"),
             scope_name=parts.scope_name,
-            trace_state=parts.trace_state,
+            trace_state=trace_state,
         )

@@ -19,6 +19,7 @@ from typing import Final
 from fillpath.exporters import host_process
 from fillpath.exporters.event_store import EventStore
 from fillpath.exporters.followed_run import FollowedRun, described, home_of
+from fillpath.exporters.writer_metrics import WRITER_METRICS
 from fillpath.instrumentation.errors import FillpathError
 from fillpath.instrumentation.settings import DataFolder
 from fillpath.instrumentation.writer_files import (
@@ -171,6 +172,7 @@ class WriterService:
             self._stores[run.store.folder] = run.store
             if run.over:
                 del self._runs[run_id]
+        WRITER_METRICS.follows(len(self._runs))
         if sum(run.waiting_rows for run in self._runs.values()) > MAX_WAITING_ROWS:
             max(self._runs.values(), key=lambda run: run.waiting_rows).commit()
         return busy

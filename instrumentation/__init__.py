@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fillpath.instrumentation.event_sampler import EventSampler
     from fillpath.instrumentation.event_tracer import EventTracer, OpenEvent
     from fillpath.instrumentation.nautilus import NautilusInstrumentor
+    from fillpath.instrumentation.propagation import extract, extract_context, inject
     from fillpath.instrumentation.spool import Field, FieldKind
     from fillpath.instrumentation.traced_event import TracedEvent
     from fillpath.instrumentation.traced_event_bus import EventFields, TracedEventBus
@@ -33,6 +34,9 @@ __all__ = [
     "TracedEvent",
     "TracedEventBus",
     "Tracing",
+    "extract",
+    "extract_context",
+    "inject",
 ]
 
 _HOMES = {
@@ -49,6 +53,9 @@ _HOMES = {
     "TracedEvent": "traced_event",
     "TracedEventBus": "traced_event_bus",
     "Tracing": "tracing",
+    "extract": "propagation",
+    "extract_context": "propagation",
+    "inject": "propagation",
 }
 
 

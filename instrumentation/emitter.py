@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 
 from fillpath.instrumentation.errors import UsageError
 from fillpath.instrumentation.event_columns import MAX_SCALE, Row, converter
-from fillpath.instrumentation.open_event import Cause, Handle
+from fillpath.instrumentation.open_event import Cause, Handle, RemoteEvent
 from fillpath.instrumentation.payload import clean_text
 from fillpath.instrumentation.spool import FLAGS_SHIFT, NO_TIME, SLOTS, Field, FieldKind, Flag
 
@@ -101,7 +101,7 @@ class Emitter(Protocol):
 # error of the caller then, and no time goes into packing and unpacking *values. That the root is an
 # integer is not asked: no column takes another one, so it and its descendants are without a cause.
 _TEMPLATE: Final = """
-def make(append, flush, take, clock, resolve, place, unknown{keys}):
+def make(append, flush, take, clock, resolve, remote, place, sided, unknown{keys}):
     def emit(event_time=unknown, cause=None{parameters}, *, start=None):
         if type(cause) is tuple:
             sequence = take()
@@ -115,8 +115,18 @@ def make(append, flush, take, clock, resolve, place, unknown{keys}):
             parent = 0
             sequence = root = take()
         else:
-            parent, root = resolve(cause)
+            parent, root, elsewhere = resolve(cause)
             sequence = take()
+            if elsewhere is not None:
+                root, side = remote(sequence, elsewhere, {texts})
+                end = clock()
+                begin = end if start is None else start
+                append((sequence, 0, root, begin, end, event_time, sided{numbers}, side))
+                if not sequence & {last}:
+                    flush()
+                return sequence, root
+            if parent >= sequence:
+                parent = root = 0
             root = root or sequence
         end = clock()
         append(
@@ -135,11 +145,13 @@ def _maker(fields: int, names: int) -> Callable[..., Emitter]:
     texts = [f"t{number}" for number in range(names)]
     keys = [f"k{number}" for number in range(names)]
     pairs = ", ".join(f"{key}: {text}" for key, text in zip(keys, texts, strict=True))
-    row = [*numbers, *["0.0"] * (SLOTS - fields), f"{{{pairs}}}" if names else "None"]
+    row = [*numbers, *["0.0"] * (SLOTS - fields)]
     source = _TEMPLATE.format(
         keys="".join(f", {key}" for key in keys),
         parameters="".join(f", {name}=None" for name in (*numbers, *texts)),
-        row="".join(f", {value}" for value in row),
+        numbers="".join(f", {value}" for value in row),
+        row="".join(f", {value}" for value in (*row, f"{{{pairs}}}" if names else "None")),
+        texts=f"{{{pairs}}}",
         last=FLUSH_EVENTS - 1,
     )
     made: dict[str, Any] = {}
@@ -153,7 +165,8 @@ def make_emitter(
     append: Callable[[Row], None],
     flush: Callable[[], None],
     take: Callable[[], int],
-    resolve: Callable[[Any], tuple[int, int]],
+    resolve: Callable[[Any], tuple[int, int, RemoteEvent | None]],
+    remote: Callable[[int, RemoteEvent, dict[str, Any]], tuple[int, bytes]],
     site: int,
     fields: Sequence[Field],
     names: Sequence[str] = (),
@@ -164,14 +177,18 @@ def make_emitter(
         append: Takes a row.
         flush: Is called after every 512th event.
         take: Gives the next sequence.
-        resolve: Gives sequence and root of a cause that is no handle; zeros if it is no cause.
+        resolve: Gives sequence and root of a cause that is no handle, zeros if it is no cause; and
+            what stands for one of another process.
+        remote: Gives root and side record of an event that such a one has caused.
         site: Number of the site of the emitter's events.
         fields: What their numbers are, at most `spool.SLOTS`.
         names: Keys of the texts that each event has of its own.
     """
-    place = site | Flag.SIDE << FLAGS_SHIFT if names else site
+    sided = site | int(Flag.SIDE) << FLAGS_SHIFT
+    place = sided if names else site
     make = _maker(len(fields), len(names))
-    emit = make(append, flush, take, time.perf_counter_ns, resolve, place, NO_TIME, *names)
+    clock = time.perf_counter_ns
+    emit = make(append, flush, take, clock, resolve, remote, place, sided, NO_TIME, *names)
     if all(field.kind == FieldKind.DOUBLE for field in fields):
         return emit
     converters = [converter(field) for field in fields]

@@ -17,7 +17,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final
 
-from fillpath.instrumentation.payload import snapshot
+from fillpath.instrumentation.payload import merged, snapshot, unpack
 from fillpath.instrumentation.semconv import Event
 from fillpath.instrumentation.side_texts import are_plain, pack_texts
 from fillpath.instrumentation.spool import (
@@ -230,7 +230,7 @@ def mended(row: Row, fields: Sequence[Field], *, by_name: bool = False) -> Row:
         attributes[Event.REPLACED] = replaced
     if attributes or type(side) is dict:
         flags |= Flag.SIDE
-        side = pack_side_record(SideRecord(sequence, attributes, [], {}))
+        side = _with_attributes(side, sequence, attributes)
     return (
         sequence,
         parent,
@@ -242,6 +242,15 @@ def mended(row: Row, fields: Sequence[Field], *, by_name: bool = False) -> Row:
         *numbers,
         side,
     )
+
+
+def _with_attributes(side: Any, sequence: int, attributes: dict[str, Any]) -> bytes:
+    """Side record of an event with these attributes, and what is packed in that it has already."""
+    extra: dict[str, Any] = {}
+    if type(side) is bytes:  # of an event that another process caused
+        _, known, _, extra = unpack(memoryview(side)[4:])
+        attributes = merged(known, attributes)
+    return pack_side_record(SideRecord(sequence, attributes, [], extra))
 
 
 def _copied(key: str, value: Any, *, by_name: bool) -> dict[str, Any]:

@@ -6,8 +6,10 @@ import itertools
 from collections import OrderedDict
 from typing import Final
 
+from opentelemetry.trace import SpanContext
+
 from fillpath.instrumentation import identity
-from fillpath.instrumentation.open_event import Chain, OpenEvent
+from fillpath.instrumentation.open_event import Chain, OpenEvent, RemoteEvent
 
 _REMEMBERED_CHAINS: Final = 1 << 16
 
@@ -35,13 +37,16 @@ class EventNumbers:
         if parent is not None and parent.sequence >= sequence:  # a handle that somebody made up
             parent = event.parent = None
         if parent is None or not parent.sequence:
+            if isinstance(parent, RemoteEvent):
+                if parent.may_cause(sequence):
+                    event.chain = self.chain_from_elsewhere(sequence, parent, name)
+                    return
+                event.parent = None
             if name is None:
                 event.chain = Chain(sequence, self._key)
                 return
             trace_id = identity.trace_id_of_correlation(self._run_id, name)
-            event.chain = self._named[sequence] = Chain(sequence, self._key, name, trace_id)
-            if len(self._named) > _REMEMBERED_CHAINS:
-                self._named.popitem(last=False)
+            event.chain = self._remembered(Chain(sequence, self._key, name, trace_id))
             return
         event.chain = parent.chain
         if name is None:
@@ -50,6 +55,45 @@ class EventNumbers:
             trace_id = identity.trace_id_of_correlation(self._run_id, name)
             if trace_id == event.chain.trace_id:  # the same name in another spelling
                 event.correlation_id = event.chain.correlation_id
+
+    def _remembered(self, chain: Chain) -> Chain:
+        self._named[chain.root] = chain
+        if len(self._named) > _REMEMBERED_CHAINS:
+            self._named.popitem(last=False)
+        return chain
+
+    def own(self, ids: SpanContext) -> tuple[int, Chain | None]:
+        """Sequence of an event of this run (0: of another) and its chain, if that began here."""
+        root = identity.root_of_trace(ids.trace_id)
+        if root is None or root[0] != self._key:
+            return 0, None
+        chain = self.chain(root[1])
+        if chain.trace_id != ids.trace_id:
+            return 0, None
+        span = identity.sequence_of_span(ids.span_id)
+        is_own = span is not None and span[0] == identity.tag_of(self._key)
+        return (span[1] if is_own and span is not None and span[1] >= root[1] else 0), chain
+
+    def chain_from_elsewhere(
+        self, sequence: int, cause: RemoteEvent, name: str | None = None
+    ) -> Chain:
+        """Give the chain of an event that another process's event caused.
+
+        Args:
+            sequence: The event's.
+            cause: Its cause.
+            name: What the host calls the chain; its name only if that means this very trace.
+        """
+        ids, here = cause.address, cause.chain_here
+        if here is not None:
+            return here
+        if name is not None and ids.trace_id != identity.trace_id_of_correlation(
+            self._run_id, name
+        ):
+            name = None
+        return self._remembered(
+            Chain(sequence, self._key, name, ids.trace_id, ids.trace_state or None)
+        )
 
     def chain(self, root: int) -> Chain:
         """Give the chain that began with this sequence."""

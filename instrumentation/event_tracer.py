@@ -27,6 +27,7 @@ from fillpath.instrumentation.errors import UsageError
 from fillpath.instrumentation.event_columns import time_of
 from fillpath.instrumentation.event_numbers import EventNumbers
 from fillpath.instrumentation.lineage_door import lineage
+from fillpath.instrumentation.named_causes import NamedCauses
 from fillpath.instrumentation.open_event import (
     CURRENT,
     AttributeSource,
@@ -37,10 +38,11 @@ from fillpath.instrumentation.open_event import (
     Parts,
     Place,
     Placed,
+    RemoteEvent,
 )
 from fillpath.instrumentation.payload import merged, name_of, snapshot
 from fillpath.instrumentation.recorder import DROPPED_ADAPTER_ERROR, Recorder
-from fillpath.instrumentation.running_event import RunningEvent, failure_of
+from fillpath.instrumentation.running_event import failure_of
 from fillpath.instrumentation.semconv import PUBLISH, Event
 from fillpath.instrumentation.side_texts import are_texts
 from fillpath.instrumentation.spool import (
@@ -52,17 +54,15 @@ from fillpath.instrumentation.spool import (
     SideRecord,
 )
 from fillpath.instrumentation.spool_writer import pack_side_record
-from fillpath.instrumentation.tally import Tally
 
 __all__ = ["CURRENT", "AttributeSource", "Chain", "EventTracer", "OpenEvent"]
 
 _BEGIN, _FINISH, _ERROR, _SIDE = (
     int(flag) for flag in (Flag.BEGIN, Flag.FINISH, Flag.ERROR, Flag.SIDE)
 )
-_ELSEWHERE = Place((PUBLISH, "EVENT", "", None, None, None, None), 0, Tally())
 
 
-class EventTracer(RunningEvent):
+class EventTracer(NamedCauses):
     """Records the events of one run.
 
     Nothing here raises because of what a host's objects do or hold. No lock is held while code of
@@ -75,14 +75,13 @@ class EventTracer(RunningEvent):
     """
 
     def __init__(self, run_id: str, recorder: Recorder, portfolio: str) -> None:
-        super().__init__()
+        super().__init__(EventNumbers(run_id))
         self.run_id = run_id
         self.portfolio = name_of(portfolio) or "default"
         self._recorder = recorder
         self._append = recorder.append
         self._placed_by_site = AttributeSites(recorder.site).place
         self._places: dict[tuple[Any, ...], Place] = {}
-        self._numbers = EventNumbers(run_id)
         self._take = self._numbers.take
         self._number = self._numbers.number
         self.address = self._numbers.address
@@ -164,7 +163,8 @@ class EventTracer(RunningEvent):
             append=self._recorder.append,
             flush=self._recorder.flush,
             take=self._take,
-            resolve=self._resolve,
+            resolve=self.resolve,
+            remote=self.record_remote,
             site=site,
             fields=found,
             names=found_names,
@@ -173,13 +173,6 @@ class EventTracer(RunningEvent):
     def direct(self) -> tuple[Callable[[], int], Recorder]:
         """Give what another door to the same run needs: the next sequence, and the recorder."""
         return self._take, self._recorder
-
-    def _resolve(self, cause: Any) -> tuple[int, int]:
-        """Sequence and root of a cause that is no handle; zeros when it cannot be one."""
-        if type(cause) is not OpenEvent or cause.tracer is not self:
-            return 0, 0
-        self.begin(cause)
-        return cause.sequence, cause.chain.root
 
     def open(
         self,
@@ -213,7 +206,8 @@ class EventTracer(RunningEvent):
             event_time: Simulated time, nanoseconds since the epoch.
             attributes: By semantic-convention key: a mapping, copied now; or a function that gives
                 one, called when the event's first child appears, or when the event closes.
-            parent: The causing event; by default the one whose handler is running.
+            parent: The causing event; by default the one whose handler is running. What
+                `propagation.extract` gives is one of another process.
             links: Further causes.
             correlation_id: The host's name of the chain. An event without a cause begins the chain
                 of that name. One that has a cause belongs to its cause's chain; if that has
@@ -231,7 +225,7 @@ class EventTracer(RunningEvent):
         elif parent is None or type(parent) is OpenEvent:
             cause = parent
         else:
-            cause = self._event_of(parent)
+            cause = self.event_of(parent)
         if cause is not None and cause.tracer is not self:
             cause = None
         event = OpenEvent(
@@ -362,26 +356,6 @@ class EventTracer(RunningEvent):
             place = self._places.setdefault(given, place)
         return place
 
-    def _event_of(self, handle: Any) -> OpenEvent | None:
-        """Stand in for an event of the fast door; None if it is no handle of one."""
-        if isinstance(handle, Current):
-            return self._current.get()
-        if type(handle) is not tuple or len(handle) != 2:
-            return None
-        sequence, root = handle
-        if type(sequence) is not int or type(root) is not int or not 0 < root <= sequence:
-            return None
-        return self.stand_in(sequence, self._numbers.chain(root))
-
-    def stand_in(self, sequence: int, chain: Chain) -> OpenEvent:
-        """Make what can be the cause of an event, for a record of this run that is written."""
-        event = OpenEvent(self, _ELSEWHERE, None, NO_TIME, None, (), None, None)
-        event.sequence = sequence
-        event.chain = chain
-        event.correlation_id = event.chain.correlation_id
-        event.written = event.claimed = event.closed = True
-        return event
-
     def begin(self, event: OpenEvent) -> None:
         """Write the event now, because another one is about to name it."""
         if event.written:
@@ -426,11 +400,13 @@ class EventTracer(RunningEvent):
                 attributes = {**attributes, Event.CORRELATION_ID: name}
             if event.event_id is not None:
                 extra["event_id"] = event.event_id
+            if type(parent) is RemoteEvent:
+                extra["parent"] = parent.parent_record
         side: bytes | dict[str, Any] | None = None
         if attributes or links or extra:
             flags |= _SIDE
             if links or extra or not are_texts(attributes):
-                pairs = [pair for link in links if (pair := self._pair(link)) is not None]
+                pairs = [pair for link in links if (pair := self.pair(link)) is not None]
                 side = pack_side_record(SideRecord(sequence, attributes, pairs, extra))
             else:
                 side = attributes  # texts are packed with those of the other events
@@ -447,11 +423,6 @@ class EventTracer(RunningEvent):
         )
         self._append(row)
         event.written = True  # only now: whoever sees this may write a child
-
-    def _pair(self, link: Any) -> tuple[bytes, bytes] | None:
-        """Address of a further cause; None when it was never recorded."""
-        event = link if type(link) is OpenEvent else self._event_of(link)
-        return event.tracer.address(event) if event is not None and event.sequence else None
 
     def _attributes_of(self, event: OpenEvent) -> dict[str, Any]:
         source: Any = event.attributes
@@ -574,6 +545,7 @@ class EventTracer(RunningEvent):
             span_id=self._numbers.span_id(event),
             is_remote=False,
             trace_flags=trace.TraceFlags(trace.TraceFlags.SAMPLED),
+            trace_state=event.chain.trace_state,
         )
 
     @contextlib.contextmanager

@@ -14,9 +14,12 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
+from opentelemetry.trace import SpanContext
+
 from fillpath.instrumentation import semconv
 from fillpath.instrumentation.host_words import key_of, kind_of, own_key, side
 from fillpath.instrumentation.payload import MAX_NAME, printed
+from fillpath.instrumentation.propagation import extract
 from fillpath.instrumentation.traced_event import TracedEvent
 
 Extractor = str | tuple[str, ...] | Callable[[Any], Any]
@@ -47,6 +50,8 @@ class EventFields:
         symbol: What is traded.
         portfolio: Namespace such as ``fund/desk/book``.
         payload: The rest: a mapping, or an object whose fields are taken.
+        headers: Headers that carry a cause in another process, as `propagation.extract` takes them.
+            Where the event's own fields do, as in a Redis stream: ``lambda event: event``.
     """
 
     event_type: Extractor = ("event_type", "kind", "type")
@@ -58,6 +63,7 @@ class EventFields:
     symbol: Extractor = ("symbol", "instrument", "ticker")
     portfolio: Extractor = ("portfolio", "namespace", "book")
     payload: Extractor = ("payload", "data")
+    headers: Extractor = "headers"
 
 
 class HostEvent(NamedTuple):
@@ -73,10 +79,15 @@ class HostEvent(NamedTuple):
     venue: str | None
     portfolio: str | None
     attributes: dict[str, Any]
+    remote: SpanContext | None = None
+    """Its cause in another process."""
 
 
 # Times that only `TracedEvent` has, and that the span has already.
 _OF_A_TRACED_EVENT: Final = {"created", "emitted", "received", "processed", "sequence", "source"}
+
+
+_HEADERS: Final = frozenset({"traceparent", "tracestate"})
 
 
 class Unreadable:
@@ -106,6 +117,7 @@ class EventReader:
             outer.used |= _OF_A_TRACED_EVENT
         parts: dict[str, Any] = {
             "event_type": kind,
+            "remote": outer.cause_in(fields.headers) or inner.cause_in(fields.headers),
             "event_id": outer.name(fields.event_id),
             "correlation_id": outer.name(fields.correlation_id),
             "causation_ids": _texts(outer.find(fields.causation_id)),
@@ -183,6 +195,16 @@ class _Part:
             # What is no name is not understood yet.
             self.used.difference_update((extractor,) if isinstance(extractor, str) else extractor)
         return name
+
+    def cause_in(self, extractor: Extractor) -> SpanContext | None:
+        """The address in a field with headers; other headers count as fields of the event."""
+        carrier = self.find(extractor)
+        cause = None if isinstance(carrier, SCALARS) else extract(carrier)
+        if cause is None or (isinstance(carrier, Mapping) and not _HEADERS.issuperset(carrier)):
+            self.used.discard(extractor if isinstance(extractor, str) else "")
+        if cause is not None:
+            self.used |= _HEADERS
+        return cause
 
     def rest(self) -> list[tuple[str, Any]]:
         """The fields that nobody asked for."""

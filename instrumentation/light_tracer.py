@@ -105,8 +105,10 @@ class SpanDoor:
         try:
             if not span._written:
                 self.begin(span)
-            foreign = None if span._chain is None else span._chain.trace_id
-            return self.tracer.stand_in(span._sequence, Chain(span._root, self._key, named=foreign))
+            chain = Chain(span._root, self._key)
+            if span._chain is not None:
+                chain.named, chain.trace_state = span._chain
+            return self.tracer.stand_in(span._sequence, chain)
         except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
             self.complain(error)
             return event
@@ -357,7 +359,7 @@ class LightTracer(trace.Tracer):
         if isinstance(parent, EventSpan) and parent.tracer is door.tracer:
             door.tracer.begin(parent.event)
             event, chain = parent.event, parent.event.chain
-            foreign = ForeignChain(chain.trace_id, None) if chain.correlation_id else None
+            foreign = None if chain.named is None else ForeignChain(chain.named, chain.trace_state)
             return KnownParent(event.sequence), chain.root, foreign, None
         ids = parent.get_span_context() if isinstance(parent, trace.Span) else _NO_IDS
         if not ids.is_valid or self._unsampled.is_one(ids):

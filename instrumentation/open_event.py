@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final, Union
 
+from opentelemetry.trace import SpanContext, TraceState
+
 from fillpath.instrumentation import identity
 from fillpath.instrumentation.semconv import PROCESS
 from fillpath.instrumentation.spool import NO_TIME
@@ -22,8 +24,8 @@ Handle = tuple[int, int]
 """Names an event of the fast door: its sequence, and that of its chain's root."""
 
 
-Cause = Union["OpenEvent", Handle]
-"""What can be named as the cause of an event."""
+Cause = Union["OpenEvent", Handle, SpanContext]
+"""What can be named as the cause of an event; a `SpanContext` is one of another process."""
 Parts = tuple[str, str, str, str | None, str | None, str | None, str | None]
 """Operation, event type, portfolio, strategy, symbol, venue and handler of an event."""
 
@@ -46,18 +48,25 @@ class Chain:
         root: Sequence of the event that began it.
         key: The run's key.
         correlation_id: The host's name of it, if there is one.
-        named: Its trace id as a number, if that follows from its name.
+        named: Its trace id as a number, if that follows from its name or from another process.
+        trace_state: What another process has it carry along.
     """
 
-    __slots__ = ("correlation_id", "key", "named", "root")
+    __slots__ = ("correlation_id", "key", "named", "root", "trace_state")
 
     def __init__(
-        self, root: int, key: int, correlation_id: str | None = None, named: int | None = None
+        self,
+        root: int,
+        key: int,
+        correlation_id: str | None = None,
+        named: int | None = None,
+        trace_state: TraceState | None = None,
     ) -> None:
         self.root = root
         self.key = key
         self.correlation_id = correlation_id
         self.named = named
+        self.trace_state = trace_state
 
     @property
     def trace_id(self) -> int:
@@ -153,3 +162,35 @@ class OpenEvent:
     def portfolio(self) -> str:
         """Portfolio namespace."""
         return self.place.parts[2]
+
+
+class RemoteEvent(OpenEvent):
+    """Stands for an event of another process where a cause is asked for; it is never recorded.
+
+    Attributes:
+        address: Its ids there.
+        chain_here: The chain of this run that it belongs to, if its trace began in this run.
+    """
+
+    __slots__ = ("address", "chain_here")
+
+    def __init__(
+        self, tracer: EventTracer, place: Place, address: SpanContext, chain_here: Chain | None
+    ) -> None:
+        super().__init__(tracer, place, None, NO_TIME, None, (), None, None)
+        self.address = address
+        self.chain_here = chain_here
+        self.written = self.claimed = self.closed = True
+
+    def may_cause(self, sequence: int) -> bool:
+        """Tell whether it can be: a chain of this run that is still to come is made up."""
+        return self.chain_here is None or self.chain_here.root < sequence
+
+    @property
+    def parent_record(self) -> list[bytes]:
+        """What the record of an event that it causes says of it; see the spool's format."""
+        ids = self.address
+        told = [ids.trace_id.to_bytes(16, "big"), ids.span_id.to_bytes(8, "big")]
+        if ids.trace_state:
+            told.append(ids.trace_state.to_header().encode())
+        return told

@@ -8,9 +8,11 @@ into the host: what cannot be written is counted as dropped, with the reason.
 from __future__ import annotations
 
 import logging
+import operator
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
 
@@ -24,12 +26,21 @@ from fillpath.instrumentation.event_columns import (
 )
 from fillpath.instrumentation.payload import pack
 from fillpath.instrumentation.semconv import PROCESS
-from fillpath.instrumentation.spool import COLUMNS, Count, EventRecord, Field, Flag, Site
+from fillpath.instrumentation.spool import (
+    COLUMNS,
+    FLAGS_SHIFT,
+    Count,
+    EventRecord,
+    Field,
+    Flag,
+    Site,
+)
 from fillpath.instrumentation.spool_limit import SpoolLimit
 from fillpath.instrumentation.spool_writer import PackedEvents, SpoolWriter
 from fillpath.instrumentation.tally import Tally
 
 _log = logging.getLogger(__name__)
+_place_of: Final = operator.itemgetter(COLUMNS.index("place"))
 
 Delivery = Literal["lossless", "live"]
 FLUSH_SECONDS: Final = 0.01
@@ -97,6 +108,7 @@ class Recorder:
         self._failure: str | None = None
         self._nobody_takes = False
         self._complaints: set[str] = set()
+        self._places: Counter[int] | None = None
         self.append: Callable[[Row], None] = self._events.append
         self._thread = threading.Thread(target=self._flush_often, name="fillpath", daemon=True)
         self._thread.start()
@@ -157,6 +169,46 @@ class Recorder:
         """Write down what has become known of the run, before anything can happen to it."""
         with self._lock:
             self._note.update(facts)
+
+    # -- Telling ----------------------------------------------------------------------------------
+
+    def count_sites(self) -> None:
+        """Count from now on the records of each site, which takes time as blocks are written."""
+        with self._lock:
+            self._places = Counter() if self._places is None else self._places
+
+    def totals(self) -> tuple[Counter[tuple[str, ...]], Counter[tuple[str, ...]]]:
+        """Events that were published, by portfolio and type; and dropped, by the reason as well.
+
+        Events of emitters count as soon as they are in the spool, those since `count_sites`.
+        """
+        published: Counter[tuple[str, ...]] = Counter()
+        dropped: Counter[tuple[str, ...]] = Counter()
+        for key, tally in list(self._tallies.items()):
+            if number := tally.published + tally.opened:
+                published[key] += number
+            for reason, number in list(tally.dropped.items()):
+                dropped[*key, reason] += number
+        for place, number in list((self._places or {}).items()):
+            site = self._all_sites[place & 0xFFFFFFFF]
+            is_event = site.operation != PROCESS and not place >> FLAGS_SHIFT & Flag.FINISH
+            if is_event and not site.counted:
+                published[site.portfolio, site.event_type] += number
+        return published, dropped
+
+    @property
+    def bytes_written(self) -> int:
+        """Bytes of the spool."""
+        return self._spool.written_behind(1, 0)
+
+    @property
+    def waiting(self) -> int:
+        """Records that are not in the spool yet."""
+        return len(self._events)
+
+    def lag(self) -> int:
+        """Bytes of the spool that no writer has taken; reads a small file."""
+        return self._limit.lag()
 
     def record(self, event: Row, side: bytes | None = None) -> None:
         """Take a flat event record, whose numbers are floats, and its side record.
@@ -338,6 +390,8 @@ class Recorder:
         if self._writing is not None:
             first, number, mark = self._writing
             if self._events and self._events[0] is first and self._spool.has_grown_since(mark):
+                if self._places is not None:
+                    self._places.update(map(_place_of, self._events[:number]))
                 self._forget(number)
             self._writing = None
         if not self._events:

@@ -47,6 +47,17 @@ ENV_OTEL_SDK_DISABLED = "OTEL_SDK_DISABLED"
 """OpenTelemetry's own off switch; `true` switches recording off too."""
 ENV_OTEL_SERVICE_NAME = "OTEL_SERVICE_NAME"
 """OpenTelemetry's name of the service; recorded with the run."""
+ENV_OTLP = "OTEL_EXPORTER_OTLP_"
+"""Start of the names of OpenTelemetry's variables for sending OTLP: `ENDPOINT`, `PROTOCOL`,
+`HEADERS`, `CERTIFICATE`, `CLIENT_KEY`, `CLIENT_CERTIFICATE`, `COMPRESSION`, `TIMEOUT` and
+`INSECURE`."""
+ENV_OTLP_TRACES = "OTEL_EXPORTER_OTLP_TRACES_"
+"""The same for traces alone; such a variable wins over the general one."""
+ENV_OTEL_METRICS_EXPORTER = "OTEL_METRICS_EXPORTER"
+"""OpenTelemetry's choice of where metrics go: `otlp`, `console`, `prometheus`, several with commas
+between them, or `none`. Unlike there, nothing is chosen when it is absent."""
+ENV_OTLP_METRICS = "OTEL_EXPORTER_OTLP_METRICS_"
+"""Start of the names of those for metrics alone."""
 
 _FALSE_WORDS = frozenset({"0", "false", "no", "off"})
 
@@ -131,3 +142,37 @@ def recording_enabled() -> bool:
     if os.environ.get(ENV_OTEL_SDK_DISABLED, "").strip().lower() == "true":
         return False
     return os.environ.get(ENV_ENABLED, "").strip().lower() not in _FALSE_WORDS
+
+
+def otlp_variable(what: str) -> tuple[str, str] | None:
+    """Find a variable for sending OTLP, that for traces before the general one.
+
+    Args:
+        what: The end of its name, such as ``"HEADERS"``.
+
+    Returns:
+        Its name and its value, or None. An empty variable counts as absent.
+    """
+    for start in (ENV_OTLP_TRACES, ENV_OTLP):
+        if value := os.environ.get(start + what, "").strip():
+            return start + what, value
+    return None
+
+
+def metrics_exporters() -> list[str]:
+    """Name the exporters of fillpath's own metrics; none unless ``OTEL_METRICS_EXPORTER`` does.
+
+    `otlp` needs an endpoint: there may be nobody at the usual one.
+    """
+    given = os.environ.get(ENV_OTEL_METRICS_EXPORTER, "").split(",")
+    names = dict.fromkeys(name.strip().lower() for name in given)
+    if os.environ.get(ENV_OTEL_SDK_DISABLED, "").strip().lower() == "true" or "none" in names:
+        return []
+    has_endpoint = otlp_metrics_variable("ENDPOINT") is not None
+    return [name for name in names if name and (has_endpoint or not name.startswith("otlp"))]
+
+
+def otlp_metrics_variable(name: str) -> str | None:
+    """Find one of OpenTelemetry's variables for sending metrics, such as `ENDPOINT`."""
+    found = (os.environ.get(start + name, "").strip() for start in (ENV_OTLP_METRICS, ENV_OTLP))
+    return next((value for value in found if value), None)

@@ -58,6 +58,11 @@ class SpoolLimit:
         waiting = self._spool.written_behind(self._taken.file, self._taken.offset)
         return waiting > self._max_bytes
 
+    def lag(self) -> int:
+        """Bytes that wait to be taken."""
+        taken = self._read()
+        return max(0, self._spool.written_behind(taken.file, taken.offset))
+
     def wait(self) -> bool:
         """Wait until there is room; False if nobody seems to be making any."""
         moved_at = time.monotonic()

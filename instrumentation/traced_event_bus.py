@@ -20,8 +20,14 @@ from fillpath.instrumentation.errors import UsageError
 from fillpath.instrumentation.event_memory import EventMemory
 from fillpath.instrumentation.event_tracer import EventTracer
 from fillpath.instrumentation.followed_calls import FollowedFunction, finish, handler_name
-from fillpath.instrumentation.host_fields import SCALARS, EventFields, EventReader, is_plain
-from fillpath.instrumentation.open_event import OpenEvent
+from fillpath.instrumentation.host_fields import (
+    SCALARS,
+    EventFields,
+    EventReader,
+    HostEvent,
+    is_plain,
+)
+from fillpath.instrumentation.open_event import Cause, OpenEvent, RemoteEvent
 from fillpath.instrumentation.semconv import PROCESS, PUBLISH
 from fillpath.instrumentation.spool import NO_TIME
 from fillpath.instrumentation.subscriptions import Subscriptions
@@ -221,7 +227,7 @@ class _BusFollower:
         """The event as it is recorded, and as the same object was recorded before."""
         try:
             found = self._reader.read(event, topic)
-            causes = self._causes(tracer, event, found.causation_ids, found.portfolio)
+            causes = self._causes(tracer, event, found)
             opened = tracer.open(
                 found.event_type,
                 portfolio=found.portfolio,
@@ -244,14 +250,29 @@ class _BusFollower:
             return None, None
         return opened, outer
 
-    def _causes(
-        self, tracer: EventTracer, event: Any, ids: Iterable[str], portfolio: str | None
-    ) -> list[OpenEvent]:
+    def _causes(self, tracer: EventTracer, event: Any, read: HostEvent) -> list[Cause]:
         """The parent and, behind it, further causes.
 
         The running handler is the parent, or the one that handed the event back to be published;
-        unless the host names a cause that this handler's event does not descend from.
+        unless the host names a cause that this handler's event does not descend from, or the event
+        carries the address of one in another process, whose trace is not the handler's.
         """
+        causes = self._causes_here(tracer, event, read.causation_ids, read.portfolio)
+        remote = None if read.remote is None else tracer.event_of(read.remote)
+        if read.remote is None or remote is None:
+            return [*causes]
+        if causes and (
+            not isinstance(remote, RemoteEvent)
+            or tracer.span_context(causes[0]).trace_id == read.remote.trace_id
+        ):
+            return [*causes]  # what is known here is nearer than what came along
+        for cause in causes:
+            tracer.begin(cause)  # so that it can be linked
+        return [read.remote, *causes]
+
+    def _causes_here(
+        self, tracer: EventTracer, event: Any, ids: Iterable[str], portfolio: str | None
+    ) -> list[OpenEvent]:
         running = self._products.find(event)
         if running is None or running.tracer is not tracer:
             running = tracer.current

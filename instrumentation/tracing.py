@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Final, Literal, Self
 
 from opentelemetry.trace import NoOpTracerProvider, TracerProvider
 
-from fillpath.instrumentation import identity, settings
+from fillpath.instrumentation import identity, recorder_metrics, settings
 from fillpath.instrumentation.errors import FillpathError, UsageError
 from fillpath.instrumentation.event_sampler import EventSampler
 from fillpath.instrumentation.event_tracer import EventTracer
@@ -207,6 +207,7 @@ class Tracing:
             )
             if self._engines:
                 self._recorder.note(self._engine())
+            recorder_metrics.observe(self._recorder)
             self._tracer = EventTracer(self.run_id, self._recorder, self.portfolio)
             Tracing._active = self
             atexit.register(self._stop_at_exit)
@@ -295,6 +296,7 @@ class Tracing:
         atexit.unregister(self._stop_at_exit)
         tracer.stop()
         recorder.stop({**self._end(error), "sequences": tracer.last_sequence})
+        recorder_metrics.end(recorder)
         if self.writer == "process":
             self._writer_process.wait()
         elif self.writer == "inline":
@@ -363,6 +365,7 @@ class Tracing:
 def _after_fork_in_child() -> None:
     # Any lock may be held for ever by a thread that is not here any more.
     Tracing._lock = threading.RLock()
+    recorder_metrics.forget()
     session, Tracing._active = Tracing._active, None
     if session is not None:
         session._abandon()

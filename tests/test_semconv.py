@@ -75,7 +75,7 @@ def test_no_key_is_spelt_twice() -> None:
 
 @pytest.mark.parametrize("key", keys())
 def test_a_key_is_lower_case_words_in_a_namespace(key: str) -> None:
-    assert re.fullmatch(r"(trading|service|host|messaging)(\.[a-z][a-z0-9_]*)+", key)
+    assert re.fullmatch(r"(trading|service|host|messaging|fillpath)(\.[a-z][a-z0-9_]*)+", key)
 
 
 @pytest.mark.parametrize("key", keys())

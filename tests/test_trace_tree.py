@@ -201,14 +201,14 @@ def test_latest_is_the_last_fill_of_the_last_run(lake: DuckDBPyConnection) -> No
 def test_an_id_in_several_runs_is_the_newest_ones(lake: DuckDBPyConnection) -> None:
     found = find_target(lake, "O-2", portfolio="fund/desk")
     assert found.run_id == "third"
-    assert "3 runs" in found.elsewhere[0]
-    assert find_target(lake, "O-2", run="first").elsewhere == ()
+    assert "3 runs" in found.notes[0]
+    assert find_target(lake, "O-2", run="first").notes == ()
 
 
 def test_an_id_in_several_portfolios_is_the_last_ones(lake: DuckDBPyConnection) -> None:
     found = find_target(lake, "F-1", run="third")
     assert found.portfolio == "fund/beside"
-    assert any("fund/desk" in note for note in found.elsewhere)
+    assert any("fund/desk" in note for note in found.notes)
     assert find_target(lake, "F-1", run="third", portfolio="fund/desk").portfolio == "fund/desk"
 
 
