@@ -37,6 +37,7 @@ class Recent(OrderedDict[_Key, int], Generic[_Key]):
     """Remembers the newest entries and forgets the oldest."""
 
     def note(self, key: _Key, value: int) -> None:
+        """Remember an entry."""
         self[key] = value
         if len(self) > _REMEMBERED:
             self.popitem(last=False)
