@@ -30,6 +30,7 @@ from fillpath.analytics.cli_options import (
     with_lake,
 )
 from fillpath.analytics.import_command import import_files
+from fillpath.analytics.otlp_cli import otlp_app
 from fillpath.instrumentation.settings import ENV_DEBUG
 
 _EXIT_INTERRUPTED: Final = 130
@@ -48,6 +49,7 @@ app.add_typer(runs_app, name="runs")
 app.add_typer(trace_app, name="trace")
 app.add_typer(store_app, name="store")
 app.add_typer(db_app, name="db")
+app.add_typer(otlp_app, name="otlp")
 
 
 def _show_version(wanted: bool) -> None:
@@ -116,6 +118,10 @@ def run(
     mode: Annotated[
         Literal["backtest", "live"] | None, typer.Option("--mode", help="What the run is.")
     ] = None,
+    otlp: Annotated[
+        Literal["sampled", "all", "off"] | None,
+        typer.Option("--otlp", help="What is sent to OTEL_EXPORTER_OTLP_ENDPOINT."),
+    ] = None,
     data: DataOption = None,
 ) -> None:
     """Run a script as `python SCRIPT ARGS` would, and record every engine it uses."""
@@ -128,6 +134,7 @@ def run(
         run_id=run_id,
         portfolio=portfolio,
         mode=mode,
+        otlp=otlp,
     )
     raise typer.Exit(code)
 

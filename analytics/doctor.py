@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from fillpath.analytics import installation_checks, lake_checks, postgres_checks, spool_checks
+from fillpath.analytics import (
+    installation_checks,
+    lake_checks,
+    otlp_checks,
+    postgres_checks,
+    spool_checks,
+)
 from fillpath.analytics.check_result import CheckResult
 from fillpath.analytics.cli_options import Invocation
 from fillpath.analytics.output import data_console, print_json, say, styled
@@ -17,6 +23,7 @@ _CHECKS: Final[tuple[tuple[str, Callable[[DataFolder], Iterator[CheckResult]]], 
     ("data folder", installation_checks.check_data_folder),
     ("spool", spool_checks.check_spools),
     ("lake", lake_checks.check_lake),
+    ("OTLP", otlp_checks.check_otlp),
     ("Postgres", postgres_checks.check_postgres),
 )
 _MARKS: Final = {

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,9 +21,13 @@ from fillpath.analytics.runs_view import counted, published, read_runs
 from fillpath.exporters.event_store import EventStore
 from fillpath.instrumentation import identity
 from fillpath.instrumentation.errors import FillpathError, UsageError
+from fillpath.instrumentation.forwarder_files import Forwarding
 from fillpath.instrumentation.settings import ENV_LAKE, ENV_RUN_ID, DataFolder, recording_enabled
 
 _RECORDER: Final = "fillpath.instrumentation"
+_SENDING_SECONDS: Final = 10.0
+"""How long to wait for a run to be sent: a container may end with this process."""
+_LOOK_SECONDS: Final = 0.05
 
 
 def run_and_record(
@@ -33,6 +38,7 @@ def run_and_record(
     run_id: str | None,
     portfolio: str | None,
     mode: str | None,
+    otlp: str | None = None,
 ) -> int:
     """Run a script, bring what it recorded into the lake and the results, and say so on stderr.
 
@@ -53,7 +59,9 @@ def run_and_record(
     if recording_enabled() and (given.folder.lake_is_remote or given.folder.lake.is_dir()):
         EventStore(given.folder).spans.files()  # a lake that is none is told of before the script
     known_before = (given.folder.spool / name).exists()
-    process = start_recording(given.folder, name, script, arguments, portfolio=portfolio, mode=mode)
+    process = start_recording(
+        given.folder, name, script, arguments, portfolio=portfolio, mode=mode, otlp=otlp
+    )
     code = wait_for(process)
     if not known_before and (given.folder.spool / name).exists():
         _settle(given, name, code)
@@ -70,6 +78,7 @@ def start_recording(
     *,
     portfolio: str | None = None,
     mode: str | None = None,
+    otlp: str | None = None,
     output: IO[bytes] | None = None,
     errors: IO[bytes] | None = None,
 ) -> subprocess.Popen[bytes]:
@@ -82,13 +91,14 @@ def start_recording(
         arguments: Its arguments.
         portfolio: Namespace of events whose engine names none.
         mode: `backtest` or `live`.
+        otlp: `sampled`, `all` or `off`: what is sent by OTLP.
         output: Where its stdout goes instead.
         errors: Where its stderr goes instead.
     """
     # -P keeps the current folder off the path, as the recorder's own imports must be ours.
     command = [sys.executable, "-P", "-m", _RECORDER, "--data", str(folder.path)]
     command += ["--run-id", run_id]
-    for option, value in (("--portfolio", portfolio), ("--mode", mode)):
+    for option, value in (("--portfolio", portfolio), ("--mode", mode), ("--otlp", otlp)):
         if value is not None:
             command.append(f"{option}={value}")
     sys.stdout.flush()
@@ -152,6 +162,7 @@ def _settle(given: Invocation, run_id: str, code: int) -> None:
         say(("fillpath: ", "bold yellow"), f"run {run_id} is still on its way to the lake.")
         return
     say(("fillpath: ", "bold green"), f"recorded run {run_id} ({', '.join(counted(run))})")
+    _tell_of_sending(given, run_id)
     if run["status"] == "Crashed":
         say(("  The run counts as crashed", "yellow"), f"; the script's exit code is {code}.")
     if not run["published"]:
@@ -166,3 +177,20 @@ def _settle(given: Invocation, run_id: str, code: int) -> None:
         hints.insert(0, ("trace", "show", "latest", "--run", run_id))
     for words in hints:
         say("  ", (given.command(*words), "bold"))
+
+
+def _tell_of_sending(given: Invocation, run_id: str) -> None:
+    """Wait a little for a run to be sent by OTLP, if it is, and say how far that is."""
+    folder = given.folder.spool / run_id
+    deadline = time.monotonic() + _SENDING_SECONDS
+    while (found := Forwarding.read(folder)) is not None:
+        if found.state != "following" or time.monotonic() >= deadline:
+            break
+        time.sleep(_LOOK_SECONDS)
+    if found is None:
+        return
+    say(f"  {found.acknowledged:,} spans were sent to {found.destination or 'no destination'}.")
+    if found.error is not None:
+        complain(found.error, given.completed(found.next_command))
+    elif found.state != "ended":
+        say("  The rest is on its way: ", (given.command("otlp", "status", run_id), "bold"))

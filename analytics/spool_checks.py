@@ -12,7 +12,7 @@ from fillpath.analytics.report_format import count, duration
 from fillpath.analytics.spool_state import SpoolState, WriterState, check_readable
 from fillpath.exporters.damaged_spool import SPOOL_DAMAGED
 from fillpath.exporters.event_store import EventStore, RunRecord
-from fillpath.exporters.followed_run import home_of_spool
+from fillpath.exporters.run_description import home_of_spool
 from fillpath.instrumentation.errors import LakeError, SpoolError
 from fillpath.instrumentation.settings import DataFolder
 from fillpath.instrumentation.spool import list_spools

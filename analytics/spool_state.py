@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from fillpath.exporters import host_process
 from fillpath.exporters.event_store import EventStore
-from fillpath.exporters.followed_run import described
+from fillpath.exporters.run_description import described
 from fillpath.exporters.run_writer import LOCK_NAME, app_id
 from fillpath.instrumentation.errors import LakeError, SpoolError
 from fillpath.instrumentation.spool import (

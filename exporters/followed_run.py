@@ -5,18 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
-from fillpath.exporters import host_process
 from fillpath.exporters.event_store import EventStore
+from fillpath.exporters.host_process import HostWatch
 from fillpath.exporters.paced_reader import PacedReader
 from fillpath.exporters.run_writer import RunWriter, WriterBusy
 from fillpath.exporters.writer_metrics import WRITER_METRICS
 from fillpath.instrumentation.errors import FillpathError, SpoolError
-from fillpath.instrumentation.settings import DataFolder
-from fillpath.instrumentation.spool import SUFFIX, BlockType, SpoolReader
 from fillpath.instrumentation.writer_files import Progress, State, is_awaited
 
 _log = logging.getLogger(__name__)
@@ -24,40 +20,12 @@ _log = logging.getLogger(__name__)
 HOST_DIED: Final = "The process ended without ending the run."
 _PUBLISH_SECONDS: Final = 0.2
 _REFRESH_SECONDS: Final = 2.0
-_HOST_CHECK_SECONDS: Final = 1.0
 _BUSY_SECONDS: Final = 0.5
 _BUSY_PATIENCE_SECONDS: Final = 60.0
 _FIRST_RETRY_SECONDS: Final = 1.0
 _LONGEST_RETRY_SECONDS: Final = 30.0
 _LAST_TRIES: Final = 2
 """Attempts after the host has ended the run or has gone; the second opens the lake anew."""
-
-
-def described(folder: Path) -> dict[str, Any] | None:
-    """Give the description of a run from its spool; None while there is none.
-
-    Raises:
-        SpoolError: When it is no spool, or one of another version.
-    """
-    if not (folder / f"000001{SUFFIX}").is_file():
-        return None
-    block = next(SpoolReader(folder).blocks(), None)
-    return dict(block.value()) if block is not None and block.type is BlockType.RUN else None
-
-
-def home_of(data: DataFolder, run: Mapping[str, Any] | None) -> DataFolder:
-    """Give the data folder with the lake that a run was recorded for, wherever ours is."""
-    if run is None or "lake" not in run:
-        return data
-    return DataFolder(data.path, run["lake"])
-
-
-def home_of_spool(data: DataFolder, run_id: str) -> DataFolder:
-    """Give the data folder with the lake that a spool is for; ours when it does not tell."""
-    try:
-        return home_of(data, described(data.spool / run_id))
-    except (SpoolError, OSError):
-        return data  # who reads on is told of it
 
 
 class FollowedRun:
@@ -80,12 +48,7 @@ class FollowedRun:
         self.run_id = run_id
         self.folder = store.folder.spool / run_id
         self.store = store
-        self._run = run
-        pid = run.get("pid")
-        self._pid = pid if isinstance(pid, int) else None
-        self._host_mark = self._mark()
-        self._host_gone = False
-        self._host_checked_at = float("-inf")
+        self._host = HostWatch(self.folder, run)
         self._writer: RunWriter | None = None
         self._reader: PacedReader | None = None
         self._progress = Progress(os.getpid())
@@ -166,7 +129,7 @@ class FollowedRun:
 
     def _take(self, *, live: bool) -> bool:
         writer = self._writer or self._open()
-        gone = self._host_is_gone()  # asked first: what it wrote before it went is read then
+        gone = self._host.is_gone()  # asked first: what it wrote before it went is read then
         before = writer.committed_block
         busy = writer.take(live=live)
         if writer.ended:
@@ -186,20 +149,6 @@ class FollowedRun:
         self._writer = RunWriter(self.store, self.run_id, reader=self._reader)
         self._busy_since = None
         return self._writer
-
-    def _mark(self) -> int | None:
-        return None if self._pid is None else host_process.start_mark(self._pid)
-
-    def _host_is_gone(self) -> bool:
-        """Tell whether the host is gone; asked once a second at most."""
-        now = time.monotonic()
-        if not self._host_gone and now - self._host_checked_at >= _HOST_CHECK_SECONDS:
-            self._host_checked_at = now
-            alive = host_process.is_alive(self._run, _changed_at(self.folder))
-            # A later process may have got the number since this one began to look.
-            here = host_process.is_here(self._run)
-            self._host_gone = not alive or (here and self._mark() != self._host_mark)
-        return self._host_gone
 
     def _end(self, error: FillpathError | None = None) -> None:
         self._note_progress("ended", error, at_once=True)
@@ -236,7 +185,7 @@ class FollowedRun:
         WRITER_METRICS.failed(error)
         if not isinstance(error, FillpathError):
             _log.error("Run '%s' failed", self.run_id, exc_info=error)
-        last = self._was_awaited or self._host_is_gone()
+        last = self._was_awaited or self._host.is_gone()
         self._last_tries += last
         gives_up = self._last_tries >= _LAST_TRIES
         self._note_progress("gave_up" if gives_up else "retrying", error, at_once=True)
@@ -246,28 +195,25 @@ class FollowedRun:
         self._retry_seconds = min(2 * self._retry_seconds, _LONGEST_RETRY_SECONDS)
 
     def _is_finished_by_host(self) -> bool:
-        return is_awaited(self.folder) or self._host_is_gone()
+        return is_awaited(self.folder) or self._host.is_gone()
 
     def _note_progress(
         self, state: State = "following", error: Exception | None = None, *, at_once: bool = False
     ) -> None:
         """Publish how far the run is, now or when it is time to."""
         now, before = time.monotonic(), self._progress
-        pause = _REFRESH_SECONDS
-        if self._reader is not None and self._reader.block != before.block:
-            pause = _PUBLISH_SECONDS
+        moved = self._reader is not None and self._reader.block != before.block
+        if self._writer is not None and self._writer.committed_block != before.committed_block:
+            moved = True
+        pause = _PUBLISH_SECONDS if moved else _REFRESH_SECONDS
         if self.over or (not at_once and now - self._published_at < pause):
             return
         if error is not None and state != "retrying":
             _log.warning("Run '%s' is not in the lake as a whole: %s", self.run_id, error)
         made = before
         if self._reader is not None and self._writer is not None:
-            made = self._reader.progress(self._writer.committed_block)
+            made = self._reader.progress(self._writer.committed_block, self._writer.waiting_rows)
         self._progress = made.become(state, error)
         WRITER_METRICS.lags(self.run_id, None if self.over else made.lag_bytes)
         self._progress.write(self.folder)
         self._published_at = now
-
-
-def _changed_at(folder: Path) -> float:
-    return max((path.stat().st_mtime for path in folder.glob(f"*{SUFFIX}")), default=0.0)

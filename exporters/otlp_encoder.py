@@ -45,6 +45,11 @@ class OtlpEncoder:
 
     def encode(self, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
         """Encode batches; gives serialized `ExportTraceServiceRequest` messages, spans in order."""
+        for request, _ in self.encode_counted(batches):
+            yield request
+
+    def encode_counted(self, batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[bytes, int]]:
+        """Encode batches as `encode` does; gives with each request how many rows are in it."""
         room = Room()
         waiting: list[pa.RecordBatch] = []
         rows = 0
@@ -56,14 +61,14 @@ class OtlpEncoder:
             rows += len(batch)
         yield from self._requests(waiting, room)
 
-    def _requests(self, batches: list[pa.RecordBatch], room: Room) -> Iterator[bytes]:
+    def _requests(self, batches: list[pa.RecordBatch], room: Room) -> Iterator[tuple[bytes, int]]:
         whole = _joined(batches)
         for start in range(0, len(whole), _ROWS_AT_ONCE):
             part = whole.slice(start, _ROWS_AT_ONCE)
             if len(part):
                 yield from self._batch(part, room)
 
-    def _batch(self, batch: pa.RecordBatch, room: Room) -> Iterator[bytes]:
+    def _batch(self, batch: pa.RecordBatch, room: Room) -> Iterator[tuple[bytes, int]]:
         spans = SpanBatch(batch)
         origin_of, origins = spans.origins(self._runs)
         lengths = spans.lengths
@@ -76,7 +81,9 @@ class OtlpEncoder:
             offsets[order] = after - lengths[order]
         out = room.of(int(ends[-1]))
         spans.write(offsets, out)
-        yield from _framed(pieces, after, origins, out.data)
+        requests = _framed(pieces, after, origins, out.data)
+        for request, (begin, end) in zip(requests, windows, strict=True):
+            yield request, end - begin
 
 
 def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:

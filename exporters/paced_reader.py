@@ -59,7 +59,7 @@ class PacedReader(SpoolReader):
                 return max(lag, 0)
             number += 1
 
-    def progress(self, committed_block: int) -> Progress:
+    def progress(self, committed_block: int, waiting_rows: int = 0) -> Progress:
         """Tell how far the run is, for `Progress.write`."""
         return Progress(
             os.getpid(),
@@ -67,5 +67,6 @@ class PacedReader(SpoolReader):
             self.file,
             self.offset,
             committed_block,
+            waiting_rows,
             lag_bytes=self.lag_bytes(),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -131,7 +132,7 @@ def _because(one: RunRemoval, reason: str) -> RunRemoval:
 
 
 def remove_run(store: EventStore, one: RunRemoval) -> bool:
-    """Take a run out of the lake, and delete its spool.
+    """Take a run out of the lake, and delete its spool and what is known of its sending.
 
     The spool goes first: a spool without its run would be brought in again. Files of the lake stay
     on the disk until `vacuum`, for those who read them now.
@@ -153,6 +154,7 @@ def remove_run(store: EventStore, one: RunRemoval) -> bool:
         except LakeConflict:
             return False
         delete_spool_folder(one.spool)
+        shutil.rmtree(store.folder.otlp / run_id, ignore_errors=True)
     return True
 
 

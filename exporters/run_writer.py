@@ -13,16 +13,12 @@ from pathlib import Path
 from typing import IO, Final, Self
 
 from fillpath.exporters import host_process
-from fillpath.exporters.causal_sampling import CausalSampling
-from fillpath.exporters.completeness import Completeness, totals
+from fillpath.exporters.completeness import totals
 from fillpath.exporters.damaged_spool import SPOOL_DAMAGED, PartlyTaken, count_what_is_lost
 from fillpath.exporters.event_store import EventStore, RunRecord, Status
-from fillpath.exporters.run_rows import RunRows
-from fillpath.exporters.spool_events import SpoolEvents
-from fillpath.exporters.spool_index import SpoolIndex
+from fillpath.exporters.spool_rows import SpoolRows
 from fillpath.exporters.writer_metrics import WRITER_METRICS
 from fillpath.instrumentation.errors import FillpathError, SpoolError
-from fillpath.instrumentation.event_sampler import EventSampler
 from fillpath.instrumentation.spool import SUFFIX, Block, BlockType, SpoolReader
 
 COMMIT_ROWS: Final = 262_144
@@ -81,11 +77,12 @@ class RunWriter:
         except BaseException:
             self._lock.close()
             raise
-        self._events = SpoolEvents()
-        self._completeness = Completeness()
-        self._rows = RunRows(run_id, self._events, self._completeness)
-        self._index: SpoolIndex | None = None
+        self._source = SpoolRows(run_id, self.spool)
+        self._events = self._source.events
+        self._completeness = self._source.completeness
+        self._rows = self._source.rows
         self._block = 0
+        self._failing = 0
         self._oldest_row = 0.0
         self._run_row_at = float("-inf")
         self._damaged = False
@@ -120,7 +117,7 @@ class RunWriter:
     @property
     def waiting_rows(self) -> int:
         """How many rows were taken and are not committed."""
-        return len(self._rows)
+        return len(self._rows) + self._failing
 
     def take(self, *, live: bool = False) -> bool:
         """Take what the spool holds now, and commit what is due; tells whether there was any.
@@ -145,31 +142,11 @@ class RunWriter:
         return self._block > before
 
     def _feed(self, block: Block) -> None:
-        if self._index is not None:
-            self._index.note(block)
         new = block.number > self._committed
-        if block.type is BlockType.EVENTS:
-            if new and not len(self._rows):
-                self._oldest_row = time.monotonic()
-            self._rows.add(block, new=new)
-        else:
-            self._events.feed_fact(block)
-            if block.type is BlockType.END:
-                self._rows.add_unfinished(new=new)
+        if new and block.type is BlockType.EVENTS and not len(self._rows):
+            self._oldest_row = time.monotonic()
+        self._source.feed(block, new=new)
         self._block = block.number
-        if block.type is BlockType.RUN and block.number == 1:
-            self._begin(block)
-
-    def _begin(self, block: Block) -> None:
-        run = self._events.run
-        if run.get("lake_sampling") == "policy":
-            policy = EventSampler.from_dict(run.get("sampling") or {})
-            index = SpoolIndex(self.spool, self._events)
-            index.note(block)
-            self._index = index
-            self._rows.sampling = CausalSampling(
-                policy, self.run_id, self._events, index.event, self._completeness
-            )
 
     def _commit_if_due(self) -> None:
         if self._events.end is not None:
@@ -187,8 +164,10 @@ class RunWriter:
 
     def _commit(self, version: int) -> None:
         rows = self._rows.take()
+        self._failing = len(rows)
         began, before = time.perf_counter(), self.store.spans.bytes_written
         self.store.append_spans(rows, self.run_id, app_id(self.run_id), version)
+        self._failing = 0
         self._committed = version
         taken, written = time.perf_counter() - began, self.store.spans.bytes_written - before
         WRITER_METRICS.committed(self.store.folder, rows.num_rows, written, taken)
@@ -199,7 +178,7 @@ class RunWriter:
     @property
     def ended(self) -> bool:
         """Whether the host has ended the run and all of it has been taken."""
-        return self._events.end is not None
+        return self._source.ended
 
     def finish(self, crash: str | None = None) -> Status:
         """Commit what is left, with the events that never ended, and record how the run ended.

@@ -10,8 +10,22 @@ from fillpath.exporters.record_columns import Booleans, Integers
 class Bits:
     """A set of positive integers that lie close together, one bit each."""
 
-    def __init__(self) -> None:
-        self._bits = bytearray()
+    def __init__(self, packed: bytes = b"") -> None:
+        self._bits = bytearray(packed)
+
+    def __len__(self) -> int:
+        return int(np.bitwise_count(np.frombuffer(self._bits, np.uint8)).sum())
+
+    def packed(self) -> bytes:
+        """Give the bits, the lowest first, for another set to be made of."""
+        return bytes(self._bits)
+
+    def add_set(self, other: Bits) -> None:
+        """Put all numbers of another set into this one."""
+        if other._bits:
+            self._reach(len(other._bits) - 1)
+            part = np.frombuffer(self._bits, np.uint8)[: len(other._bits)]
+            part |= np.frombuffer(other._bits, np.uint8)
 
     def _reach(self, place: int) -> None:
         if place >= len(self._bits):

@@ -11,8 +11,9 @@ from dataclasses import replace
 from fillpath.exporters import host_process
 from fillpath.exporters.damaged_spool import PartlyTaken
 from fillpath.exporters.event_store import EventStore, RunRecord, Status
-from fillpath.exporters.followed_run import HOST_DIED, home_of_spool
+from fillpath.exporters.followed_run import HOST_DIED
 from fillpath.exporters.paced_reader import PacedReader
+from fillpath.exporters.run_description import home_of_spool
 from fillpath.exporters.run_writer import RunWriter, WriterBusy
 from fillpath.instrumentation.errors import FillpathError, SpoolError
 from fillpath.instrumentation.settings import DataFolder

@@ -18,7 +18,8 @@ from typing import Final
 
 from fillpath.exporters import host_process
 from fillpath.exporters.event_store import EventStore
-from fillpath.exporters.followed_run import FollowedRun, described, home_of
+from fillpath.exporters.followed_run import FollowedRun
+from fillpath.exporters.run_description import described, home_of
 from fillpath.exporters.writer_metrics import WRITER_METRICS
 from fillpath.instrumentation.errors import FillpathError
 from fillpath.instrumentation.settings import DataFolder

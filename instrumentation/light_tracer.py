@@ -515,14 +515,21 @@ class LightTracerProvider(trace.TracerProvider):
         tracer: Tracer of the run.
         clock_offset: What makes wall clock of the process's monotonic clock: the run's.
         sampler: Decides which spans are recorded, such as `CriticalEventSampler()`; else all are.
+        flush: Waits so many seconds until what was recorded has arrived; see `Tracing.flush`.
     """
 
     def __init__(
-        self, tracer: EventTracer, clock_offset: int, *, sampler: Sampler | None = None
+        self,
+        tracer: EventTracer,
+        clock_offset: int,
+        *,
+        sampler: Sampler | None = None,
+        flush: Callable[[float], bool] | None = None,
     ) -> None:
         self._door = SpanDoor(tracer, clock_offset)
         self._sampler = sampler
         self._unsampled = Unsampled(tracer.run_id)
+        self._flush = flush
         self._tracers: dict[tuple[str, str], LightTracer] = {}
         self._lock = threading.RLock()
 
@@ -544,7 +551,13 @@ class LightTracerProvider(trace.TracerProvider):
         return tracer
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Bring the spans that have ended to the spool."""
+        """Wait until the spans that have ended have arrived; tells whether they have.
+
+        That is as in `Tracing.flush`. A provider that was made without a session brings them to the
+        spool, and knows no more.
+        """
+        if self._flush is not None:
+            return self._flush(timeout_millis / 1000)
         self._door.flush()
         return True
 

@@ -51,6 +51,7 @@ MAX_PILE: Final = 1 << 16
 """Events that may pile up in live delivery while another thread writes, before the host waits."""
 DEFAULT_LIMIT: Final = 2 << 30
 """Bytes of a spool that may wait to be taken into the lake."""
+_LOOK_SECONDS: Final = 0.002
 READING_SECONDS: Final = 5.0
 """How long objects of the host may take to be read before their names must do."""
 COUNTS_SECONDS: Final = 1.0
@@ -97,6 +98,8 @@ class Recorder:
         self._writing: tuple[Row, int, tuple[int, int]] | None = None
         self._mended: dict[int, Row] = {}
         self._strange_since: float | None = None
+        self._passed_on = 0
+        self._lost = 0
         self._sites: list[Site] = []
         self._site_numbers: dict[tuple[Any, ...], int] = {}
         self._all_sites: dict[int, Site] = {}
@@ -241,6 +244,33 @@ class Recorder:
         """Take the lock; a live host does not wait for another thread that is writing."""
         may_wait = self._delivery == "lossless" or len(self._events) > MAX_PILE
         return self._lock.acquire(blocking=may_wait)
+
+    def written(self, deadline: float) -> tuple[int, int] | None:
+        """Wait until what was recorded before this call is in the spool.
+
+        The recorder's own thread writes it: this one may be in the middle of the host's work.
+
+        Args:
+            deadline: Until when to wait, by the monotonic clock.
+
+        Returns:
+            File and place where the spool ends then; None when it did not come to that in time, or
+            something was dropped meanwhile.
+        """
+        target: int | None = None
+        lost = self._lost
+        while True:
+            if self._lock.acquire(timeout=max(deadline - time.monotonic(), 0.0)):
+                try:
+                    if target is None:
+                        target = self._passed_on + len(self._events)
+                    if self._passed_on >= target:
+                        return self._spool.mark() if self._lost == lost else None
+                finally:
+                    self._lock.release()
+            if time.monotonic() >= deadline:
+                return None
+            time.sleep(_LOOK_SECONDS)
 
     def stop(self, end: dict[str, Any]) -> None:
         """Flush, write the totals and the END block, and close the spool. Once only."""
@@ -402,6 +432,7 @@ class Recorder:
             for row in self._events[:number]:
                 self._mended.pop(row[0], None)
         del self._events[:number]
+        self._passed_on += number
 
     def _has_room(self) -> bool:
         """Whether the rows may be written; waits for that if nothing may be lost."""
@@ -416,6 +447,7 @@ class Recorder:
     def _drop(self, rows: list[Row], reason: str) -> None:
         self._writing = None
         self._forget(len(rows))
+        self._lost += len(rows)
         for row in rows:
             record = EventRecord(*row[: len(COLUMNS)])
             site = self._all_sites.get(record.site)

@@ -118,6 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--portfolio", help="namespace of events whose engine names none")
     parser.add_argument("--mode", choices=("backtest", "live"))
     parser.add_argument("--writer", choices=("process", "inline", "none"))
+    parser.add_argument("--otlp", choices=("sampled", "all", "off"))
     parser.add_argument("script")
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     options = parser.parse_args(given)
@@ -136,6 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             service_name=Path(script).stem,
             parameters={"script": Path(script).name, "arguments": arguments},
             writer=options.writer,
+            otlp=options.otlp,
         )
         run_script(script, arguments, tracing)
     except FillpathError as error:

@@ -39,6 +39,13 @@ ENV_SAMPLING_CONTEXT = "FILLPATH_SAMPLING_CONTEXT"
 """How many events of its portfolio and symbol the policy keeps before and after a critical one."""
 ENV_CRITICAL_KINDS = "FILLPATH_CRITICAL_KINDS"
 """Comma-separated event types that are never dropped, instead of the built-in list."""
+ENV_OTLP_SELECTION = "FILLPATH_OTLP"
+"""What of a run is sent to an OTLP endpoint while it is recorded: `sampled` (what the sampling
+policy keeps, and all that led to it), `all` (what is in the lake) or `off`. Default: `sampled` when
+OpenTelemetry's variables name an endpoint, else `off`."""
+ENV_OTLP_PATIENCE = "FILLPATH_OTLP_PATIENCE"
+"""Seconds for which sending goes on without success after the run has ended (60); what is not sent
+then waits for `fillpath otlp replay`."""
 ENV_POSTGRES_DSN = "FILLPATH_POSTGRES__DSN"
 """Connection string of the results database; an embedded server is used when absent."""
 ENV_DEBUG = "FILLPATH_DEBUG"
@@ -47,6 +54,8 @@ ENV_OTEL_SDK_DISABLED = "OTEL_SDK_DISABLED"
 """OpenTelemetry's own off switch; `true` switches recording off too."""
 ENV_OTEL_SERVICE_NAME = "OTEL_SERVICE_NAME"
 """OpenTelemetry's name of the service; recorded with the run."""
+ENV_OTEL_TRACES_EXPORTER = "OTEL_TRACES_EXPORTER"
+"""OpenTelemetry's names of exporters; a list without `otlp` switches sending off."""
 ENV_OTLP = "OTEL_EXPORTER_OTLP_"
 """Start of the names of OpenTelemetry's variables for sending OTLP: `ENDPOINT`, `PROTOCOL`,
 `HEADERS`, `CERTIFICATE`, `CLIENT_KEY`, `CLIENT_CERTIFICATE`, `COMPRESSION`, `TIMEOUT` and
@@ -115,6 +124,11 @@ class DataFolder:
         return self.path / "postgres"
 
     @property
+    def otlp(self) -> Path:
+        """Folder that says, by run and destination, which spans were sent by OTLP."""
+        return self.path / "otlp"
+
+    @property
     def reports(self) -> Path:
         """Folder of HTML reports."""
         return self.path / "reports"
@@ -142,6 +156,19 @@ def recording_enabled() -> bool:
     if os.environ.get(ENV_OTEL_SDK_DISABLED, "").strip().lower() == "true":
         return False
     return os.environ.get(ENV_ENABLED, "").strip().lower() not in _FALSE_WORDS
+
+
+def otlp_choice() -> str:
+    """Tell what the environment wants to be sent by OTLP: ``FILLPATH_OTLP``, if it is set.
+
+    Else it is `sampled` where OpenTelemetry's variables name an endpoint, unless
+    ``OTEL_TRACES_EXPORTER`` leaves `otlp` out, and `off` everywhere else.
+    """
+    if chosen := os.environ.get(ENV_OTLP_SELECTION, "").strip():
+        return chosen
+    exporters = os.environ.get(ENV_OTEL_TRACES_EXPORTER) or "otlp"
+    wanted = "otlp" in {name.strip().partition("_")[0] for name in exporters.split(",")}
+    return "sampled" if wanted and otlp_variable("ENDPOINT") is not None else "off"
 
 
 def otlp_variable(what: str) -> tuple[str, str] | None:

@@ -21,9 +21,11 @@ from fillpath.instrumentation import identity, recorder_metrics, settings
 from fillpath.instrumentation.errors import FillpathError, UsageError
 from fillpath.instrumentation.event_sampler import EventSampler
 from fillpath.instrumentation.event_tracer import EventTracer
+from fillpath.instrumentation.forwarder_process import ForwarderProcess
 from fillpath.instrumentation.light_tracer import LightTracerProvider
 from fillpath.instrumentation.payload import clean_text, printed, snapshot
 from fillpath.instrumentation.recorder import DEFAULT_LIMIT, Delivery, NoRecorder, Recorder
+from fillpath.instrumentation.run_arrival import await_destination, await_lake
 from fillpath.instrumentation.spool_writer import SpoolWriter
 from fillpath.instrumentation.writer_process import WRITER_MODULE, WriterProcess
 
@@ -33,6 +35,7 @@ Mode = Literal["backtest", "live"]
 WriterMode = Literal["process", "inline", "none"]
 _MODES: Final = ("backtest", "live")
 _WRITERS: Final = ("process", "inline", "none")
+_OTLP: Final = ("off", "sampled", "all")
 _DELIVERIES: Final = ("lossless", "live")
 _USUAL_DELIVERY: Final = {"backtest": "lossless", "live": "live"}
 _SYNC_SECONDS: Final = {"none": None, "10ms": 0.01, "200ms": 0.2}
@@ -61,6 +64,10 @@ class Tracing:
         lake_sampling: ``all`` or ``policy``; ``FILLPATH_LAKE_SAMPLING``.
         delivery: ``lossless`` or ``live``, what to do when the spool is too far ahead of the writer
             (``FILLPATH_SPOOL_LIMIT``); ``FILLPATH_DELIVERY``, else as the mode is.
+        otlp: What is sent to the endpoint that ``OTEL_EXPORTER_OTLP_*`` name: ``sampled`` (what the
+            sampling policy keeps), ``all`` (what is in the lake) or ``off``; ``FILLPATH_OTLP``,
+            else ``sampled`` if they name one. A process of its own sends it (with the writer
+            ``inline`` once the run has ended, with ``none`` not at all).
 
     Raises:
         UsageError: When an argument is not one of its allowed values.
@@ -86,6 +93,7 @@ class Tracing:
         writer: WriterMode | None = None,
         lake_sampling: Literal["all", "policy"] | None = None,
         delivery: Delivery | None = None,
+        otlp: Literal["sampled", "all", "off"] | None = None,
     ) -> None:
         environ = os.environ
         self.run_id = run_id or environ.get(settings.ENV_RUN_ID) or identity.new_run_id()
@@ -112,6 +120,7 @@ class Tracing:
             delivery or environ.get(settings.ENV_DELIVERY) or _USUAL_DELIVERY[self.mode],
             settings.ENV_DELIVERY,
         )
+        self.otlp = _one_of(_OTLP, otlp or settings.otlp_choice(), settings.ENV_OTLP_SELECTION)
         self._spool_limit = _bytes(environ.get(settings.ENV_SPOOL_LIMIT), settings.ENV_SPOOL_LIMIT)
         sync = environ.get(settings.ENV_SPOOL_SYNC) or "none"
         self._sync = _SYNC_SECONDS[_one_of(tuple(_SYNC_SECONDS), sync, settings.ENV_SPOOL_SYNC)]
@@ -132,7 +141,11 @@ class Tracing:
         self.takes_in_others = False
         self._whole: Tracing | None = None
         """The session that this one is part of."""
+        self._taken_in_by: Tracing | None = None
+        """The same, also after this one has been stopped."""
         self._writer_process = WriterProcess(self.folder, self.run_id)
+        self._forwarder = ForwarderProcess(self.folder, self.run_id, self.otlp)
+        self._was_started = False
 
     @classmethod
     def active(cls) -> Tracing | None:
@@ -179,7 +192,7 @@ class Tracing:
             if self._tracer_provider is None and not self.enabled:
                 self._tracer_provider = NoOpTracerProvider()
             elif self._tracer_provider is None:
-                provider = LightTracerProvider(tracer, self._clock_offset)
+                provider = LightTracerProvider(tracer, self._clock_offset, flush=self.flush)
                 self.before_stop(provider.shutdown)
                 self._tracer_provider = provider
             return self._tracer_provider
@@ -189,7 +202,7 @@ class Tracing:
         with Tracing._lock:
             if not self.enabled or self.running:
                 return self
-            self._whole = None
+            self._whole = self._taken_in_by = None
             if Tracing._active is not None and Tracing._active.takes_in_others:
                 self._become_part_of(Tracing._active)
                 return self
@@ -210,15 +223,19 @@ class Tracing:
             recorder_metrics.observe(self._recorder)
             self._tracer = EventTracer(self.run_id, self._recorder, self.portfolio)
             Tracing._active = self
+            self._was_started = True
             atexit.register(self._stop_at_exit)
         if self.writer == "process":
             self._writer_process.start()
+            if self.otlp != "off":
+                self._forwarder.start()
         return self
 
     def _become_part_of(self, whole: Tracing) -> None:
-        self._whole = whole
+        self._whole = self._taken_in_by = whole
         self.run_id, self.folder, self.portfolio = whole.run_id, whole.folder, whole.portfolio
         self.mode, self.delivery, self.writer = whole.mode, whole.delivery, whole.writer
+        self.otlp = whole.otlp
         for name, version in self._engines.items():
             whole.note_engine(name, version)
         for callback in self._before_stop:
@@ -270,6 +287,31 @@ class Tracing:
         """Call an adapter when the run ends, while it can still close its events."""
         (self if self._whole is None else self._whole)._before_stop.append(callback)
 
+    def flush(self, timeout: float = 30.0) -> bool:
+        """Wait until all that was recorded before this call has arrived; tells whether it has.
+
+        It has when it is in the lake and, if the run is sent by OTLP, the destination has taken
+        what is selected of it. Events that have not ended do not count. With the writer `inline` or
+        `none` nothing is in the lake before the run has ended: the answer is False until then.
+
+        Args:
+            timeout: Seconds after which to give up; the answer is False then.
+        """
+        deadline = time.monotonic() + timeout
+        if self._taken_in_by is not None:
+            return self._taken_in_by.flush(timeout)
+        if not self._was_started:
+            return True
+        place = None
+        if (recorder := self._recorder) is not None:
+            place = recorder.written(deadline)
+            if place is None or self.writer != "process":
+                return False
+        folder = self.folder.spool / self.run_id
+        if not await_lake(folder, place, deadline):
+            return False
+        return self.otlp == "off" or await_destination(folder, place, deadline)
+
     def stop(self, *, error: BaseException | None = None) -> None:
         """End the run and bring it into the lake.
 
@@ -297,10 +339,13 @@ class Tracing:
         tracer.stop()
         recorder.stop({**self._end(error), "sequences": tracer.last_sequence})
         recorder_metrics.end(recorder)
+        self._forwarder.stop()
         if self.writer == "process":
             self._writer_process.wait()
         elif self.writer == "inline":
             importlib.import_module(f"{WRITER_MODULE}.writer").drain(self.folder, self.run_id)
+            if self.otlp != "off":
+                self._forwarder.spawn()
 
     def _end(self, error: BaseException | None) -> dict[str, Any]:
         return {
@@ -325,6 +370,7 @@ class Tracing:
             "writer": self.writer,
             "lake": self.folder.lake_root,
             "lake_sampling": self.lake_sampling,
+            "otlp": self.otlp,
             "sampling": EventSampler.from_environment().to_dict(),
         }
 
@@ -341,6 +387,7 @@ class Tracing:
         if isinstance(self._tracer_provider, LightTracerProvider):
             self._tracer_provider.abandon()
         self._tracer = self._recorder = None
+        self._was_started = False
         atexit.unregister(self._stop_at_exit)
 
     def __enter__(self) -> Self:

@@ -16,7 +16,7 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, Self, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar, cast
 
 from fillpath.instrumentation.errors import FillpathError
 
@@ -27,7 +27,7 @@ LOG_NAME: Final = ".writer.log"
 PROGRESS_NAME: Final = "progress.json"
 AWAITED_NAME: Final = "awaited"
 
-_Content = TypeVar("_Content", "Progress", "Heartbeat")
+_Content = TypeVar("_Content")
 State = Literal["following", "retrying", "ended", "gave_up"]
 
 
@@ -41,6 +41,7 @@ class Progress:
         file: Number of the file that comes next; every block before it and `offset` was taken.
         offset: Place in that file, bytes.
         committed_block: Number of the last block that is in the lake.
+        waiting_rows: Rows that were made of these blocks and are not in the lake.
         updated_at: When this was written, ns since the epoch.
         lag_bytes: Bytes of the spool that were not taken.
         state: `following` the spool, `retrying` after an error, `ended` (all that can be read of
@@ -55,6 +56,7 @@ class Progress:
     file: int = 1
     offset: int = 0
     committed_block: int = 0
+    waiting_rows: int = 0
     updated_at: int = 0
     lag_bytes: int = 0
     state: State = "following"
@@ -73,11 +75,11 @@ class Progress:
     @staticmethod
     def read(folder: Path) -> Progress | None:
         """Read that of a run's spool folder; None when there is none that makes sense."""
-        return _read(Progress, folder / PROGRESS_NAME)
+        return read_content(Progress, folder / PROGRESS_NAME)
 
     def write(self, folder: Path) -> None:
         """Put it into a run's spool folder, dated now; a disk that is full does not matter."""
-        _write(folder / PROGRESS_NAME, dataclasses.replace(self, updated_at=time.time_ns()))
+        write_content(folder / PROGRESS_NAME, dataclasses.replace(self, updated_at=time.time_ns()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,26 +109,29 @@ class Heartbeat:
     @staticmethod
     def read(spool: Path) -> Heartbeat | None:
         """Read that in the folder of all spools; None when there is none that makes sense."""
-        return _read(Heartbeat, spool / HEARTBEAT_NAME)
+        return read_content(Heartbeat, spool / HEARTBEAT_NAME)
 
     def write(self, spool: Path) -> None:
         """Put it into the folder of all spools, dated now; a disk that is full does not matter."""
-        _write(spool / HEARTBEAT_NAME, dataclasses.replace(self, updated_at=time.time_ns()))
+        write_content(spool / HEARTBEAT_NAME, dataclasses.replace(self, updated_at=time.time_ns()))
 
 
-def _read(kind: type[_Content], path: Path) -> _Content | None:
+def read_content(kind: type[_Content], path: Path) -> _Content | None:
+    """Read a dataclass from a file of JSON; None when there is none that makes sense."""
     try:
         found = json.loads(path.read_bytes())
-        known = {field.name for field in dataclasses.fields(kind)}
+        fields = dataclasses.fields(cast("Any", kind))
+        known = {field.name for field in fields}
         made = kind(**{key: value for key, value in found.items() if key in known})
     except (OSError, ValueError, TypeError, AttributeError):
         return None
     # Whoever compares these must not fail of a file that somebody edited.
-    numbers = (getattr(made, f.name) for f in dataclasses.fields(kind) if f.type == "int")
+    numbers = (getattr(made, field.name) for field in fields if field.type == "int")
     return made if all(type(number) is int for number in numbers) else None
 
 
-def _write(path: Path, content: Any) -> None:
+def write_content(path: Path, content: Any) -> None:
+    """Write a dataclass to a file, as a whole; a disk that is full does not matter."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.write_text(json.dumps(dataclasses.asdict(content)))

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import IO, Final
 
@@ -92,23 +93,9 @@ class WriterProcess:
         """Start a writer that holds the lock from its birth, so that there is never a second."""
         self._spawns += 1
         try:
-            command = [
-                sys.executable, "-P", "-m", WRITER_MODULE,
-                "--data", str(self._data.path), "--lock", str(lock),
-            ]  # fmt: skip
-            with _open_log(self._data.spool / LOG_NAME) as log:
-                # A session of its own: Ctrl-C and a closed terminal are for the host to answer.
-                # Nothing of the host's stays open in it: it may outlive the host.
-                process = subprocess.Popen(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=log,
-                    start_new_session=True,
-                    env={**_KEEPS_MEMORY, **os.environ},
-                    pass_fds=(lock,),
-                )
-            _spawned[:] = [one for one in _spawned if one.poll() is None] + [process]
+            spawn_exporter(
+                ["--lock", str(lock)], self._data, self._data.spool / LOG_NAME, keeping=(lock,)
+            )
         finally:
             release_lock(lock)
 
@@ -182,6 +169,37 @@ class WriterProcess:
             f"({self._data.spool / LOG_NAME} may tell why). Its spool is kept in {self._folder}.",
             next_command="fillpath doctor",
         )
+
+
+def spawn_exporter(
+    arguments: Sequence[str], data: DataFolder, log: Path, *, keeping: Collection[int] = ()
+) -> subprocess.Popen[bytes]:
+    """Start a process of the second floor for a data folder; it may outlive this one.
+
+    Args:
+        arguments: What it is to do.
+        data: The data folder.
+        log: Where its stderr goes.
+        keeping: Descriptors that it inherits.
+
+    Raises:
+        OSError: When it cannot be started.
+    """
+    command = [sys.executable, "-P", "-m", WRITER_MODULE, "--data", str(data.path), *arguments]
+    with _open_log(log) as output:
+        # A session of its own: Ctrl-C and a closed terminal are for the host to answer.
+        # Nothing of the host's stays open in it: it may outlive the host.
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=output,
+            start_new_session=True,
+            env={**_KEEPS_MEMORY, **os.environ},
+            pass_fds=tuple(keeping),
+        )
+    _spawned[:] = [one for one in _spawned if one.poll() is None] + [process]
+    return process
 
 
 def _open_log(path: Path) -> IO[bytes]:

@@ -62,6 +62,7 @@ def test_an_empty_folder_is_in_order(examine: Examine, tmp_path: Path) -> None:
         "installation",
         "data folder",
         "spool",
+        "OTLP",
         "lake",
         "Postgres",
     }

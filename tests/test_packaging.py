@@ -53,6 +53,7 @@ VOCABULARY = {
     "settings",
     "errors",
     "writer_files",  # how the writer process and its hosts know of each other
+    "forwarder_files",  # how a host knows what was sent by OTLP
 }
 """The modules of instrumentation that the other floors may import."""
 
