@@ -95,7 +95,6 @@ class OtlpFile:
 
     Raises:
         UnknownForm: Nothing of the kind is in it.
-        MissingExtra: It is binary, and Protocol Buffers are not installed.
     """
 
     def __init__(self, source: IO[bytes]) -> None:

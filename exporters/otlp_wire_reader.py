@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pyarrow as pa
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 
 from fillpath.exporters.otlp_input import (
     SPAN_KINDS,
@@ -24,10 +26,6 @@ from fillpath.exporters.otlp_input import (
     checked_ids,
 )
 from fillpath.exporters.otlp_json_reader import OtlpJsonReader
-from fillpath.instrumentation.errors import MissingExtra
-
-if TYPE_CHECKING:
-    from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 
 ZSTD: Final = b"\x28\xb5\x2f\xfd"
 LENGTH_BYTES: Final = 4
@@ -50,9 +48,6 @@ class OtlpWireReader:
     Attributes:
         others: Parts of other signals that were passed over, where that can be told.
         damages: What was not OTLP; the reader goes on at the next message when there are lengths.
-
-    Raises:
-        MissingExtra: Protocol Buffers are not installed.
     """
 
     def __init__(self, read: Callable[[int], bytes], *, framed: bool) -> None:
@@ -61,13 +56,6 @@ class OtlpWireReader:
         self._read = read
         self._framed = framed
         self._at = 0
-        try:
-            from google.protobuf.message import DecodeError
-            from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
-        except ImportError as error:
-            raise MissingExtra("otlp", "to read OTLP in its binary form") from error
-        self._message = ResourceSpans
-        self._decode_error = DecodeError
 
     def __iter__(self) -> Iterator[InputResource]:
         """Read on until the end of the stream."""
@@ -124,8 +112,8 @@ class OtlpWireReader:
                 continue
             content = self._taken(self._varint())
             try:
-                yield _resource(self._message.FromString(content))
-            except self._decode_error as error:
+                yield _resource(ResourceSpans.FromString(content))
+            except DecodeError as error:
                 raise OtlpDamage("no ResourceSpans of OTLP", f"byte {begin}") from error
 
     def _pass_over(self, tag: int, begin: int) -> None:

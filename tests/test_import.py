@@ -31,7 +31,7 @@ from fillpath.exporters.otlp_file import OtlpFile, UnknownForm
 from fillpath.exporters.span_import import SpanImport
 from fillpath.exporters.writer import catch_up
 from fillpath.instrumentation import Tracing
-from fillpath.instrumentation.errors import FillpathError, MissingExtra, UsageError
+from fillpath.instrumentation.errors import FillpathError, UsageError
 
 sys.path.append(str(Path(__file__).parent))
 
@@ -228,12 +228,6 @@ def test_what_is_no_otlp_is_refused() -> None:
         with pytest.raises(UnknownForm):
             OtlpFile(io.BytesIO(content))
     assert list(OtlpFile(io.BytesIO(b""))) == []
-
-
-def test_binary_files_say_which_extra_they_need(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "opentelemetry.proto.trace.v1.trace_pb2", None)
-    with pytest.raises(MissingExtra, match="binary form"):
-        OtlpFile(io.BytesIO(sdk_request().SerializeToString()))
 
 
 def test_a_large_document_is_read_in_bounded_memory(tmp_path: Path) -> None:

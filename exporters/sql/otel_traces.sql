@@ -76,8 +76,14 @@ SELECT
     map_concat(
         known_texts([
             {'key': 'service.name', 'value': raw_spans.service_name},
-            {'key': 'service.namespace', 'value': 'fillpath'},
-            {'key': 'service.instance.id', 'value': raw_spans.run_id},
+            {
+                'key': 'service.namespace',
+                'value': CASE WHEN root_sequence IS NOT NULL THEN 'fillpath' END
+            },
+            {
+                'key': 'service.instance.id',
+                'value': CASE WHEN root_sequence IS NOT NULL THEN raw_spans.run_id END
+            },
             {'key': 'host.name', 'value': raw_spans.host_name},
             {'key': 'trading.run.id', 'value': raw_spans.run_id},
             {'key': 'trading.run.mode', 'value': runs.mode},
