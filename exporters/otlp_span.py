@@ -440,7 +440,7 @@ def origin_parts(attributes: str | None) -> OriginParts:
     told = others.get(SCOPE_ATTRIBUTES)
     return OriginParts(
         str(others.get(SCOPE_VERSION) or ""),
-        json.dumps(told, sort_keys=True) if told else "",
+        json.dumps(told) if told else "",
         str(others.get(SCOPE_SCHEMA_URL) or ""),
         str(others.get(RESOURCE_SCHEMA_URL) or ""),
     )
