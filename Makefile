@@ -5,12 +5,14 @@
 # TESTS='-k spool'    what else to hand to pytest
 # ONLY=caller,size    which benchmarks to run (default: all)
 # FULL=1              run them at full size
+# OTLP=1              send the demo to the stack that `make stack` or docker compose runs
 
 VENV ?= .venv
 PYTHON ?=
 TESTS ?=
 ONLY ?=
 FULL ?=
+OTLP ?=
 # With CI=true nothing may be skipped: then the environment also has Spark, half a gigabyte.
 LOCK := $(if $(filter true,$(CI)),ci,dev)
 
@@ -19,14 +21,21 @@ export PYTHONSAFEPATH = 1
 export MAKECMDGOALS
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full smoke bench backends lint types format lock clean
+.PHONY: help demo stack secrets test test-full smoke bench backends lint types format lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## */\t/' | expand -t 14
 
 demo:  ## install what the demo needs and run it
 	@.ci/venv '$(VENV)' demo '$(PYTHON)'
-	@'$(VENV)/bin/fillpath' demo --data ./.fillpath
+	@$(if $(OTLP),'$(VENV)/bin/python' deploy/stack demo,'$(VENV)/bin/fillpath' demo --data ./.fillpath)
+
+stack:  ## Collector, Jaeger, Prometheus and Postgres on loopback, until Ctrl-C (docs/stack.md)
+	@.ci/venv '$(VENV)' demo '$(PYTHON)'
+	@exec '$(VENV)/bin/python' deploy/stack
+
+secrets:  ## make the passwords that docker-compose.yml asks for
+	@python3 deploy/make_secrets.py
 
 test:  ## install what the tests need and run them, without the slow ones
 	@.ci/venv '$(VENV)' $(LOCK) '$(PYTHON)'

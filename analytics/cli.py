@@ -29,6 +29,7 @@ from fillpath.analytics.cli_options import (
     invocation,
     with_lake,
 )
+from fillpath.analytics.db_cli import db_app
 from fillpath.analytics.import_command import import_files
 from fillpath.analytics.otlp_cli import otlp_app
 from fillpath.instrumentation.settings import ENV_DEBUG
@@ -44,7 +45,6 @@ app = typer.Typer(
 runs_app = typer.Typer(help="The runs in the lake.", no_args_is_help=True)
 trace_app = typer.Typer(help="Chains of events, from bar to fill.", no_args_is_help=True)
 store_app = typer.Typer(help="Where the spans are, and how long.", no_args_is_help=True)
-db_app = typer.Typer(help="The results database.", no_args_is_help=True)
 app.add_typer(runs_app, name="runs")
 app.add_typer(trace_app, name="trace")
 app.add_typer(store_app, name="store")
@@ -503,25 +503,6 @@ def store_vacuum(
     from fillpath.analytics.store_command import vacuum_store
 
     vacuum_store(invocation(context).take(data, json), grace=grace, spools=spools, yes=yes)
-
-
-@db_app.command("url")
-def db_url(context: typer.Context, *, data: DataOption = None, json: JsonOption = False) -> None:
-    """Print the URL of the results database, and leave the embedded server running.
-
-    On a terminal a password is left out; in a pipe it is there, as in psql "$(fillpath db url)".
-    """
-    from fillpath.analytics.db_command import print_database_url
-
-    print_database_url(invocation(context).take(data, json))
-
-
-@db_app.command("stop")
-def db_stop(context: typer.Context, *, data: DataOption = None) -> None:
-    """Stop the embedded server of the results database."""
-    from fillpath.analytics.db_command import stop_database
-
-    stop_database(invocation(context).take(data))
 
 
 @app.command()

@@ -1,12 +1,52 @@
-"""`fillpath db url` and `fillpath db stop`."""
+"""`fillpath db load`, `fillpath db url` and `fillpath db stop`."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from fillpath.analytics.cli_options import Invocation
+from fillpath.analytics.lake_reading import lake_connection
 from fillpath.analytics.output import print_json, print_line, say
 from fillpath.analytics.postgres import external_dsn, results_database_url, stop_results_database
+from fillpath.analytics.results_loading import results_of
+from fillpath.analytics.run_lookup import LATEST, find_run, run_ids
+from fillpath.exporters.event_store import EventStore
+from fillpath.instrumentation.errors import UsageError
+
+
+def load_runs(given: Invocation, wanted: Sequence[str], *, everything: bool) -> None:
+    """Bring runs of the lake into the results database; what has not changed is left alone.
+
+    Args:
+        given: What the command line says.
+        wanted: Run ids or unique prefixes; the latest run when empty.
+        everything: Every run of the lake instead.
+
+    Raises:
+        NotFound: There is no such run.
+        UsageError: Runs are named although every run is wanted.
+        FillpathError: The lake or the results database cannot be used.
+    """
+    if everything and wanted:
+        raise UsageError(
+            "Name runs, or say --all, not both.", next_command=given.command("db", "load", "--all")
+        )
+    with lake_connection(given.folder) as connection:
+        if everything:
+            runs = run_ids(connection)
+        else:
+            runs = [find_run(connection, one) for one in wanted or [LATEST]]
+    loaded = []
+    store = EventStore(given.folder)
+    with results_of(given.folder) as results:
+        for run_id in dict.fromkeys(runs):
+            is_new = results.load(store, run_id)
+            loaded.append({"run_id": run_id, "loaded": is_new})
+            if not given.json:
+                print_line(f"{run_id}  {'loaded' if is_new else 'was loaded already'}")
+    if given.json:
+        print_json(loaded)
 
 
 def print_database_url(given: Invocation) -> None:

@@ -455,3 +455,28 @@ def test_nothing_is_rounded_on_the_way(run: Run, data: Path) -> None:
         "SELECT sum(commission) AS c FROM spans WHERE run_id='run-a'",
     )
     assert Decimal(json.loads(out)[0]["c"]) == 4 * Decimal("1.25")
+
+
+def test_runs_are_loaded_into_the_results_database(run: Run, tmp_path: Path) -> None:
+    for name in ("market-1", "market-2"):
+        record_market(tmp_path, name)
+    code, said, _ = run("--data", tmp_path, "db", "load")
+    assert (code, said) == (0, "market-2  loaded\n")
+    code, said, _ = run("--data", tmp_path, "db", "load", "--all", "--json")
+    assert code == 0
+    assert json.loads(said) == [
+        {"run_id": "market-2", "loaded": False},
+        {"run_id": "market-1", "loaded": True},
+    ]
+    code, said, _ = run("--data", tmp_path, "db", "load", "market-1", "latest")
+    assert (code, said) == (
+        0,
+        "market-1  was loaded already\nmarket-2  was loaded already\n",
+    )
+    code, said, errors = run("--data", tmp_path, "db", "load", "market-1", "--all")
+    assert code == 2
+    assert not said
+    assert "db load --all" in errors
+    code, _, errors = run("--data", tmp_path, "db", "load", "market-3")
+    assert code != 0
+    assert "runs list" in errors
