@@ -69,7 +69,11 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[EventStore, Span
     if absent := [name for module, name in needed.items() if find_spec(module) is None]:
         missing(f"the extra 'demo' is not installed: {', '.join(absent)}")
     data = tmp_path_factory.mktemp("demo")
-    variables = {key: value for key, value in os.environ.items() if not key.startswith("FILLPATH_")}
+    variables = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("FILLPATH_", "OTEL_"))
+    }
     program = [sys.executable, "-P", "-c", START, "--data", str(data)]
     with new_collector(data) as collector:
         variables |= {
