@@ -31,6 +31,7 @@ from fillpath.analytics.cli_options import (
 )
 from fillpath.analytics.cli_views import largest_traces, open_in_viewer
 from fillpath.analytics.db_cli import db_app
+from fillpath.analytics.import_command import import_files
 from fillpath.analytics.otlp_cli import otlp_app
 from fillpath.instrumentation.settings import ENV_DEBUG
 
@@ -364,6 +365,9 @@ def export(
         trace=trace,
         sampled=sampled,
     )
+
+
+app.command("import")(import_files)
 
 
 @store_app.command("path")

@@ -52,6 +52,14 @@ DROPPED_BY_SDK: Final = "otel.dropped_counts"
 """What the OpenTelemetry SDK cut off by its limits: counts of attributes, events and links."""
 LINK_ATTRIBUTES: Final = span_parts.LINK_ATTRIBUTES
 """Attributes of an OpenTelemetry span's links, in the order of the links."""
+LINK_TRACE_STATES: Final = span_parts.LINK_TRACE_STATES
+"""Their tracestates, in the same order."""
+SCOPE_ATTRIBUTES: Final = span_parts.SCOPE_ATTRIBUTES
+"""Attributes of an OpenTelemetry span's instrumentation scope."""
+SCOPE_SCHEMA_URL: Final = span_parts.SCOPE_SCHEMA_URL
+"""Schema that the spans of the scope follow, where it is not fillpath's own."""
+RESOURCE_SCHEMA_URL: Final = span_parts.RESOURCE_SCHEMA_URL
+"""Schema that the resource follows."""
 
 
 def _field(name: str, kind: pa.DataType, meaning: str, *, nullable: bool = True) -> pa.Field:
@@ -187,7 +195,7 @@ RUN_SCHEMA: Final = pa.schema(
         ),
         _field("status", pa.string(), "Running, Ended or Crashed.", nullable=False),
         _field("mode", pa.string(), "backtest or live."),
-        _field("source", pa.string(), "spool, or otel for spans from an OpenTelemetry SDK."),
+        _field("source", pa.string(), "spool, otel (an OpenTelemetry SDK) or import (files)."),
         _field("service_name", pa.string(), "Recorded program."),
         _field("engine", pa.string(), "Engine that was traced."),
         _field("engine_version", pa.string(), "Its version."),
@@ -237,16 +245,19 @@ TEXT_ATTRIBUTES: Final = (
 )
 """Text columns and the attribute that each is on a span for OpenTelemetry."""
 
-SPAN_PARTS: Final = frozenset(
-    {
-        SPAN_EVENTS,
-        LINK_ATTRIBUTES,
-        STATUS_CODE,
-        STATUS_DESCRIPTION,
-        SCOPE_VERSION,
-        DROPPED_BY_SDK,
-    }
+ORIGIN_PARTS: Final = frozenset(
+    {SCOPE_VERSION, SCOPE_ATTRIBUTES, SCOPE_SCHEMA_URL, RESOURCE_SCHEMA_URL}
 )
+"""Attributes of the lake that for OpenTelemetry are parts of a span's scope or resource."""
+
+SPAN_PARTS: Final = ORIGIN_PARTS | {
+    SPAN_EVENTS,
+    LINK_ATTRIBUTES,
+    LINK_TRACE_STATES,
+    STATUS_CODE,
+    STATUS_DESCRIPTION,
+    DROPPED_BY_SDK,
+}
 """Attributes of the lake that are other parts of a span for OpenTelemetry."""
 
 _ORDER_NUMBERS: Final = {"quantity": (Order.QUANTITY,), "price": (Order.PRICE, Order.TRIGGER_PRICE)}

@@ -75,10 +75,11 @@ def resource_of(row: Mapping[str, Any], mode: str | None) -> dict[str, Any]:
         row: Values by the columns of `SPAN_SCHEMA`.
         mode: The run's mode, if known.
     """
+    own = row["root_sequence"] is not None
     known = {
         Resource.SERVICE_NAME: row["service_name"],
-        Resource.SERVICE_NAMESPACE: SCOPE_NAME,
-        Resource.SERVICE_INSTANCE_ID: row["run_id"],
+        Resource.SERVICE_NAMESPACE: SCOPE_NAME if own else None,
+        Resource.SERVICE_INSTANCE_ID: row["run_id"] if own else None,
         Resource.HOST_NAME: row["host_name"],
         Resource.RUN_ID: row["run_id"],
         Resource.RUN_MODE: mode,

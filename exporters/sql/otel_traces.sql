@@ -17,7 +17,8 @@ CREATE MACRO texts_of_object(object) AS
             'otel.status_description',
             'otel.scope.version',
             'otel.dropped_counts',
-            'otel.link_attributes'
+            'otel.link_attributes',
+            'otel.link_trace_states'
         )
     ]);
 
@@ -82,8 +83,14 @@ SELECT
     map_concat(
         known_texts([
             {'key': 'service.name', 'value': raw_spans.service_name},
-            {'key': 'service.namespace', 'value': 'fillpath'},
-            {'key': 'service.instance.id', 'value': raw_spans.run_id},
+            {
+                'key': 'service.namespace',
+                'value': CASE WHEN root_sequence IS NOT NULL THEN 'fillpath' END
+            },
+            {
+                'key': 'service.instance.id',
+                'value': CASE WHEN root_sequence IS NOT NULL THEN raw_spans.run_id END
+            },
             {'key': 'host.name', 'value': raw_spans.host_name},
             {'key': 'trading.run.id', 'value': raw_spans.run_id},
             {'key': 'trading.run.mode', 'value': runs.mode},
@@ -145,7 +152,10 @@ SELECT
     ] AS "Events.Attributes",
     [lower(hex(link.trace_id)) FOR link IN coalesce(links, [])] AS "Links.TraceId",
     [lower(hex(link.span_id)) FOR link IN coalesce(links, [])] AS "Links.SpanId",
-    ['' FOR link IN coalesce(links, [])] AS "Links.TraceState",
+    [
+        coalesce(objects_at(attributes, 'otel.link_trace_states')[place] ->> '$', '')
+        FOR place IN range(1, len(coalesce(links, [])) + 1)
+    ] AS "Links.TraceState",
     [
         texts_of_object(objects_at(attributes, 'otel.link_attributes')[place])
         FOR place IN range(1, len(coalesce(links, [])) + 1)
