@@ -80,6 +80,13 @@ class ImportedOrigin:
     others: dict[str, Any]
     """The other attributes."""
 
+    @property
+    def program(self) -> str | None:
+        """Name of the program: of a run of ours, the service without the portfolio."""
+        if self.service_name is None or not self.is_own:
+            return self.service_name
+        return self.service_name.removesuffix(f"/{self.portfolio}")
+
     @classmethod
     def of(cls, resource: InputResource) -> ImportedOrigin:
         """Read a resource. What is no text where one belongs stays among the others."""

@@ -285,7 +285,7 @@ class SpanImport:
         return replace(
             record,
             mode=record.mode or origin.mode,
-            service_name=record.service_name or origin.service_name,
+            service_name=record.service_name or origin.program,
             engine=record.engine or engine,
             engine_version=record.engine_version or (origin.sdk_version if engine else None),
             metadata={**record.metadata, _SOURCES: sources[:_MOST_SOURCES]},

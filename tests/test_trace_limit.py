@@ -320,7 +320,7 @@ def test_otlp_has_a_link_where_the_cause_is_in_another_trace(trades: Path) -> No
     assert divided > 10
     for batch in batches:
         for row in batch.to_pylist():
-            _, in_json = otlp_span(row)
+            in_json = otlp_span(row)
             span = by_id[row["trace_id"], row["span_id"]]
             assert in_json.get("parentSpanId", "") == span.parent_span_id.hex()
             assert len(in_json.get("links", ())) == len(span.links)
