@@ -71,6 +71,14 @@ class ChainSpan:
         return self.span_kind == "CONSUMER"
 
     @property
+    def is_divided(self) -> bool:
+        """Whether its cause is in another trace, to which a link leads: the trace was divided."""
+        return any(
+            link.span_id == self.parent_span_id and link.trace_id != self.trace_id
+            for link in self.links
+        )
+
+    @property
     def is_fill(self) -> bool:
         """Whether it is a fill itself."""
         return self.event_type == EventType.FILL and not self.is_delivery

@@ -29,7 +29,9 @@ from fillpath.analytics.cli_options import (
     invocation,
     with_lake,
 )
+from fillpath.analytics.cli_views import largest_traces, open_in_viewer
 from fillpath.analytics.db_cli import db_app
+from fillpath.analytics.import_command import import_files
 from fillpath.analytics.otlp_cli import otlp_app
 from fillpath.instrumentation.settings import ENV_DEBUG
 
@@ -246,6 +248,10 @@ def trace_descendants(
     )
 
 
+trace_app.command("open")(open_in_viewer)
+trace_app.command("largest")(largest_traces)
+
+
 @app.command()
 def report(
     context: typer.Context,
@@ -359,6 +365,9 @@ def export(
         trace=trace,
         sampled=sampled,
     )
+
+
+app.command("import")(import_files)
 
 
 @store_app.command("path")

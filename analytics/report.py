@@ -12,6 +12,7 @@ import json
 import os
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from fillpath.analytics.report_checks import (
     report_checks,
 )
 from fillpath.analytics.report_model import ReportData
+from fillpath.analytics.trace_links import TracePlace
 from fillpath.instrumentation.errors import FillpathError, MissingExtra
 
 if TYPE_CHECKING:
@@ -167,12 +169,22 @@ def inert_json(value: Any) -> str:
 def _add_helpers(environment: Environment, data: ReportData, embedded: frozenset[str]) -> None:
     from markupsafe import Markup
 
+    from fillpath.analytics.report_views import trace_places
+
     def money(amount: Decimal, currency: str, *, signed: bool = False) -> report_format.Figure:
         digits = report_format.currency_digits(currency, data.currency_digits)
         return report_format.money(amount, digits, signed=signed)
 
     def command(*words: str) -> str:
         return shlex.join((*data.command, *map(report_format.printable, words)))
+
+    places = trace_places(data)
+    otherwise = TracePlace("", data.run.run_id, start=data.run.started_at)
+    otherwise = replace(otherwise, end=data.run.ended_at or data.made_at or data.run.started_at)
+
+    def viewers(trace_id: str) -> list[tuple[str, str]]:
+        place = places.get(trace_id) or replace(otherwise, trace_id=trace_id)
+        return [(link.name, link.url(place)) for link in data.viewers]
 
     def json_block(value: Any) -> Markup:
         return Markup(inert_json(value))  # noqa: S704 - no character of markup is left in it
@@ -195,4 +207,5 @@ def _add_helpers(environment: Environment, data: ReportData, embedded: frozenset
         money=money,
         pnl_adds_up=pnl_adds_up,
         ratio=report_format.ratio,
+        viewers=viewers,
     )

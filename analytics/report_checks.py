@@ -131,7 +131,10 @@ def orphans(trace: Trace) -> frozenset[str]:
     return frozenset(
         span.span_id
         for span in trace.spans
-        if span.parent_span_id is not None and span.parent_span_id not in known
+        if span.parent_span_id is not None
+        and span.parent_span_id not in known
+        # Where a trace was divided, a link leads to the cause.
+        and not any(link.span_id == span.parent_span_id for link in span.links)
     )
 
 

@@ -10,6 +10,7 @@ from fillpath.analytics.lake_reading import lake_connection
 from fillpath.analytics.output import print_json, print_line, say
 from fillpath.analytics.results_loading import results_of
 from fillpath.analytics.run_lookup import find_run
+from fillpath.analytics.trace_links import configured_links
 from fillpath.exporters.event_store import EventStore
 from fillpath.instrumentation.errors import MissingExtra
 
@@ -46,11 +47,13 @@ def write_run_report(given: Invocation, run_id: str, output: Path | None = None)
 
     Raises:
         MissingExtra: The extra `report`, or one for the results database, is not installed.
+        UsageError: `FILLPATH_TRACE_URL` or `FILLPATH_TRACE_LINKS` is no address.
         FillpathError: The results cannot be loaded, or the file cannot be written.
     """
     for module in ("jinja2", "altair"):
         if importlib.util.find_spec(module) is None:
             raise MissingExtra("report", "to make an HTML report")
+    viewers = configured_links()
     from fillpath.analytics.report import write_report
     from fillpath.analytics.report_data import report_data
 
@@ -58,5 +61,5 @@ def write_run_report(given: Invocation, run_id: str, output: Path | None = None)
     store = EventStore(folder)
     with results_of(folder) as results:
         results.load(store, run_id)
-        data = report_data(results, store, run_id, command=given.lasting_command())
+        data = report_data(results, store, run_id, command=given.lasting_command(), viewers=viewers)
     return write_report(data, output or folder.reports / f"{run_id}.html")

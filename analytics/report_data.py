@@ -32,6 +32,7 @@ from fillpath.analytics.report_model import (
 from fillpath.analytics.report_traces import read_traces
 from fillpath.analytics.results_manager import PnlSum, ResultsManager, Row, RunSummary
 from fillpath.analytics.sql_files import read_sql
+from fillpath.analytics.trace_links import TraceLink
 from fillpath.analytics.versions import fillpath_version
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def report_data(
     run_id: str,
     *,
     command: Sequence[str] = ("fillpath",),
+    viewers: Sequence[TraceLink] = (),
 ) -> ReportData:
     """Collect everything that a report of a run shows.
 
@@ -59,6 +61,7 @@ def report_data(
         store: The lake that it was loaded from.
         run_id: The run; its whole id.
         command: How the reader calls fillpath.
+        viewers: Where the reader can see traces besides.
 
     Raises:
         NotFound: The run is not loaded.
@@ -88,6 +91,7 @@ def report_data(
             command=tuple(command),
             notices=tuple(_notices(run, accounts)),
             made_at=time.time_ns(),
+            viewers=tuple(viewers),
         )
 
 

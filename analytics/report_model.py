@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from fillpath.analytics.trace_links import TraceLink
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -466,6 +468,7 @@ class ReportData:
         command: How the reader calls fillpath, such as ``("fillpath", "--data", ".fillpath")``.
         notices: Sentences the reader must see before any number.
         made_at: Wall clock, when the report was made; ``None`` leaves it out.
+        viewers: Where the reader can see traces besides; each trace is linked to all of them.
     """
 
     run: RunCard
@@ -485,3 +488,4 @@ class ReportData:
     command: tuple[str, ...] = ("fillpath",)
     notices: tuple[str, ...] = ()
     made_at: int | None = None
+    viewers: tuple[TraceLink, ...] = ()

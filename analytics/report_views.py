@@ -28,6 +28,7 @@ from fillpath.analytics.report_model import (
     Trade,
 )
 from fillpath.analytics.report_trace import TraceTree, lines_for_each, shortened, trace_tree
+from fillpath.analytics.trace_links import TracePlace
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +300,28 @@ def trace_views(data: ReportData) -> TraceViews:
                 trees.append((role, tree))
         trades.append(TradeView(rank, trade, tuple(trees)))
     return TraceViews(trades, list(waiting.values()), embedded)
+
+
+def trace_places(data: ReportData) -> dict[str, TracePlace]:
+    """Return what a viewer must be told of the traces that are embedded, by trace id."""
+    portfolios = {}
+    for trade in data.largest_trades:
+        portfolios[trade.entry_trace_id] = trade.portfolio
+        portfolios[trade.exit_trace_id or ""] = trade.portfolio
+    places = {}
+    for trace in data.traces:
+        if trace.spans:
+            ends = [span.end_time or span.start_time for span in trace.spans]
+            start = min(span.start_time for span in trace.spans)
+            places[trace.trace_id] = TracePlace(
+                trace.trace_id,
+                data.run.run_id,
+                trace.spans[0].span_id,
+                portfolios.get(trace.trace_id) or "",
+                start,
+                max(ends),
+            )
+    return places
 
 
 def latency_chart(data: ReportData) -> ChartFigure | None:

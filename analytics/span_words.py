@@ -12,7 +12,7 @@ from typing import Any, Final
 from fillpath.analytics import report_format
 from fillpath.analytics.chain_span import ChainSpan
 from fillpath.analytics.trace_tree import Node
-from fillpath.exporters.schema import EXCEPTION_MESSAGE, EXCEPTION_TYPE
+from fillpath.exporters.schema import EXCEPTION_MESSAGE, EXCEPTION_TYPE, FOREIGN_EVENT_TYPE
 from fillpath.instrumentation.semconv import (
     PROCESS,
     Account,
@@ -61,6 +61,8 @@ def badge(span: ChainSpan) -> Iterator[Word]:
         yield _handler(span), "bold"
     elif span.event_type == EventType.FILL:
         yield " FILL ", style
+    elif span.event_type == FOREIGN_EVENT_TYPE:
+        yield span.name or span.event_type, style
     else:
         yield span.event_type or span.name, style
 

@@ -95,7 +95,7 @@ def grow_chain(
             span,
             parent,
             focus=span.span_id in focus,
-            orphan=parent is None and span.parent_span_id is not None,
+            orphan=parent is None and span.parent_span_id is not None and not span.is_divided,
         )
     shown = _shown(nodes, limit)
     roots: list[Node] = []

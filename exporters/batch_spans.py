@@ -22,7 +22,7 @@ from fillpath.exporters.side_texts import Added, SideTexts
 from fillpath.exporters.span_rows import SpanRows
 from fillpath.exporters.span_table import SpanTable
 from fillpath.exporters.spool_events import RecordedEvent, SpoolEvents
-from fillpath.exporters.spool_spans import SpoolSpans
+from fillpath.exporters.spool_spans import SHORTEST, SpoolSpans
 from fillpath.instrumentation import identity
 from fillpath.instrumentation.event_sampler import KEEP_ALL, Decision
 from fillpath.instrumentation.spool import NO_TIME
@@ -128,7 +128,7 @@ class BatchSpans:
             sampled = Sampled([KEEP_ALL.reason], everything, np.ones(len(begins)))
         table.texts("sampling_reason", sampled.reasons, sampled.which)
         table.numbers("sampling_probability", sampled.probability)
-        table.links(whole.sides.links)
+        table.links(self._links(whole.sides, picked(columns.parent)))
         return table.table()
 
     def _roots(self, table: SpanTable, roots: Integers) -> npt.NDArray[Any]:
@@ -177,6 +177,18 @@ class BatchSpans:
             None if caused.all() else caused,
         )
 
+    def _links(self, sides: SideTexts, parent: Integers) -> Added:
+        """Links of the spans; the first of one whose cause is in another trace leads there."""
+        if not sides.causes[0]:
+            return sides.links
+        links = dict(zip(*sides.links, strict=True))
+        for place, trace_id in zip(*sides.causes, strict=True):
+            if not parent[place]:
+                continue  # a host's own attribute of that name
+            cause = (int(parent[place]) | self._tag).to_bytes(8, "big")
+            links[place] = [(trace_id, cause), *links.get(place, ())]
+        return list(links), list(links.values())
+
     def _times(
         self, table: SpanTable, start: Integers, end: Integers, event_time: Integers
     ) -> None:
@@ -185,7 +197,7 @@ class BatchSpans:
         early = np.minimum(start, end)  # a start that lay in the future counts as the end
         start = early if ended is None else np.where(ended, early, start)
         begin = start + offset
-        duration = end - start
+        duration = np.maximum(end - start, SHORTEST)
         if begun is not None:
             duration = np.where(begun, duration, end + offset)
         table.numbers("start_time", begin, begun)

@@ -24,6 +24,7 @@ from fillpath.exporters.lineage_path import (
     events_of,
 )
 from fillpath.instrumentation.errors import NotFound
+from fillpath.instrumentation.settings import SMALLEST_TRACE_LIMIT
 
 _NAMES: Final = ("fill_id", "client_order_id", "order_id", "position_id")
 
@@ -184,9 +185,14 @@ class Lineage:
         waiting = [event]
         while waiting:
             here = waiting.pop()
-            below = list(self._chain(here.run_id, here.trace_id).children.get(here.span_id, ()))
-            if across_links:
-                below += self._linking_to(here)
+            chain = self._chain(here.run_id, here.trace_id)
+            below = list(chain.children.get(here.span_id, ()))
+            if across_links or len(chain.by_id) >= SMALLEST_TRACE_LIMIT:
+                below += [
+                    linker
+                    for linker in self._linking_to(here)
+                    if across_links or linker.parent_span_id == here.span_id
+                ]
             for one in below:
                 if _key(one) not in found:
                     found[_key(one)] = one
@@ -227,15 +233,24 @@ class Lineage:
 
     def _ancestors_in_chain(self, event: LineageEvent) -> list[LineageEvent]:
         """Give its ancestors, the root first."""
-        by_id = self._chain(event.run_id, event.trace_id).by_id
-        above: dict[str, LineageEvent] = {}
-        parent = event.parent_span_id
+        above: dict[tuple[str, str], LineageEvent] = {}
+        cause = self._cause(event)
         # A host's own spans may name each other as parents, in a circle.
-        while parent is not None and parent in by_id and parent not in above:
-            above[parent] = by_id[parent]
-            parent = by_id[parent].parent_span_id
-        above.pop(event.span_id, None)
+        while cause is not None and _key(cause) not in above:
+            above[_key(cause)] = cause
+            cause = self._cause(cause)
+        above.pop(_key(event), None)
         return list(reversed(above.values()))
+
+    def _cause(self, event: LineageEvent) -> LineageEvent | None:
+        """Give its parent, which is in another trace where the trace was divided."""
+        if event.parent_span_id is None:
+            return None
+        found = self._chain(event.run_id, event.trace_id).by_id.get(event.parent_span_id)
+        if found is None and event.trace_of_cause != event.trace_id:
+            chain = self._chain(event.run_id, event.trace_of_cause)
+            found = chain.by_id.get(event.parent_span_id)
+        return found
 
     def _linking_to(self, event: LineageEvent) -> list[LineageEvent]:
         if self._linkers is None:

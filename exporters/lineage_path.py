@@ -51,6 +51,14 @@ class LineageEvent:
     """Trace id and span id of each."""
 
     @property
+    def trace_of_cause(self) -> str:
+        """Trace id of its parent's chain: its own, unless the trace was divided there."""
+        for trace_id, span_id in self.links:
+            if span_id == self.parent_span_id:
+                return trace_id
+        return self.trace_id
+
+    @property
     def is_fill(self) -> bool:
         """Whether it is a fill itself, not the handling of one."""
         return self.event_type == EventType.FILL

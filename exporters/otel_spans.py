@@ -33,10 +33,11 @@ _INT64: Final = range(-(1 << 63), 1 << 63)
 _Key = TypeVar("_Key")
 
 
-class _Recent(OrderedDict[_Key, int], Generic[_Key]):
+class Recent(OrderedDict[_Key, int], Generic[_Key]):
     """Remembers the newest entries and forgets the oldest."""
 
     def note(self, key: _Key, value: int) -> None:
+        """Remember an entry."""
         self[key] = value
         if len(self) > _REMEMBERED:
             self.popitem(last=False)
@@ -50,9 +51,9 @@ class Sequences:
     """
 
     def __init__(self) -> None:
-        self._number_of: _Recent[int] = _Recent()
-        self._first_child_of: _Recent[int] = _Recent()
-        self._used: _Recent[int] = _Recent()
+        self._number_of: Recent[int] = Recent()
+        self._first_child_of: Recent[int] = Recent()
+        self._used: Recent[int] = Recent()
 
     def number(self, span_id: int, parent_id: int | None, start: int) -> int:
         """Number a span."""

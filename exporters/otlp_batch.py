@@ -37,15 +37,16 @@ from fillpath.exporters.otlp_columns import (
 )
 from fillpath.exporters.otlp_span import (
     ID_COLUMNS,
+    OriginParts,
     Structure,
+    origin_parts,
     plain_attributes,
     resource_message,
     scope_message,
-    scope_version,
     span_message,
     structure_of,
 )
-from fillpath.exporters.schema import SCOPE_VERSION, TEXT_ATTRIBUTES
+from fillpath.exporters.schema import ORIGIN_PARTS, TEXT_ATTRIBUTES
 from fillpath.instrumentation.spool import FieldKind
 
 WORTH_A_TEMPLATE: Final = 16
@@ -352,8 +353,9 @@ class SpanBatch:
         shapes = Shapes(self._count)
         for name in _ORIGIN:
             shapes.add(*codes_of(self._batch.column(name)))
-        if contains(self._batch.column("attributes"), f'"{SCOPE_VERSION}"'):
-            shapes.add(*self._versions())
+        attributes = self._batch.column("attributes")
+        if any(contains(attributes, f'"{part}"') for part in sorted(ORIGIN_PARTS)):
+            shapes.add(*self._origin_parts())
         rooted = valid_of(self._batch.column("root_sequence"))
         if rooted is not None:
             shapes.add(rooted.view(np.uint8), 2)
@@ -370,13 +372,13 @@ class SpanBatch:
             return np.zeros(self._count, np.int64), list(known)
         return same[codes], list(known)
 
-    def _versions(self) -> tuple[Codes, int]:
-        """Number the versions of scopes, which are among the attributes."""
+    def _origin_parts(self) -> tuple[Codes, int]:
+        """Number what the attributes say of scopes and resources."""
         column = self._batch.column("attributes")
         coded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-        known: dict[str, int] = {"": 0}
+        known: dict[OriginParts, int] = {origin_parts(None): 0}
         of_words = [
-            known.setdefault(scope_version(text), len(known))
+            known.setdefault(origin_parts(text), len(known))
             for text in coded.dictionary.to_pylist()
         ]
         codes, _ = codes_of(column)

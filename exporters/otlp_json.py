@@ -13,13 +13,14 @@ from typing import IO, Any, Final
 
 import pyarrow as pa
 
+from fillpath.exporters.otlp_span import OriginParts, origin_parts
 from fillpath.exporters.schema import (
     DROPPED_BY_SDK,
     LINK_ATTRIBUTES,
-    SCOPE_VERSION,
+    LINK_TRACE_STATES,
     SPAN_EVENTS,
 )
-from fillpath.exporters.span_attributes import parts_of, resource_of, status_of
+from fillpath.exporters.span_attributes import parent_of, parts_of, resource_of, status_of
 from fillpath.instrumentation.semconv import SCHEMA_URL, SCOPE_NAME
 
 _KINDS: Final = {"INTERNAL": 1, "SERVER": 2, "CLIENT": 3, "PRODUCER": 4, "CONSUMER": 5}
@@ -47,7 +48,7 @@ def write_otlp_json(
     out.write('{"resourceSpans":[')
     for batch in batches:
         rows = batch.to_pylist()
-        for origin, group in groupby(rows, lambda row: tuple(row[name] for name in _OF_ORIGIN)):
+        for origin, group in groupby(rows, _origin_of):
             of_origin = list(group)
             out.write(comma)
             written = _resource_spans(of_origin, modes.get(origin[0]))
@@ -59,38 +60,46 @@ def write_otlp_json(
     return count
 
 
+def _origin_of(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    url = origin_parts(row["attributes"]).resource_schema_url
+    return (*(row[name] for name in _OF_ORIGIN), row["root_sequence"] is None, url)
+
+
 def _resource_spans(rows: list[dict[str, Any]], mode: str | None) -> dict[str, Any]:
     first = rows[0]
     name = first["scope_name"]
-    scopes: dict[str, list[dict[str, Any]]] = {}
+    scopes: dict[OriginParts, list[dict[str, Any]]] = {}
     for row in rows:
-        version, span = otlp_span(row)
-        scopes.setdefault(version, []).append(span)
+        scopes.setdefault(origin_parts(row["attributes"]), []).append(otlp_span(row))
+    url = origin_parts(first["attributes"]).resource_schema_url
     return {
         "resource": {"attributes": _attributes(resource_of(first, mode))},
-        "scopeSpans": [
-            {
-                "scope": {
-                    **({} if name is None else {"name": name}),
-                    **({"version": version} if version else {}),
-                },
-                "spans": spans,
-                **({"schemaUrl": SCHEMA_URL} if name == SCOPE_NAME else {}),
-            }
-            for version, spans in scopes.items()
-        ],
+        "scopeSpans": [_scope_spans(name, parts, spans) for parts, spans in scopes.items()],
+        **({"schemaUrl": url} if url else {}),
     }
 
 
-def otlp_span(row: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Give the version of a row's instrumentation scope, and the row as a span of OTLP's JSON."""
+def _scope_spans(
+    name: str | None, parts: OriginParts, spans: list[dict[str, Any]]
+) -> dict[str, Any]:
+    scope: dict[str, Any] = {} if name is None else {"name": name}
+    if parts.scope_version:
+        scope["version"] = parts.scope_version
+    if parts.scope_attributes:
+        scope["attributes"] = _attributes(json.loads(parts.scope_attributes))
+    url = parts.scope_schema_url or (SCHEMA_URL if name == SCOPE_NAME else "")
+    return {"scope": scope, "spans": spans, **({"schemaUrl": url} if url else {})}
+
+
+def otlp_span(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a row as a span of OTLP's JSON."""
     attributes, others = parts_of(row)
     start = row["start_time"] or 0
     span: dict[str, Any] = {"traceId": row["trace_id"].hex(), "spanId": row["span_id"].hex()}
     if row["trace_state"]:
         span["traceState"] = row["trace_state"]
-    if row["parent_span_id"] is not None:
-        span["parentSpanId"] = row["parent_span_id"].hex()
+    if (parent := parent_of(row)) is not None:
+        span["parentSpanId"] = parent.hex()
     span["name"] = row["name"] or ""
     if kind := _KINDS.get(row["span_kind"]):
         span["kind"] = kind
@@ -107,24 +116,30 @@ def otlp_span(row: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
             for event in events
         ]
     if row["links"]:
-        span["links"] = _links(row["links"], others.get(LINK_ATTRIBUTES) or ())
+        states = others.get(LINK_TRACE_STATES) or ()
+        span["links"] = _links(row["links"], others.get(LINK_ATTRIBUTES) or (), states)
     code, message = status_of(row, others)
     status = {"message": message} if message else {}
     span["status"] = {**status, **({"code": _STATUS_CODES[code]} if code != "UNSET" else {})}
     for part, count in (others.get(DROPPED_BY_SDK) or {}).items():
         if count:
             span[f"dropped{part.capitalize()}Count"] = count
-    return str(others.get(SCOPE_VERSION) or ""), span
+    return span
 
 
 def _links(
-    links: Iterable[Mapping[str, Any]], attributes: Iterable[Mapping[str, Any]]
+    links: Iterable[Mapping[str, Any]],
+    attributes: Iterable[Mapping[str, Any]],
+    states: Iterable[str],
 ) -> list[dict[str, Any]]:
     written: list[dict[str, Any]] = [
         {"traceId": link["trace_id"].hex(), "spanId": link["span_id"].hex()} for link in links
     ]
     for link, of_link in zip(written, attributes, strict=False):
         link["attributes"] = _attributes(of_link)
+    for link, state in zip(written, states, strict=False):
+        if state:
+            link["traceState"] = state
     return written
 
 

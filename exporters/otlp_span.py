@@ -12,13 +12,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from itertools import repeat
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from fillpath.exporters.number_columns import decimal_text, read_layout
 from fillpath.exporters.schema import (
     DROPPED_BY_SDK,
     FOREIGN_EVENT_TYPE,
     LINK_ATTRIBUTES,
+    LINK_TRACE_STATES,
+    ORIGIN_PARTS,
+    RESOURCE_SCHEMA_URL,
+    SCOPE_ATTRIBUTES,
+    SCOPE_SCHEMA_URL,
     SCOPE_VERSION,
     SPAN_EVENTS,
     SPAN_PARTS,
@@ -27,6 +32,7 @@ from fillpath.exporters.schema import (
     STATUS_DESCRIPTION,
     TEXT_ATTRIBUTES,
 )
+from fillpath.exporters.span_attributes import parent_of
 from fillpath.instrumentation.semconv import (
     SCHEMA_URL,
     SCOPE_NAME,
@@ -37,7 +43,7 @@ from fillpath.instrumentation.semconv import (
 from fillpath.instrumentation.spool import FieldKind
 
 _KINDS: Final = {"INTERNAL": 1, "SERVER": 2, "CLIENT": 3, "PRODUCER": 4, "CONSUMER": 5}
-_NOT_PLAIN: Final = (SPAN_PARTS - {SCOPE_VERSION}).union(
+_NOT_PLAIN: Final = (SPAN_PARTS - ORIGIN_PARTS).union(
     (Event.SEQUENCE, Event.TIME, Sampling.REASON, Sampling.PROBABILITY),
     (key for _, key in TEXT_ATTRIBUTES),
 )
@@ -268,7 +274,8 @@ def plain_attributes(text: str, taken: AbstractSet[str]) -> bytes | None:
     keys = others.keys()
     if not (taken.isdisjoint(keys) and _NOT_PLAIN.isdisjoint(keys)):
         return None
-    others.pop(SCOPE_VERSION, None)
+    for part in ORIGIN_PARTS.intersection(keys):
+        del others[part]
     return attributes_of(others, 0x4A)
 
 
@@ -291,7 +298,7 @@ def _span_parts(row: Mapping[str, Any]) -> list[bytes | tuple[Slot, bytes]]:
     span.varying("span_id", b"\x12", row["span_id"])
     if row["trace_state"]:
         span.add(message(0x1A, row["trace_state"].encode()))
-    if (parent := row["parent_span_id"]) is not None:
+    if (parent := parent_of(row)) is not None:
         span.varying("parent_span_id", b"\x22", parent)
     span.add(message(0x2A, (row["name"] or "").encode()))
     if kind := _KINDS.get(row["span_kind"]):
@@ -300,35 +307,37 @@ def _span_parts(row: Mapping[str, Any]) -> list[bytes | tuple[Slot, bytes]]:
         span.varying("start_time", b"\x39", _I64.pack(start))
     if (duration := row["duration"]) is not None:
         span.varying("end_time", b"\x41", _I64.pack((start or 0) + duration))
-    _add_columns(span, row, others)
+    # A number by the key of a column stands in the row's layout.
+    said = others.keys() | {field.key for field, _ in read_layout(row["layout"])}
+    _add_columns(span, row, said)
     _add_numbers(span, row, others)
     for key, value in others.items():
         if key not in SPAN_PARTS:
             span.add(message(0x4A, key_value(key, value)))
     if not others:
         span.varying("attributes", b"", b"")
-    if (reason := row["sampling_reason"]) is not None and Sampling.REASON not in others:
+    if (reason := row["sampling_reason"]) is not None and Sampling.REASON not in said:
         span.add(message(0x4A, key_value(Sampling.REASON, reason)))
     probability = row["sampling_probability"]
-    if probability is not None and Sampling.PROBABILITY not in others:
+    if probability is not None and Sampling.PROBABILITY not in said:
         content = _F64.pack(probability)
         span.varying("sampling_probability", b"\x21", content, Sampling.PROBABILITY)
     _add_parts(span, row, others)
     return span.parts
 
 
-def _add_columns(span: _SpanParts, row: Mapping[str, Any], others: Mapping[str, Any]) -> None:
-    """Add the attributes that are text or integer columns; those in the JSON are more exact."""
+def _add_columns(span: _SpanParts, row: Mapping[str, Any], said: AbstractSet[str]) -> None:
+    """Add the attributes that are text or integer columns; what is said besides is more exact."""
     for column, key in TEXT_ATTRIBUTES:
         text = row[column]
-        if text is None or key in others:
+        if text is None or key in said:
             continue
         if column == "event_type" and text == FOREIGN_EVENT_TYPE:
             continue
         span.varying(column, b"\x0a", text.encode(), key)
-    if row["root_sequence"] is not None and Event.SEQUENCE not in others:
+    if row["root_sequence"] is not None and Event.SEQUENCE not in said:
         span.varying("sequence", b"\x18", varint(row["sequence"]), Event.SEQUENCE)
-    if (event_time := row["event_time"]) is not None and Event.TIME not in others:
+    if (event_time := row["event_time"]) is not None and Event.TIME not in said:
         span.varying("event_time", b"\x18", varint(event_time), Event.TIME)
 
 
@@ -367,8 +376,11 @@ def _add_parts(span: _SpanParts, row: Mapping[str, Any], others: Mapping[str, An
         content += message(0x12, event["name"].encode("utf-8", "backslashreplace"))
         span.add(message(0x5A, content + attributes_of(event["attributes"], 0x1A)))
     of_links: Sequence[Mapping[str, Any]] = others.get(LINK_ATTRIBUTES) or ()
+    states: Sequence[str] = others.get(LINK_TRACE_STATES) or ()
     for number, link in enumerate(row["links"] or ()):
         content = message(0x0A, link["trace_id"]) + message(0x12, link["span_id"])
+        if number < len(states) and states[number]:
+            content += message(0x1A, states[number].encode("utf-8", "backslashreplace"))
         if number < len(of_links):
             content += attributes_of(of_links[number], 0x22)
         span.add(message(0x6A, content + b"\x35" + _U32.pack(_CONTEXT_FLAGS)))
@@ -402,23 +414,47 @@ def resource_message(row: Mapping[str, Any], of_the_run: Mapping[str, Any]) -> b
     attributes = {key: value for key, value in attributes.items() if value is not None}
     if row["resource_attributes"]:
         attributes.update(json.loads(row["resource_attributes"]))
-    return message(0x0A, attributes_of(attributes, 0x0A))
+    content = message(0x0A, attributes_of(attributes, 0x0A))
+    if url := origin_parts(row["attributes"]).resource_schema_url:
+        content += message(0x1A, url.encode())
+    return content
 
 
-def scope_version(attributes: str | None) -> str:
-    """Version of the instrumentation scope, which is among the attributes; empty without one."""
-    if not attributes or SCOPE_VERSION not in attributes:
-        return ""
-    return str(json.loads(attributes).get(SCOPE_VERSION) or "")
+class OriginParts(NamedTuple):
+    """Parts of a span's scope and resource that are among its attributes; empty without one."""
+
+    scope_version: str = ""
+    scope_attributes: str = ""
+    """A JSON object."""
+    scope_schema_url: str = ""
+    resource_schema_url: str = ""
+
+
+_NO_PARTS: Final = OriginParts()
+
+
+def origin_parts(attributes: str | None) -> OriginParts:
+    """Read the parts of a span's scope and resource that are among its attributes."""
+    if not attributes or not any(part in attributes for part in ORIGIN_PARTS):
+        return _NO_PARTS
+    others = json.loads(attributes)
+    told = others.get(SCOPE_ATTRIBUTES)
+    return OriginParts(
+        str(others.get(SCOPE_VERSION) or ""),
+        json.dumps(told) if told else "",
+        str(others.get(SCOPE_SCHEMA_URL) or ""),
+        str(others.get(RESOURCE_SCHEMA_URL) or ""),
+    )
 
 
 def scope_message(row: Mapping[str, Any]) -> tuple[bytes, bytes]:
     """Write the instrumentation scope of a row, and the schema that its spans follow."""
     name = row["scope_name"]
-    if name is None:
-        return message(0x0A, b""), b""
-    content = message(0x0A, name.encode())
-    if version := scope_version(row["attributes"]):
-        content += message(0x12, version.encode())
-    schema = message(0x1A, SCHEMA_URL.encode()) if name == SCOPE_NAME else b""
-    return message(0x0A, content), schema
+    parts = origin_parts(row["attributes"])
+    content = b"" if name is None else message(0x0A, name.encode())
+    if parts.scope_version:
+        content += message(0x12, parts.scope_version.encode())
+    if parts.scope_attributes:
+        content += attributes_of(json.loads(parts.scope_attributes), 0x1A)
+    url = parts.scope_schema_url or (SCHEMA_URL if name == SCOPE_NAME else "")
+    return message(0x0A, content), message(0x1A, url.encode()) if url else b""

@@ -28,7 +28,7 @@ from fillpath.instrumentation import settings
 from fillpath.instrumentation.errors import UsageError
 from fillpath.instrumentation.identity import is_valid_run_id, new_run_id
 from fillpath.instrumentation.rollout import Rollout
-from fillpath.instrumentation.semconv import PROCESS, Resource
+from fillpath.instrumentation.semconv import DEFAULT_PORTFOLIO, PROCESS, Resource
 from fillpath.instrumentation.settings import ENV_PORTFOLIO, DataFolder
 
 _log = logging.getLogger(__name__)
@@ -153,7 +153,7 @@ class ParquetSpanExporter(SpanExporter):
             raise UsageError(f"{run_id!r} cannot be a run id.")
         self._store = EventStore(data)
         self._given_run_id = run_id
-        self._portfolio = portfolio or os.environ.get(ENV_PORTFOLIO) or "default"
+        self._portfolio = portfolio or os.environ.get(ENV_PORTFOLIO) or DEFAULT_PORTFOLIO
         self._rollout = _rollout()
         self._begin()
         if hasattr(os, "register_at_fork"):

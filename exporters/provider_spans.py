@@ -26,7 +26,7 @@ from fillpath.exporters.schema import (
     SPAN_EVENTS,
     SPAN_SCHEMA,
 )
-from fillpath.exporters.span_attributes import parts_of, resource_of, status_of
+from fillpath.exporters.span_attributes import parent_of, parts_of, resource_of, status_of
 from fillpath.instrumentation.semconv import SCHEMA_URL, SCOPE_NAME, Resource
 
 _INT64: Final = range(-(1 << 63), 1 << 63)
@@ -59,7 +59,7 @@ class ProviderSpans:
     def _span(self, row: Mapping[str, Any]) -> ReadableSpan:
         attributes, others = parts_of(row)
         trace_id = int.from_bytes(row["trace_id"], "big")
-        parent = row["parent_span_id"]
+        parent = parent_of(row)
         start = row["start_time"]
         duration = row["duration"]
         status, message = status_of(row, others)

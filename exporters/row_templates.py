@@ -248,6 +248,7 @@ class RowTemplates:
         site = self._events.site(number, 0)
         names = {"portfolio": site.portfolio, "strategy": site.strategy}
         names |= {"symbol": site.symbol, "venue": site.venue}
+        names["service_name"] = self._spans.service_name(site.portfolio)
         nameless = site._replace(number=0, portfolio="", strategy=None, symbol=None, venue=None)
         alike = (absent, repr(nameless))
         other = self._alike.get(alike)

@@ -52,6 +52,14 @@ DROPPED_BY_SDK: Final = "otel.dropped_counts"
 """What the OpenTelemetry SDK cut off by its limits: counts of attributes, events and links."""
 LINK_ATTRIBUTES: Final = span_parts.LINK_ATTRIBUTES
 """Attributes of an OpenTelemetry span's links, in the order of the links."""
+LINK_TRACE_STATES: Final = span_parts.LINK_TRACE_STATES
+"""Their tracestates, in the same order."""
+SCOPE_ATTRIBUTES: Final = span_parts.SCOPE_ATTRIBUTES
+"""Attributes of an OpenTelemetry span's instrumentation scope."""
+SCOPE_SCHEMA_URL: Final = span_parts.SCOPE_SCHEMA_URL
+"""Schema that the spans of the scope follow, where it is not fillpath's own."""
+RESOURCE_SCHEMA_URL: Final = span_parts.RESOURCE_SCHEMA_URL
+"""Schema that the resource follows."""
 
 
 def _field(name: str, kind: pa.DataType, meaning: str, *, nullable: bool = True) -> pa.Field:
@@ -70,7 +78,12 @@ SPAN_SCHEMA: Final = pa.schema(
         _field("portfolio", pa.string(), "Portfolio namespace such as fund/desk/book."),
         _field("trace_id", pa.binary(), "Chain of events, 16 bytes.", nullable=False),
         _field("span_id", pa.binary(), "The event or handler run, 8 bytes.", nullable=False),
-        _field("parent_span_id", pa.binary(), "Its cause, 8 bytes; NULL at a root."),
+        _field(
+            "parent_span_id",
+            pa.binary(),
+            "Its cause, 8 bytes; NULL at a root. At the root of a divided trace, in the trace that "
+            "a link to it names.",
+        ),
         _field(
             "sequence",
             pa.int64(),
@@ -98,7 +111,8 @@ SPAN_SCHEMA: Final = pa.schema(
         _field(
             "duration",
             pa.int64(),
-            "From there to its end, ns; NULL if it did not end. Without a start, from the epoch.",
+            "From there to its end, ns, at least 1 for an event of ours; NULL if it did not end. "
+            "Without a start, from the epoch.",
         ),
         _field("strategy", pa.string(), "The engine's id of the strategy."),
         _field("symbol", pa.string(), "Ticker or pair, without the venue."),
@@ -156,7 +170,7 @@ SPAN_SCHEMA: Final = pa.schema(
         _field("attributes", pa.string(), "Every other attribute: a JSON object; or NULL."),
         _field("sampling_reason", pa.string(), "Why the span was kept: all, critical, ancestor, …"),
         _field("sampling_probability", pa.float64(), "Probability of that, in (0, 1]."),
-        _field("service_name", pa.string(), "Recorded program."),
+        _field("service_name", pa.string(), "Recorded program and, behind a /, the portfolio."),
         _field("host_name", pa.string(), "Machine that recorded it."),
         _field("scope_name", pa.string(), "Instrumentation scope."),
         _field("trace_state", pa.string(), "W3C tracestate of a span from an OpenTelemetry SDK."),
@@ -181,7 +195,7 @@ RUN_SCHEMA: Final = pa.schema(
         ),
         _field("status", pa.string(), "Running, Ended or Crashed.", nullable=False),
         _field("mode", pa.string(), "backtest or live."),
-        _field("source", pa.string(), "spool, or otel for spans from an OpenTelemetry SDK."),
+        _field("source", pa.string(), "spool, otel (an OpenTelemetry SDK) or import (files)."),
         _field("service_name", pa.string(), "Recorded program."),
         _field("engine", pa.string(), "Engine that was traced."),
         _field("engine_version", pa.string(), "Its version."),
@@ -231,16 +245,19 @@ TEXT_ATTRIBUTES: Final = (
 )
 """Text columns and the attribute that each is on a span for OpenTelemetry."""
 
-SPAN_PARTS: Final = frozenset(
-    {
-        SPAN_EVENTS,
-        LINK_ATTRIBUTES,
-        STATUS_CODE,
-        STATUS_DESCRIPTION,
-        SCOPE_VERSION,
-        DROPPED_BY_SDK,
-    }
+ORIGIN_PARTS: Final = frozenset(
+    {SCOPE_VERSION, SCOPE_ATTRIBUTES, SCOPE_SCHEMA_URL, RESOURCE_SCHEMA_URL}
 )
+"""Attributes of the lake that for OpenTelemetry are parts of a span's scope or resource."""
+
+SPAN_PARTS: Final = ORIGIN_PARTS | {
+    SPAN_EVENTS,
+    LINK_ATTRIBUTES,
+    LINK_TRACE_STATES,
+    STATUS_CODE,
+    STATUS_DESCRIPTION,
+    DROPPED_BY_SDK,
+}
 """Attributes of the lake that are other parts of a span for OpenTelemetry."""
 
 _ORDER_NUMBERS: Final = {"quantity": (Order.QUANTITY,), "price": (Order.PRICE, Order.TRIGGER_PRICE)}

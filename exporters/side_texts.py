@@ -18,11 +18,13 @@ from fillpath.exporters.schema import NUMBER_COLUMNS, TEXT_COLUMNS
 from fillpath.exporters.waiting_sides import PackedSide
 from fillpath.instrumentation.semconv import Event, Fill, Order, Position, Sampling
 from fillpath.instrumentation.span_parts import (
+    CAUSE_TRACE,
     SPAN_KIND,
     SPAN_NAME,
     SPAN_SCOPE,
     STATUS_CODE,
     TRACE_STATE,
+    trace_of_cause,
 )
 from fillpath.instrumentation.spool import SideRecord
 
@@ -56,6 +58,7 @@ _REFUSED: Final = frozenset(
     }
 )
 """Attributes that would change a column that the site has filled, or that count as numbers."""
+_TAKEN_ALIKE: Final = _COLUMNS.keys() | {CAUSE_TRACE}
 _NO_NUMBERS: Final = frozenset({str, list, dict})
 
 Added = tuple[list[int], list[Any]]
@@ -70,6 +73,8 @@ class SideTexts:
         self.members: Added = ([], [])
         """Members of the JSON object of the attributes."""
         self.links: Added = ([], [])
+        self.causes: Added = ([], [])
+        """Trace ids of causes that are in another trace."""
 
     def take_all(
         self,
@@ -117,15 +122,21 @@ class SideTexts:
         self, shape: tuple[str, ...], places: list[int], maps: list[dict[str, Any]]
     ) -> bool:
         """Take maps that have the same keys; tells whether that was possible."""
-        if not _COLUMNS.keys() >= set(shape):
+        if not set(shape) <= _TAKEN_ALIKE:
             return False
         texts = list(zip(*(one.values() for one in maps), strict=True))
         for key, values in zip(shape, texts, strict=False):
             if set(map(type, values)) != {str} or not all(map(str.isascii, values)):
                 return False
-            if _COLUMNS[key] == "side" and not _SIDES.issuperset(values):
+            if key == Order.SIDE and not _SIDES.issuperset(values):
+                return False
+            if key == CAUSE_TRACE and not all(map(trace_of_cause, values)):
                 return False
         for key, values in zip(shape, texts, strict=False):
+            if key == CAUSE_TRACE:
+                self.causes[0].extend(places)
+                self.causes[1].extend(map(bytes.fromhex, values))
+                continue
             added = self.texts[_COLUMNS[key]]
             added[0].extend(places)
             added[1].extend(values)
@@ -141,6 +152,9 @@ class SideTexts:
                 places, texts = self.texts[column]
                 places.append(place)
                 texts.append(value)
+            elif key == CAUSE_TRACE:
+                self.causes[0].append(place)
+                self.causes[1].append(trace_of_cause(value))
         if rest:
             self.members[0].append(place)
             self.members[1].append(to_json(rest)[1:-1])
@@ -157,7 +171,10 @@ class SideTexts:
             if key in _REFUSED or key in template.own or kind not in _NO_NUMBERS:
                 return None
             column = _COLUMNS.get(key)
-            if column is None:
+            if key == CAUSE_TRACE:
+                if trace_of_cause(value) is None:
+                    return None
+            elif column is None:
                 rest[key] = value
             elif kind is not str or not value.isascii() or not _fits(column, value):
                 return None
@@ -166,7 +183,7 @@ class SideTexts:
     def without(self, gone: Booleans) -> None:
         """Forget some places; those behind them move up."""
         place_of: Integers = np.cumsum(~gone) - 1
-        for added in (*self.texts.values(), self.members, self.links):
+        for added in (*self.texts.values(), self.members, self.links, self.causes):
             left = [turn for turn, place in enumerate(added[0]) if not gone[place]]
             added[1][:] = [added[1][turn] for turn in left]
             added[0][:] = [int(place_of[added[0][turn]]) for turn in left]

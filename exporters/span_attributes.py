@@ -54,6 +54,20 @@ def parts_of(row: Mapping[str, Any]) -> Parts:
     return Parts(attributes, {key: value for key, value in kept.items() if key in SPAN_PARTS})
 
 
+def parent_of(row: Mapping[str, Any]) -> bytes | None:
+    """Give the parent's span id as OpenTelemetry wants it: that of a cause in the same trace.
+
+    Where a trace was divided, a link leads to the cause.
+    """
+    parent: bytes | None = row["parent_span_id"]
+    if parent is None or not row["links"]:
+        return parent
+    for link in row["links"]:
+        if link["span_id"] == parent and link["trace_id"] != row["trace_id"]:
+            return None
+    return parent
+
+
 def resource_of(row: Mapping[str, Any], mode: str | None) -> dict[str, Any]:
     """Give the attributes of a row's resource: who recorded it, in which run, for which portfolio.
 
@@ -61,10 +75,11 @@ def resource_of(row: Mapping[str, Any], mode: str | None) -> dict[str, Any]:
         row: Values by the columns of `SPAN_SCHEMA`.
         mode: The run's mode, if known.
     """
+    own = row["root_sequence"] is not None
     known = {
         Resource.SERVICE_NAME: row["service_name"],
-        Resource.SERVICE_NAMESPACE: SCOPE_NAME,
-        Resource.SERVICE_INSTANCE_ID: row["run_id"],
+        Resource.SERVICE_NAMESPACE: SCOPE_NAME if own else None,
+        Resource.SERVICE_INSTANCE_ID: row["run_id"] if own else None,
         Resource.HOST_NAME: row["host_name"],
         Resource.RUN_ID: row["run_id"],
         Resource.RUN_MODE: mode,

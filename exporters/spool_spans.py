@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from fillpath.exporters.schema import PARENT_DROPPED, STATUS_CODE, STATUS_DESCRIPTION
 from fillpath.exporters.span_rows import STATUS_ERROR, Span
@@ -11,6 +11,7 @@ from fillpath.exporters.spool_events import RecordedEvent, SpoolEvents
 from fillpath.instrumentation import identity
 from fillpath.instrumentation.event_sampler import KEEP_ALL, Decision
 from fillpath.instrumentation.semconv import (
+    DEFAULT_PORTFOLIO,
     PROCESS,
     SCOPE_NAME,
     Event,
@@ -19,13 +20,18 @@ from fillpath.instrumentation.semconv import (
     span_name,
 )
 from fillpath.instrumentation.span_parts import (
+    CAUSE_TRACE,
     KIND_OF_OPERATION,
     SPAN_KIND,
     SPAN_NAME,
     SPAN_SCOPE,
     TRACE_STATE,
+    trace_of_cause,
 )
 from fillpath.instrumentation.spool import NO_TIME
+
+SHORTEST: Final = 1
+"""Nanoseconds that an event lasts at least: viewers take a span without length for a mistake."""
 
 
 class _Parts(NamedTuple):
@@ -99,6 +105,13 @@ class SpoolSpans:
         """Span id of the event with this sequence."""
         return identity.span_id(self._key, sequence).to_bytes(8, "big")
 
+    def service_name(self, portfolio: str) -> str | None:
+        """Name of the service that a portfolio's events come from, as OpenTelemetry sees it."""
+        program: str | None = self._events.run.get("service_name")
+        if not program or portfolio == DEFAULT_PORTFOLIO:
+            return program
+        return f"{program}/{portfolio}"
+
     def _trace_id(self, event: RecordedEvent) -> bytes:
         name = event.extra.get("correlation_id")
         if name is not None:
@@ -138,10 +151,16 @@ class SpoolSpans:
             attributes = {**attributes, Event.ID: extra["event_id"]}
         if not event.finished:
             attributes = {**attributes, Event.UNFINISHED: True}
+        links = event.links
+        cause_trace = trace_of_cause(attributes.get(CAUSE_TRACE))
+        if cause_trace is not None:
+            attributes = {key: attributes[key] for key in attributes if key != CAUSE_TRACE}
+            links = links if parent is None else [(cause_trace, parent), *links]
         correlation_id = extra.get("correlation_id")
         start, end = event.start, event.end
         if start is not None and end is not None:
             start = min(start, end)  # a start that lay in the future counts as the end
+            end = max(end, start + SHORTEST)
         return Span(
             self._run_id,
             self._trace_id(event),
@@ -162,10 +181,10 @@ class SpoolSpans:
             handler=site.handler,
             correlation_id=None if correlation_id is None else str(correlation_id),
             attributes=attributes,
-            links=event.links,
+            links=links,
             error=_error_of(event),
             decision=decision,
-            service_name=run.get("service_name"),
+            service_name=self.service_name(site.portfolio),
             host_name=run.get("host_name"),
             scope_name=parts.scope_name,
             trace_state=trace_state,

@@ -21,6 +21,8 @@ from fillpath.instrumentation.spool import list_spools
 from fillpath.instrumentation.writer_files import State
 
 _log = logging.getLogger(__name__)
+_WITHOUT_SPOOL = frozenset({"otel", "import"})
+"""Sources of runs of which no spool tells how they ended."""
 
 
 def drain(data: DataFolder, run_id: str, *, patience: float = 30.0) -> Status:
@@ -112,7 +114,7 @@ def catch_up(data: DataFolder) -> dict[str, Status | FillpathError]:
         with _kept_apart(run_id, outcomes):
             outcomes[run_id] = drain(data, run_id, patience=0.0)
     for run in records:
-        if run.status == "Running" and run.source == "otel" and _is_abandoned(run):
+        if run.status == "Running" and run.source in _WITHOUT_SPOOL and _is_abandoned(run):
             with _kept_apart(run.run_id, outcomes):
                 store.record_run(replace(run, status="Crashed", error=HOST_DIED))
                 outcomes[run.run_id] = "Crashed"
@@ -132,7 +134,7 @@ def _kept_apart(run_id: str, outcomes: dict[str, Status | FillpathError]) -> Ite
 
 
 def _is_abandoned(run: RunRecord) -> bool:
-    """Tell whether the process that exported a run's spans is gone; no spool tells of its end."""
+    """Tell whether the process that brought a run's spans in is gone; no spool tells of its end."""
     if run.host_name != platform.node() or run.pid is None:
         return False
     return host_process.start_mark(run.pid) is None

@@ -13,14 +13,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final, Protocol
 
 from fillpath.instrumentation.errors import UsageError
 from fillpath.instrumentation.event_columns import MAX_SCALE, Row, converter
 from fillpath.instrumentation.open_event import Cause, Handle, RemoteEvent
 from fillpath.instrumentation.payload import clean_text
+from fillpath.instrumentation.span_parts import CAUSE_TRACE
 from fillpath.instrumentation.spool import FLAGS_SHIFT, NO_TIME, SLOTS, Field, FieldKind, Flag
+from fillpath.instrumentation.trace_limit import TraceLimit
 
 MAX_NAMES: Final = 16
 """Texts that an emitter's events may have."""
@@ -101,14 +103,27 @@ class Emitter(Protocol):
 # error of the caller then, and no time goes into packing and unpacking *values. That the root is an
 # integer is not asked: no column takes another one, so it and its descendants are without a cause.
 _TEMPLATE: Final = """
-def make(append, flush, take, clock, resolve, remote, place, sided, unknown{keys}):
+def make(
+    append, flush, take, clock, resolve, remote, place, sided, unknown, far, is_full, divide{keys}
+):
     def emit(event_time=unknown, cause=None{parameters}, *, start=None):
         if type(cause) is tuple:
             sequence = take()
             try:
                 parent, root = cause
-                if root <= 0 or root > parent or parent >= sequence or type(parent) is not int:
-                    parent, root = 0, sequence
+                if (
+                    root <= 0
+                    or root > parent
+                    or parent >= sequence
+                    or sequence - root >= far
+                    or type(parent) is not int
+                ):
+                    if not 0 < root <= parent < sequence or type(parent) is not int:
+                        parent, root = 0, sequence
+                    elif is_full(root):
+                        raise Divided
+            except Divided:
+                return divide(sequence, parent, root, start, event_time{row})
             except Exception:
                 parent, root = 0, sequence
         elif cause is None:
@@ -128,6 +143,8 @@ def make(append, flush, take, clock, resolve, remote, place, sided, unknown{keys
             if parent >= sequence:
                 parent = root = 0
             root = root or sequence
+            if sequence - root >= far and is_full(root):
+                return divide(sequence, parent, root, start, event_time{row})
         end = clock()
         append(
             (sequence, parent, root, end if start is None else start, end, event_time, place{row})
@@ -137,6 +154,10 @@ def make(append, flush, take, clock, resolve, remote, place, sided, unknown{keys
         return sequence, root
     return emit
 """
+
+
+class _Divided(Exception):
+    """The event begins a new trace; leaves the way that nearly all events take as it is."""
 
 
 @cache
@@ -154,7 +175,7 @@ def _maker(fields: int, names: int) -> Callable[..., Emitter]:
         texts=f"{{{pairs}}}",
         last=FLUSH_EVENTS - 1,
     )
-    made: dict[str, Any] = {}
+    made: dict[str, Any] = {"Divided": _Divided}
     exec(compile(source, __file__, "exec"), made)  # noqa: S102 - of the text above and nothing else
     make: Callable[..., Emitter] = made["make"]
     return make
@@ -170,6 +191,8 @@ def make_emitter(
     site: int,
     fields: Sequence[Field],
     names: Sequence[str] = (),
+    limit: TraceLimit,
+    trace_of: Callable[[int], str],
 ) -> Emitter:
     """Make an emitter.
 
@@ -183,12 +206,43 @@ def make_emitter(
         site: Number of the site of the emitter's events.
         fields: What their numbers are, at most `spool.SLOTS`.
         names: Keys of the texts that each event has of its own.
+        limit: Says which events begin a new trace although they have a cause.
+        trace_of: Gives the trace id of a chain in hex, by its root.
     """
+    clock = time.perf_counter_ns
+    trace_of = lru_cache(64)(trace_of)
     sided = site | int(Flag.SIDE) << FLAGS_SHIFT
+
+    def divide(
+        sequence: int, parent: int, root: int, start: int | None, event_time: int, *beside: Any
+    ) -> Handle:
+        """Record an event that begins a new trace."""
+        end = clock()
+        *numbers, texts = beside
+        side = {**(texts or {}), CAUSE_TRACE: trace_of(root)}
+        begun = end if start is None else start
+        append((sequence, parent, sequence, begun, end, event_time, sided, *numbers, side))
+        if not sequence & FLUSH_EVENTS - 1:
+            flush()
+        return sequence, sequence
+
     place = sided if names else site
     make = _maker(len(fields), len(names))
-    clock = time.perf_counter_ns
-    emit = make(append, flush, take, clock, resolve, remote, place, sided, NO_TIME, *names)
+    emit = make(
+        append,
+        flush,
+        take,
+        clock,
+        resolve,
+        remote,
+        place,
+        sided,
+        NO_TIME,
+        limit.far,
+        limit.is_full,
+        divide,
+        *names,
+    )
     if all(field.kind == FieldKind.DOUBLE for field in fields):
         return emit
     converters = [converter(field) for field in fields]

@@ -10,6 +10,7 @@ from opentelemetry.trace import SpanContext
 
 from fillpath.instrumentation import identity
 from fillpath.instrumentation.open_event import Chain, OpenEvent, RemoteEvent
+from fillpath.instrumentation.trace_limit import TraceLimit
 
 _REMEMBERED_CHAINS: Final = 1 << 16
 
@@ -19,14 +20,16 @@ class EventNumbers:
 
     Args:
         run_id: The run; with a sequence number it makes every id.
+        limit: Says which events begin a new trace although they have a cause.
 
     Attributes:
         take: Gives the next sequence; a single step that threads cannot come between.
     """
 
-    def __init__(self, run_id: str) -> None:
+    def __init__(self, run_id: str, limit: TraceLimit) -> None:
         self._run_id = run_id
         self._key = identity.run_key(run_id)
+        self._limit = limit
         self._named: OrderedDict[int, Chain] = OrderedDict()
         self.take = itertools.count(1).__next__
 
@@ -46,15 +49,26 @@ class EventNumbers:
                 event.chain = Chain(sequence, self._key)
                 return
             trace_id = identity.trace_id_of_correlation(self._run_id, name)
+            if self._limit.is_full_of(trace_id):
+                event.chain = Chain(sequence, self._key)  # the name is an attribute then
+                return
             event.chain = self._remembered(Chain(sequence, self._key, name, trace_id))
             return
-        event.chain = parent.chain
+        chain = event.chain = parent.chain
+        if self._is_full(chain, sequence):
+            event.chain = Chain(sequence, self._key)
         if name is None:
             event.correlation_id = parent.correlation_id
-        elif name != event.chain.correlation_id:
+        elif name != chain.correlation_id:
             trace_id = identity.trace_id_of_correlation(self._run_id, name)
-            if trace_id == event.chain.trace_id:  # the same name in another spelling
-                event.correlation_id = event.chain.correlation_id
+            if trace_id == chain.trace_id:  # the same name in another spelling
+                event.correlation_id = chain.correlation_id
+
+    def _is_full(self, chain: Chain, sequence: int) -> bool:
+        """Tell whether an event that is caused in a chain has to begin a new one."""
+        if chain.correlation_id is not None and chain.named is not None:
+            return self._limit.is_full_of(chain.named)
+        return sequence - chain.root >= self._limit.far and self._limit.is_full(chain.root)
 
     def _remembered(self, chain: Chain) -> Chain:
         self._named[chain.root] = chain

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from opentelemetry import trace
@@ -25,6 +26,7 @@ from fillpath.instrumentation.emitter import (
 from fillpath.instrumentation.errors import UsageError
 from fillpath.instrumentation.event_columns import time_of
 from fillpath.instrumentation.event_numbers import EventNumbers
+from fillpath.instrumentation.host_attributes import attributes_of, copied
 from fillpath.instrumentation.lineage_door import lineage
 from fillpath.instrumentation.named_causes import NamedCauses
 from fillpath.instrumentation.open_event import (
@@ -39,11 +41,12 @@ from fillpath.instrumentation.open_event import (
     Placed,
     RemoteEvent,
 )
-from fillpath.instrumentation.payload import merged, name_of, snapshot
+from fillpath.instrumentation.payload import merged, name_of
 from fillpath.instrumentation.recorder import DROPPED_ADAPTER_ERROR, Recorder
 from fillpath.instrumentation.running_event import failure_of
-from fillpath.instrumentation.semconv import PUBLISH, Event
+from fillpath.instrumentation.semconv import DEFAULT_PORTFOLIO, PUBLISH, Event
 from fillpath.instrumentation.side_texts import are_texts
+from fillpath.instrumentation.span_parts import CAUSE_TRACE
 from fillpath.instrumentation.spool import (
     FLAGS_SHIFT,
     NO_TIME,
@@ -54,6 +57,7 @@ from fillpath.instrumentation.spool import (
 )
 from fillpath.instrumentation.spool_writer import pack_side_record
 from fillpath.instrumentation.tally import Tally
+from fillpath.instrumentation.trace_limit import DEFAULT_TRACE_LIMIT, TraceLimit
 
 __all__ = ["CURRENT", "AttributeSource", "Chain", "EventTracer", "OpenEvent"]
 
@@ -72,6 +76,8 @@ class EventTracer(NamedCauses):
         run_id: The run; with a sequence number it makes every id.
         recorder: Takes the records.
         portfolio: Namespace of events whose adapter does not name one.
+        trace_limit: Events of one trace, about; beyond, an event begins a trace that links to its
+            cause. 0 for any number.
         takes: Tells which portfolios' events are recorded; None: all.
     """
 
@@ -80,11 +86,13 @@ class EventTracer(NamedCauses):
         run_id: str,
         recorder: Recorder,
         portfolio: str,
+        trace_limit: int = DEFAULT_TRACE_LIMIT,
         takes: Callable[[str], bool] | None = None,
     ) -> None:
-        super().__init__(EventNumbers(run_id))
+        self.limit = TraceLimit(trace_limit)
+        super().__init__(EventNumbers(run_id, self.limit))
         self.run_id = run_id
-        self.portfolio = name_of(portfolio) or "default"
+        self.portfolio = name_of(portfolio) or DEFAULT_PORTFOLIO
         self._recorder = recorder
         self._append = recorder.append
         self._placed_by_site = AttributeSites(recorder.site).place
@@ -92,6 +100,7 @@ class EventTracer(NamedCauses):
         self._take = self._numbers.take
         self._number = self._numbers.number
         self.address = self._numbers.address
+        self._copied = partial(copied, complain=self.complain)
         self._open: dict[int, OpenEvent] = {}
         self.enclosing: Callable[[OpenEvent | None], OpenEvent | None] | None = None
         """What is current in OpenTelemetry's context, if that is nearer than the current event."""
@@ -176,10 +185,9 @@ class EventTracer(NamedCauses):
             site=site,
             fields=found,
             names=found_names,
+            limit=self.limit,
+            trace_of=lambda root: f"{self._numbers.chain(root).trace_id:032x}",
         )
-
-    def _is_taken(self, portfolio: Any) -> bool:
-        return self.takes is None or self.takes(name_of(portfolio) or self.portfolio)
 
     def direct(self) -> tuple[Callable[[], int], Recorder]:
         """Give what another door to the same run needs: the next sequence, and the recorder."""
@@ -381,7 +389,11 @@ class EventTracer(NamedCauses):
         if event.sequence == 0 and event.parent is not None:
             self.begin(event.parent)
         ready = event.attributes
-        placed = ready if type(ready) is tuple else self._placed(event, self._attributes_of(event))
+        placed = (
+            ready
+            if type(ready) is tuple
+            else self._placed(event, attributes_of(ready, self.complain))
+        )
         with self._lock:
             if event.claimed:  # another thread was quicker
                 return
@@ -420,6 +432,8 @@ class EventTracer(NamedCauses):
                 extra["event_id"] = event.event_id
             if type(parent) is RemoteEvent:
                 extra["parent"] = parent.parent_record
+            if parent is not None and parent.sequence and parent.chain is not chain:
+                attributes = {**attributes, CAUSE_TRACE: f"{parent.chain.trace_id:032x}"}
         side: bytes | dict[str, Any] | None = None
         if attributes or links or extra:
             flags |= _SIDE
@@ -441,28 +455,6 @@ class EventTracer(NamedCauses):
         )
         self._append(row)
         event.written = True  # only now: whoever sees this may write a child
-
-    def _attributes_of(self, event: OpenEvent) -> dict[str, Any]:
-        source: Any = event.attributes
-        if type(source) is dict:  # copied when the event was opened
-            return source
-        if callable(source):
-            try:
-                source = source()
-            except Exception as error:  # noqa: BLE001 - the host's code may raise anything
-                self.complain(error)
-                return {Event.REPLACED: ["*"]}
-            return self._copied(source)
-        return dict(source) if source else {}
-
-    def _copied(self, attributes: Mapping[str, Any] | None) -> dict[str, Any]:
-        if attributes is None:
-            return {}
-        try:
-            return snapshot(attributes)
-        except Exception as error:  # noqa: BLE001 - the host's mapping may raise anything
-            self.complain(error)
-            return {Event.REPLACED: ["*"]}
 
     def close(
         self,
@@ -518,7 +510,7 @@ class EventTracer(NamedCauses):
         if type(event.attributes) is not tuple:
             early = event.attributes
             if type(early) is not dict:
-                early = self._attributes_of(event)
+                early = attributes_of(event.attributes, self.complain)
             return self._placed(event, merged(early, late) if late else early)
         if late:  # the numbers are placed already, so what is late comes as an addition
             self.begin(event)

@@ -94,6 +94,7 @@ class SpanDoor:
         self._key = identity.run_key(tracer.run_id)
         self.lock = threading.RLock()
         tracer.enclosing = self.enclosing
+        self.far, self.is_full = tracer.limit.far, tracer.limit.is_full
 
     def enclosing(self, event: OpenEvent | None) -> OpenEvent | None:
         """What an event is caused by: the current event, or the current span if it is nearer."""
@@ -123,6 +124,16 @@ class SpanDoor:
             is_remote=False,
             trace_flags=_SAMPLED,
             trace_state=None if chain is None else chain.trace_state,
+        )
+
+    def link_to_cause(
+        self, parent: LightSpan | KnownParent | None, root: int, chain: ForeignChain | None
+    ) -> trace.Link:
+        """Link a span that begins a new trace to its cause, which is in another."""
+        trace_id = identity.trace_id(self._key, root) if chain is None else chain.trace_id
+        sequence = 0 if parent is None else parent._sequence
+        return trace.Link(
+            trace.SpanContext(trace_id, identity.span_id(self._key, sequence), is_remote=False)
         )
 
     def own(self, context: trace.SpanContext) -> tuple[int, int] | None:
@@ -301,6 +312,9 @@ class LightTracer(trace.Tracer):
                 of_parent, root, chain, remote = self._strange(parent)
                 sequence = door.take()
                 root = root or sequence
+            if sequence - root >= door.far and door.is_full(root):
+                links = [*(links or ()), door.link_to_cause(of_parent, root, chain)]
+                root, chain = sequence, None
             span = _new_span(LightSpan)
             span._door = door
             span._places = places

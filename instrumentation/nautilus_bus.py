@@ -53,7 +53,15 @@ class TracedMessageBus(MessageBus):  # type: ignore[misc]  # the engine ships no
         follower = self.follower
         event = follower.on_sent(endpoint, msg)
         if event is None:
-            super().send(endpoint, msg)
+            if endpoint != _ENGINE_INTAKE:
+                super().send(endpoint, msg)
+                return
+            follower.intakes += 1
+            try:
+                super().send(endpoint, msg)
+            finally:
+                follower.intakes -= 1
+                follower.end_intake(msg)
             return
         token = event.tracer.enter(event)
         try:
@@ -68,9 +76,13 @@ class BusFollower:
 
     Args:
         trader_id: The engine's ``NAME-TAG``; its portfolio namespace is ``name/tag``.
+
+    Attributes:
+        intakes: How many raw order events the engine is working on, one within another.
     """
 
     def __init__(self, trader_id: str) -> None:
+        self.intakes = 0
         self._trader_id = trader_id
         self._tracing: Tracing | None = None
         self._tracer: EventTracer | None = None
@@ -89,6 +101,8 @@ class BusFollower:
         self._seen: dict[int, tuple[Any, OpenEvent]] = {}
         self._seen_before: dict[int, tuple[Any, OpenEvent]] = {}
         self._pending: list[OpenEvent] = []
+        # Of those that are no market data, in order: during what each was published.
+        self._within: dict[OpenEvent, OpenEvent | None] = {}
         self._signals: dict[OpenEvent, OpenEvent] = {}  # the last of each strategy's run
         self._last_market_event: OpenEvent | None = None
         self._callback: tuple[FrameType, OpenEvent] | None = None
@@ -138,7 +152,7 @@ class BusFollower:
             current = tracer.current
             opener = self._market.opener(kind) if self._market is not None else None
             if current is None:
-                if self._pending:
+                if self._pending and not self.intakes:
                     self._close_pending()
                 if opener is not None or isinstance(message, MARKET_DATA):
                     if self._callback is not None:
@@ -163,7 +177,7 @@ class BusFollower:
         if tracer is None:
             return None
         try:
-            if self._pending and tracer.current is None:
+            if self._pending and not self.intakes and tracer.current is None:
                 self._close_pending()
             event = self.event_of(message)
             if event is None and endpoint != _ENGINE_INTAKE:
@@ -173,6 +187,12 @@ class BusFollower:
             tracer.complain(error)
             return None
         return event
+
+    def end_intake(self, message: Any) -> None:
+        """The engine has done all that an order event leads to at once, such as a position."""
+        event = self.event_of(message)
+        if event is not None:
+            event.end = perf_counter_ns()
 
     def follow(self, handler: Callable[[Any], None]) -> Callable[[Any], None]:
         """Wrap a handler; the wrapper compares, hashes and prints like the handler."""
@@ -248,6 +268,7 @@ class BusFollower:
         )
         self._remember(message, event)
         self._pending.append(event)
+        self._within[event] = tracer.current
         self._causes.recorded(message, event)
         if isinstance(message, MARKET_DATA):
             self._last_market_event = event
@@ -313,8 +334,28 @@ class BusFollower:
     def _close_pending(self) -> None:
         """Nothing is being handled: whatever was published before has been delivered."""
         pending, self._pending = self._pending, []
+        if self._within:
+            self._cover_effects()
         if self._tracer is not None and not self._tracer.stopped:
             self._tracer.close_all(pending)
+
+    def _cover_effects(self) -> None:
+        """Let an event last until the end of what it led to at once.
+
+        That is what was published in the same run of a handler, or in the same turn of the engine.
+        What comes of it later, such as the fill of an order that waits, lies behind its end.
+        """
+        within, self._within = self._within, {}
+        for event, around in reversed(within.items()):
+            event.end = max(event.end, event.start)
+            if around is not None and event.start < around.end < event.end:
+                event.end = around.end  # its message went on to others after that
+            parent = event.parent
+            if parent is None or parent.closed or parent.place in self._places_of_runs:
+                continue
+            limit = within.get(parent)
+            if limit is None or not parent.end < limit.end < event.end:
+                parent.end = max(parent.end, event.end)
 
     def _close_callback(self) -> None:
         if self._callback is not None:
@@ -367,6 +408,7 @@ class FollowedHandler:
         finally:
             tracer.leave_user_code(tokens)
             follower.end_delivery(tracer, run, failure)
+            event.end = run.end
 
     def __eq__(self, other: object) -> bool:
         return bool(self._handler == getattr(other, "_handler", other))

@@ -12,13 +12,15 @@ SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.37.0"
 """Schema URL of OpenTelemetry's conventions that the `service.*` and `messaging.*` keys follow."""
 SCOPE_NAME: Final = "fillpath"
 """Name of the instrumentation scope of every span."""
+DEFAULT_PORTFOLIO: Final = "default"
+"""Portfolio namespace of events for which nobody names one."""
 
 
 class Resource:
     """Attributes of the process and of the portfolio an event belongs to."""
 
     SERVICE_NAME: Final = "service.name"
-    """Name of the recorded program."""
+    """Program and portfolio, `PROGRAM/fund/desk/book`; for `default`, the program alone."""
     SERVICE_NAMESPACE: Final = "service.namespace"
     """Always `fillpath`, so that a backend can group the services of one desk."""
     SERVICE_INSTANCE_ID: Final = "service.instance.id"

@@ -56,6 +56,16 @@ ENV_OTLP_PATIENCE = "FILLPATH_OTLP_PATIENCE"
 then waits for `fillpath otlp replay`."""
 ENV_POSTGRES_DSN = "FILLPATH_POSTGRES__DSN"
 """Connection string of the results database; an embedded server is used when absent."""
+ENV_TRACE_LIMIT = "FILLPATH_TRACE_LIMIT"
+"""Events that a trace may have, about (10,000; at least 100); beyond, an event begins a new trace
+that is linked to its cause. `none` for any number."""
+SMALLEST_TRACE_LIMIT = 100
+"""Least that it may be. Only traces of as many events are asked whether they were divided."""
+ENV_TRACE_URL = "FILLPATH_TRACE_URL"
+"""Where traces are shown: a URL with `{trace_id}` in it, or the mere address of a Jaeger."""
+ENV_TRACE_LINKS = "FILLPATH_TRACE_LINKS"
+"""Several viewers by name, `NAME=URL NAME=URL`; of `jaeger`, `grafana` and `tempo` the mere address
+is enough."""
 ENV_DEBUG = "FILLPATH_DEBUG"
 """When set, an error on the command line shows where it happened."""
 ENV_OTEL_SDK_DISABLED = "OTEL_SDK_DISABLED"

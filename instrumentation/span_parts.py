@@ -7,6 +7,7 @@ stays among the attributes there.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from fillpath.instrumentation.semconv import PROCESS, PUBLISH, EventType
@@ -19,6 +20,8 @@ SPAN_SCOPE: Final = "otel.scope.name"
 """Instrumentation scope; every record of the OpenTelemetry door has it, and no other."""
 TRACE_STATE: Final = "otel.trace_state"
 """W3C tracestate."""
+CAUSE_TRACE: Final = "otel.cause_trace_id"
+"""Trace id, in hex, of an event's cause, where the event began a new trace; becomes a link."""
 
 SPAN_EVENTS: Final = "otel.events"
 """Events that an OpenTelemetry span carried: a list of name, time and attributes."""
@@ -30,11 +33,27 @@ SCOPE_VERSION: Final = "otel.scope.version"
 """Version of an OpenTelemetry span's instrumentation scope."""
 LINK_ATTRIBUTES: Final = "otel.link_attributes"
 """Attributes of an OpenTelemetry span's links, in the order of the links."""
+LINK_TRACE_STATES: Final = "otel.link_trace_states"
+"""W3C tracestates of an OpenTelemetry span's links, in the order of the links."""
+SCOPE_ATTRIBUTES: Final = "otel.scope.attributes"
+"""Attributes of an OpenTelemetry span's instrumentation scope."""
+SCOPE_SCHEMA_URL: Final = "otel.scope.schema_url"
+"""Schema that the spans of the scope follow, where it is not fillpath's own."""
+RESOURCE_SCHEMA_URL: Final = "otel.resource.schema_url"
+"""Schema that the resource follows."""
 
 FOREIGN_EVENT_TYPE: Final = "SPAN"
 """Event type of an OpenTelemetry span that says of no event that it stands for it."""
+_TRACE_ID: Final = re.compile("[0-9a-f]{32}")
 KIND_OF_OPERATION: Final = {PUBLISH: "PRODUCER", PROCESS: "CONSUMER"}
 """Kind of a span by its operation; any other is INTERNAL."""
+
+
+def trace_of_cause(given: object) -> bytes | None:
+    """Trace id that `CAUSE_TRACE` holds; None where it is a host's attribute of that name."""
+    if not isinstance(given, str) or _TRACE_ID.fullmatch(given) is None:
+        return None
+    return bytes.fromhex(given)
 
 
 def event_type_of(name: str, given: object) -> str:

@@ -28,7 +28,9 @@ from fillpath.instrumentation.payload import clean_text, printed, snapshot
 from fillpath.instrumentation.provider_recorder import ProviderRecorder, exports_spans
 from fillpath.instrumentation.recorder import DEFAULT_LIMIT, Delivery, NoRecorder, Recorder
 from fillpath.instrumentation.run_arrival import await_destination, await_lake
+from fillpath.instrumentation.semconv import DEFAULT_PORTFOLIO
 from fillpath.instrumentation.spool_writer import SpoolWriter
+from fillpath.instrumentation.trace_limit import DEFAULT_TRACE_LIMIT
 from fillpath.instrumentation.unrecorded_tracer import UnrecordedTracerProvider
 from fillpath.instrumentation.writer_process import WRITER_MODULE, WriterProcess
 from fillpath.instrumentation.zero_code import provider_set_up
@@ -115,7 +117,7 @@ class Tracing:
                 next_command="use 1 to 100 letters, digits, dots, dashes or underscores",
             )
         self.folder = settings.data_folder(data)
-        self.portfolio = portfolio or environ.get(settings.ENV_PORTFOLIO) or "default"
+        self.portfolio = portfolio or environ.get(settings.ENV_PORTFOLIO) or DEFAULT_PORTFOLIO
         self.mode = _one_of(
             _MODES, mode or environ.get(settings.ENV_MODE) or "backtest", settings.ENV_MODE
         )
@@ -139,6 +141,7 @@ class Tracing:
         if self.way == "otel":
             self.otlp = "off"  # the SDK's exporters send it
         self._spool_limit = _bytes(environ.get(settings.ENV_SPOOL_LIMIT), settings.ENV_SPOOL_LIMIT)
+        self._trace_limit = _trace_limit(environ.get(settings.ENV_TRACE_LIMIT))
         sync = environ.get(settings.ENV_SPOOL_SYNC) or "none"
         self._sync = _SYNC_SECONDS[_one_of(tuple(_SYNC_SECONDS), sync, settings.ENV_SPOOL_SYNC)]
         self.service_name = clean_text(
@@ -250,7 +253,9 @@ class Tracing:
                 self._recorder.note(self._engine())
             recorder_metrics.observe(self._recorder)
             takes = lru_cache(_MOST_PORTFOLIOS)(self._takes) if self.rollout.portfolios else None
-            self._tracer = EventTracer(self.run_id, self._recorder, self.portfolio, takes)
+            self._tracer = EventTracer(
+                self.run_id, self._recorder, self.portfolio, self._trace_limit, takes
+            )
             Tracing._active = self
             self._was_started = True
             atexit.register(self._stop_at_exit)
@@ -507,6 +512,20 @@ def _bytes(given: str | None, name: str) -> int:
     if number < 0:
         raise UsageError(f"{name} is {given!r}; it must be a number of bytes.")
     return number
+
+
+def _trace_limit(given: str | None) -> int:
+    word = "" if given is None else given.strip().lower()
+    if not word:
+        return DEFAULT_TRACE_LIMIT
+    if word == "none":
+        return 0
+    if not word.isascii() or not word.isdigit() or int(word) < settings.SMALLEST_TRACE_LIMIT:
+        raise UsageError(
+            f"{settings.ENV_TRACE_LIMIT} is {given!r}; it must be a number of events, "
+            f"{settings.SMALLEST_TRACE_LIMIT} or more, or none."
+        )
+    return int(word)
 
 
 def _program_name() -> str:

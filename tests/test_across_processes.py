@@ -226,8 +226,10 @@ def test_jaeger_has_one_trace_of_two_services_in_the_right_nesting(
         f"publish {kind}" for kind in CHAIN
     ]
     names = {key: process["serviceName"] for key, process in found["processes"].items()}
-    assert [names[spans[span["span_id"]]["processID"]] for span in expected] == RUNS
-    assert services >= {"signals", "execution"}
+    assert [names[spans[span["span_id"]]["processID"]] for span in expected] == [
+        f"{run}/fund/{run}" for run in RUNS
+    ]
+    assert services >= {"signals/fund/signals", "execution/fund/execution"}
 
 
 def send(url: str, body: bytes) -> None:

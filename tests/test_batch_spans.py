@@ -30,6 +30,7 @@ from fillpath.instrumentation.errors import SpoolError
 from fillpath.instrumentation.event_sampler import KEEP_ALL
 from fillpath.instrumentation.semconv import PUBLISH, Bar, EventType, Fill, Order, Signal
 from fillpath.instrumentation.settings import DataFolder
+from fillpath.instrumentation.span_parts import CAUSE_TRACE
 from fillpath.instrumentation.spool import (
     FLAGS_SHIFT,
     NO_TIME,
@@ -157,9 +158,13 @@ def side_records(draw: st.DrawFn, sequence: int, chains: bool) -> SideRecord:
         ]
     extra = draw(st.sampled_from(extras))
     links = draw(st.lists(st.just((b"t" * 16, b"s" * 8)), max_size=1))
-    keys = st.sampled_from([*KEYS, Order.CLIENT_ID, Order.ID, Order.SIDE, Fill.CURRENCY])
+    keys = st.sampled_from(
+        [*KEYS, Order.CLIENT_ID, Order.ID, Order.SIDE, Fill.CURRENCY, CAUSE_TRACE]
+    )
     values = st.sampled_from(["1.5", "BUY", "é", "", ["x"], {"a": 1.5}, 7, Decimal("0.10"), b"x"])
     attributes = draw(st.dictionaries(keys, values, max_size=2))
+    if draw(st.integers(0, 3)) == 0:
+        attributes[CAUSE_TRACE] = "0123456789abcdef" * 2
     return SideRecord(sequence, attributes, links, extra)
 
 

@@ -111,6 +111,8 @@ def comparable(data: Path) -> list[dict[str, Any]]:
     beside = ("scope_name", "trace_state", "service_name", "host_name", "status_message")
     for row, inside in zip(shown, raw, strict=True):
         row.update({key: inside[key] for key in (*beside, "sampling_reason")})
+        # The service of an application has no portfolio in its name.
+        row["service_name"] = row["service_name"].removesuffix(f"/{row['portfolio']}")
     return shown
 
 

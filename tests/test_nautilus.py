@@ -207,6 +207,19 @@ def test_a_cause_comes_before_what_it_caused(host: TracedHost) -> None:
     assert wrong == []
 
 
+def test_an_event_lies_inside_its_cause_or_behind_it(host: TracedHost) -> None:
+    """What is caused at once is over before its cause is; the rest begins after that."""
+    crossing = host.rows(
+        """
+        select c.name, p.name as cause, count(*) as spans from spans c
+        join spans p on p.span_id = c.parent_span_id
+        where c.start_time < p.end_time and c.end_time > p.end_time
+        group by all
+        """
+    )
+    assert crossing == []
+
+
 def test_every_fill_leads_to_the_market(host: TracedHost) -> None:
     roots = host.rows(
         """

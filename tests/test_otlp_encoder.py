@@ -38,6 +38,9 @@ from fillpath.instrumentation.semconv import SCHEMA_URL
 PARTS = {
     "otel.events",
     "otel.link_attributes",
+    "otel.scope.attributes",
+    "otel.scope.schema_url",
+    "otel.resource.schema_url",
     "otel.status_code",
     "otel.status_description",
     "otel.scope.version",
@@ -135,7 +138,7 @@ def sdk_span(row: dict[str, Any], runs: dict[str, dict[str, Any]]) -> ReadableSp
         None
         if parent is None
         else SpanContext(trace_id, int.from_bytes(parent, "big"), is_remote=False),
-        Resource(resource),
+        Resource(resource, others.get("otel.resource.schema_url")),
         attributes,
         [
             SpanEvent(event["name"], event["attributes"], event["time_unix_nano"])
@@ -160,7 +163,9 @@ def sdk_span(row: dict[str, Any], runs: dict[str, dict[str, Any]]) -> ReadableSp
         InstrumentationScope(
             row["scope_name"],
             others.get("otel.scope.version", ""),
-            SCHEMA_URL if row["scope_name"] == "fillpath" else None,
+            others.get("otel.scope.schema_url")
+            or (SCHEMA_URL if row["scope_name"] == "fillpath" else None),
+            others.get("otel.scope.attributes"),
         )
         if row["scope_name"] is not None
         else None,
@@ -329,6 +334,9 @@ def test_every_part_of_a_span_of_another_system_is_carried() -> None:
             {"name": "", "time_unix_nano": 0, "attributes": {}},
         ],
         "otel.link_attributes": [{"why": "retry"}, {}],
+        "otel.scope.attributes": {"team": "a", "floor": 3},
+        "otel.scope.schema_url": "https://example.com/scope",
+        "otel.resource.schema_url": "https://example.com/resource",
         "otel.status_code": "ERROR",
         "otel.status_description": "timed out",
         "otel.scope.version": "1.2",

@@ -101,7 +101,7 @@ def test_events_and_the_hosts_own_spans_are_one_trace(memory: InMemorySpanExport
     assert spans["publish TICK"].attributes["trading.tick.price"] == 2.5
     assert bar.resource.attributes["trading.portfolio.namespace"] == "fund/desk"
     assert bar.resource.attributes["trading.run.id"] == "run"
-    assert bar.resource.attributes["service.name"] == "host"
+    assert bar.resource.attributes["service.name"] == "host/fund/desk"
 
 
 VALUES = st.one_of(

@@ -18,7 +18,7 @@ import pytest
 
 from fillpath.exporters.event_store import EventStore
 from fillpath.exporters.provider_spans import sdk_value
-from fillpath.exporters.span_attributes import parts_of
+from fillpath.exporters.span_attributes import parent_of, parts_of
 from fillpath.instrumentation.settings import own_environment
 
 TESTS = Path(__file__).parent
@@ -119,7 +119,7 @@ def in_the_lake(data: Path) -> dict[Key, dict[str, Any]]:
     rows = rows_of(data)
     found: dict[Key, dict[str, Any]] = {}
     for row in rows:
-        parent = row["parent_span_id"]
+        parent = parent_of(row)
         key = (
             row["trace_id"].hex(),
             row["span_id"].hex(),
@@ -240,7 +240,7 @@ def test_the_same_by_a_declaration(
     assert "publish FILL" in by_reason(lake)["critical"]
     assert "random" not in by_reason(lake)
     rows = rows_of(tmp_path / "data")
-    assert {row["service_name"] for row in rows} == {"my-backtest"}
+    assert {str(row["service_name"]).partition("/")[0] for row in rows} == {"my-backtest"}
 
 
 @pytest.mark.parametrize("mode", ["backtest", pytest.param("live", marks=pytest.mark.full)])
@@ -309,7 +309,8 @@ def test_an_engine_comes_out_once_in_the_lake_and_in_the_collector(
     resources = [attributes_of(span["resource"]) for span in collector.spans()]
     portfolios = {row["portfolio"] for row in rows_of(data)}
     assert {each["trading.portfolio.namespace"] for each in resources} == portfolios
-    assert {each["service.name"] for each in resources} == {"my-backtest"}
+    services = {f"my-backtest/{portfolio}" for portfolio in portfolios}
+    assert {each["service.name"] for each in resources} == services
     assert {each["trading.run.id"] for each in resources} == {"zero-1"}
     assert {each["telemetry.sdk.name"] for each in resources} == {"opentelemetry"}
 

@@ -1,22 +1,26 @@
 -- When each fill's path passed its stages, on the wall clock. The path is climbed from all fills at
 -- once, one step in each round; a circle of parents ends where it would begin again.
 WITH RECURSIVE nodes AS MATERIALIZED (
-    SELECT run_id, trace_id, span_id, parent_span_id, sequence, event_type, status, start_time
+    SELECT run_id, trace_id, span_id, parent_span_id, sequence, event_type, status, start_time,
+        -- Where a trace was divided, a link tells in which one the cause is.
+        coalesce(
+            list_filter(links, lambda link: link.span_id = parent_span_id)[1].trace_id, trace_id
+        ) AS cause_trace_id
     FROM raw_spans
 ),
 climbed AS (
-    SELECT run_id, trace_id, span_id AS fill, sequence AS fill_sequence, 0 AS height,
+    SELECT run_id, cause_trace_id, span_id AS fill, sequence AS fill_sequence, 0 AS height,
         parent_span_id, sequence, event_type, status, start_time
     FROM nodes
     WHERE event_type = 'FILL'
     UNION ALL
-    SELECT climbed.run_id, climbed.trace_id, climbed.fill, climbed.fill_sequence,
+    SELECT climbed.run_id, nodes.cause_trace_id, climbed.fill, climbed.fill_sequence,
         climbed.height + 1,
         nodes.parent_span_id, nodes.sequence, nodes.event_type, nodes.status, nodes.start_time
     FROM climbed
     JOIN nodes
         ON nodes.run_id = climbed.run_id
-        AND nodes.trace_id = climbed.trace_id
+        AND nodes.trace_id = climbed.cause_trace_id
         AND nodes.span_id = climbed.parent_span_id
         AND nodes.sequence < climbed.sequence
 ),

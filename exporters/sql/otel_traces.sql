@@ -17,7 +17,8 @@ CREATE MACRO texts_of_object(object) AS
             'otel.status_description',
             'otel.scope.version',
             'otel.dropped_counts',
-            'otel.link_attributes'
+            'otel.link_attributes',
+            'otel.link_trace_states'
         )
     ]);
 
@@ -67,7 +68,14 @@ SELECT
     make_timestamp_ns(start_time) AS "Timestamp",
     lower(hex(trace_id)) AS "TraceId",
     lower(hex(span_id)) AS "SpanId",
-    coalesce(lower(hex(parent_span_id)), '') AS "ParentSpanId",
+    -- A cause in another trace is a link, and no parent.
+    CASE
+        WHEN list_bool_or([
+            link.span_id = parent_span_id AND link.trace_id <> raw_spans.trace_id
+            FOR link IN coalesce(links, [])
+        ]) THEN ''
+        ELSE coalesce(lower(hex(parent_span_id)), '')
+    END AS "ParentSpanId",
     coalesce(trace_state, '') AS "TraceState",
     name AS "SpanName",
     upper(left(span_kind, 1)) || lower(substr(span_kind, 2)) AS "SpanKind",
@@ -75,8 +83,14 @@ SELECT
     map_concat(
         known_texts([
             {'key': 'service.name', 'value': raw_spans.service_name},
-            {'key': 'service.namespace', 'value': 'fillpath'},
-            {'key': 'service.instance.id', 'value': raw_spans.run_id},
+            {
+                'key': 'service.namespace',
+                'value': CASE WHEN root_sequence IS NOT NULL THEN 'fillpath' END
+            },
+            {
+                'key': 'service.instance.id',
+                'value': CASE WHEN root_sequence IS NOT NULL THEN raw_spans.run_id END
+            },
             {'key': 'host.name', 'value': raw_spans.host_name},
             {'key': 'trading.run.id', 'value': raw_spans.run_id},
             {'key': 'trading.run.mode', 'value': runs.mode},
@@ -138,7 +152,10 @@ SELECT
     ] AS "Events.Attributes",
     [lower(hex(link.trace_id)) FOR link IN coalesce(links, [])] AS "Links.TraceId",
     [lower(hex(link.span_id)) FOR link IN coalesce(links, [])] AS "Links.SpanId",
-    ['' FOR link IN coalesce(links, [])] AS "Links.TraceState",
+    [
+        coalesce(objects_at(attributes, 'otel.link_trace_states')[place] ->> '$', '')
+        FOR place IN range(1, len(coalesce(links, [])) + 1)
+    ] AS "Links.TraceState",
     [
         texts_of_object(objects_at(attributes, 'otel.link_attributes')[place])
         FOR place IN range(1, len(coalesce(links, [])) + 1)
