@@ -3,6 +3,7 @@
 # PYTHON=python3.13   which Python a new environment takes (default: python3)
 # VENV=.venv-3.13     where the environment is (default: .venv)
 # TESTS='-k spool'    what else to hand to pytest
+# WORKERS=0           run the tests in so many processes (default: one a core; 0: in pytest's own)
 # ONLY=caller,size    which benchmarks to run (default: all)
 # FULL=1              run them at full size
 # OTLP=1              send the demo to the stack that `make stack` or docker compose runs
@@ -10,6 +11,7 @@
 VENV ?= .venv
 PYTHON ?=
 TESTS ?=
+WORKERS ?= auto
 ONLY ?=
 FULL ?=
 OTLP ?=
@@ -39,15 +41,15 @@ secrets:  ## make the passwords that docker-compose.yml asks for
 
 test:  ## install what the tests need and run them, without the slow ones
 	@.ci/venv '$(VENV)' $(LOCK) '$(PYTHON)'
-	'$(VENV)/bin/python' -m pytest -m 'not full' $(TESTS)
+	'$(VENV)/bin/python' -m pytest -n $(WORKERS) --dist loadfile -m 'not full' $(TESTS)
 
 test-full:  ## every test
 	@.ci/venv '$(VENV)' $(LOCK) '$(PYTHON)'
-	'$(VENV)/bin/python' -m pytest $(TESTS)
+	'$(VENV)/bin/python' -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
 
 smoke:  ## the quick cross-section of the tests
 	@.ci/venv '$(VENV)' dev '$(PYTHON)'
-	'$(VENV)/bin/python' -m pytest -m smoke $(TESTS)
+	'$(VENV)/bin/python' -m pytest -n $(WORKERS) --dist loadfile -m smoke $(TESTS)
 
 backends:  ## build the servers that some tests run against, once (needs Go)
 	@.ci/backends
