@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from parts import DASHBOARDS_ROLE, make_servers
-from places import STATE_FOLDER, Stack, StackError, choose_ports, forget_stack
+from places import STATE_FOLDER, USUAL_PORTS, Stack, StackError, choose_ports, forget_stack
 from servers import Interrupted, Server
 
 _WATCH_SECONDS = 0.5
@@ -122,8 +122,8 @@ def _print(
 ) -> None:
     program = shown(Path(sys.executable).with_name("fillpath"))
     rows = [
-        ("Engines send to", stack.url("otlp_http"), "OTLP by HTTP"),
-        ("", f"127.0.0.1:{stack.ports['otlp_grpc']}", "OTLP by gRPC"),
+        ("Engines send to", stack.url("otlp_grpc"), "OTLP by gRPC, as OTEL_EXPORTER_OTLP_ENDPOINT"),
+        ("", stack.url("otlp_http"), "by HTTP, with OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"),
         ("Jaeger", stack.url("jaeger"), "traces"),
         ("Prometheus", stack.url("prometheus"), "metrics"),
         ("Postgres", f"{program} --data {shown(Path(stack.data))} db url", "results"),
@@ -137,6 +137,11 @@ def _print(
     lines += [f"  {what:{left}}  {where:{middle}}  {why}".rstrip() for what, where, why in rows]
     if taken:
         lines += ["", f"Others have {_listed(taken)}, so these are other ports than usual."]
+    if stack.ports["jaeger"] != USUAL_PORTS["jaeger"]:
+        lines += [
+            "So that links and fillpath trace open lead to this Jaeger:",
+            f"  export FILLPATH_TRACE_URL={stack.url('jaeger')}",
+        ]
     if not os.environ.get("JAEGER_UI_ASSETS"):
         lines += [
             "",
