@@ -478,6 +478,20 @@ def test_without_the_servers_it_says_how_to_build_them(tmp_path: Path) -> None:
     assert "make backends" in done.stderr
 
 
+def test_it_says_when_there_are_no_pages_of_jaeger_in_the_folder(tmp_path: Path) -> None:
+    program("jaeger")
+    done = subprocess.run(
+        [sys.executable, "-P", ROOT / "deploy/stack", "--state", tmp_path, "--free-ports"],
+        env={**os.environ, "JAEGER_UI_ASSETS": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == f"fillpath: JAEGER_UI_ASSETS is {tmp_path}, which has no index.html.\n"
+
+
 def test_usual_ports_are_those_of_compose_and_the_configurations() -> None:
     usual_ports = runpy.run_path(str(ROOT / "deploy/stack/places.py"))["USUAL_PORTS"]
     defaults = "".join(

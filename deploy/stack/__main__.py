@@ -56,7 +56,10 @@ def run_stack(data: Path, state: Path, *, free_ports: bool) -> int:
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stopping.set())
-    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StackError(f"There is no place for what the stack keeps: {error}.") from error
     with ExitStack() as held:
         held.enter_context(_alone(state))
         ports, taken = choose_ports(free=free_ports)
