@@ -30,7 +30,7 @@ sys.path.append(str(Path(__file__).parent))
 from real_backends import ROOT, get_json, missing, program, wait_until
 from recorded_market import Market
 
-from fillpath.analytics.postgres import open_results_database
+from fillpath.analytics.postgres import open_results_database, results_database_url
 from fillpath.analytics.results_loading import load_results, results_of
 from fillpath.exporters.event_store import EventStore
 from fillpath.exporters.span_selection import SpanSelection
@@ -403,6 +403,15 @@ def test_it_ends_with_all_that_it_started(number: int, tmp_path: Path) -> None:
     if number == signal.SIGTERM:
         assert process.returncode == 0, said
         assert not (stack.state / "stack.json").exists()
+    assert_nothing_is_left(stack, processes)
+
+
+@pytest.mark.full
+def test_postgres_ends_with_it_also_when_its_address_was_asked_for(tmp_path: Path) -> None:
+    stack = Stack(tmp_path)
+    processes = children(stack.start().pid)
+    results_database_url(DataFolder(stack.data))
+    stack.stop(signal.SIGINT)
     assert_nothing_is_left(stack, processes)
 
 

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from parts import DASHBOARDS_ROLE, make_servers
@@ -45,6 +45,8 @@ def main(arguments: Sequence[str]) -> int:
     except StackError as error:
         sys.stderr.write(f"fillpath: {error}\n")
         return 1
+    except KeyboardInterrupt:  # of the demo, which has said so itself
+        return 130
 
 
 def run_stack(data: Path, state: Path, *, free_ports: bool) -> int:
@@ -101,20 +103,32 @@ def _alone(state: Path) -> Iterator[None]:
 @contextmanager
 def _results(data: Path) -> Iterator[None]:
     """Keep the results database of the data folder running, open to dashboards."""
-    from fillpath.analytics.postgres import external_dsn, open_results_database
+    from fillpath.analytics.embedded_postgres import server_status
+    from fillpath.analytics.postgres import (
+        external_dsn,
+        open_results_database,
+        stop_results_database,
+    )
     from fillpath.instrumentation.errors import FillpathError
     from fillpath.instrumentation.settings import data_folder
 
     if external_dsn() is not None:  # a server of the user's, who gives roles there
         yield
         return
+    folder = data_folder(data)
+    was_kept = server_status(folder.postgres).state == "kept"
     try:
-        with open_results_database(data_folder(data)) as database:
+        with open_results_database(folder) as database:
             with database.connect() as connection:
                 connection.execute(DASHBOARDS_ROLE.read_bytes())
             yield
     except FillpathError as error:
         raise StackError(str(error)) from error
+    finally:
+        # `fillpath db url`, which somebody may have called meanwhile, is no reason to go on.
+        if not was_kept:
+            with suppress(FillpathError):  # others use it
+                stop_results_database(folder)
 
 
 def _print(
