@@ -526,6 +526,11 @@ def test_the_demo_is_sent_and_its_largest_trade_shown(tmp_path: Path) -> None:
         assert "The largest trade: LONG 376 AAPL by TrendFollower-000" in done.stdout
         [trace] = stack.get("jaeger", f"/api/traces/{trace_id}")["data"]
         assert {"publish BAR", "publish FILL"} <= {span["operationName"] for span in trace["spans"]}
+        wait_until(
+            lambda: stack.prometheus("fillpath_writer_kept_total") != [],
+            "no metrics of fillpath",
+            30,
+        )
         [report] = (stack.data / "reports").glob("*.html")
         assert f"http://127.0.0.1:{stack.ports['jaeger']}/trace/{trace_id}" in report.read_text()
     finally:

@@ -80,6 +80,7 @@ def _fillpath(
     return subprocess.run(
         [sys.executable, "-P", "-m", "fillpath.analytics.cli", "--data", str(data), *words],
         env={
+            "OTEL_METRICS_EXPORTER": "otlp",  # fillpath's own, for the dashboards
             **kept,
             f"{_OTLP}ENDPOINT": stack.url("otlp_http"),
             f"{_OTLP}PROTOCOL": "http/protobuf",
