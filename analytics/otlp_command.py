@@ -103,6 +103,8 @@ def replay_run(
 
 
 def _summary(done: Replay) -> str:
+    if done.skipped and not done.sent + done.refused:
+        return f"{count(done.skipped)} spans were there already, and none was missing"
     words = f"{count(done.sent)} spans of {count(done.traces)} traces were sent"
     return f"{words}, {count(done.skipped)} were there" if done.skipped else words
 

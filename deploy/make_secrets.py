@@ -7,6 +7,7 @@ reads by itself, says where the folder is.
 
 from __future__ import annotations
 
+import re
 import secrets
 import sys
 from pathlib import Path
@@ -39,7 +40,7 @@ def make_secrets(root: Path) -> list[str]:
         made.append("pgpass")
     environment = root / ".env"
     text = environment.read_text(encoding="utf-8") if environment.exists() else ""
-    if f"{VARIABLE}=" not in text:
+    if not re.search(rf"(?m)^\s*(export\s+)?{VARIABLE}=", text):
         start = text if not text or text.endswith("\n") else f"{text}\n"
         environment.write_text(f"{start}{VARIABLE}=./{FOLDER_NAME}\n", encoding="utf-8")
         made.append(".env")
@@ -49,13 +50,20 @@ def make_secrets(root: Path) -> list[str]:
 def _write_new(path: Path, text: str, *, mode: int) -> bool:
     if path.exists():
         return False
-    path.touch(mode=0o600)
-    path.write_text(text, encoding="ascii")
-    path.chmod(mode)
+    # What is there is whole: an empty password would never be made again.
+    new = path.with_name(f"{path.name}.new")
+    new.unlink(missing_ok=True)
+    new.touch(mode=0o600)
+    new.write_text(text, encoding="ascii")
+    new.chmod(mode)
+    new.replace(path)
     return True
 
 
 if __name__ == "__main__":
-    names = make_secrets(ROOT)
+    try:
+        names = make_secrets(ROOT)
+    except OSError as error:
+        sys.exit(f"fillpath: the passwords cannot be made: {error}.")
     said = f"made {', '.join(names)}" if names else "they were there already"
     sys.stdout.write(f"Passwords are in {FOLDER_NAME}/: {said}.\nNext: docker compose up --wait\n")

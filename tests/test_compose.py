@@ -295,6 +295,26 @@ def test_passwords_are_made_once_and_not_shown(checkout: Path) -> None:
     assert code == 0, errors
 
 
+def test_a_comment_in_the_env_file_is_no_setting(checkout: Path) -> None:
+    (checkout / ".env").write_text("# FILLPATH_SECRETS=./elsewhere\n")
+    make_secrets(checkout)
+    code, _, errors = compose("--env-file", ".env", "config", "--quiet", folder=checkout)
+    assert code == 0, errors
+
+
+def test_passwords_that_cannot_be_made_are_no_traceback(checkout: Path) -> None:
+    (checkout / ".fillpath-secrets").touch()
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", checkout / "deploy/make_secrets.py"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("fillpath: the passwords cannot be made: ")
+    assert done.stderr.count("\n") == 1
+
+
 def test_git_keeps_out_of_the_passwords_and_of_what_the_stack_keeps() -> None:
     if not (ROOT / ".git").exists():
         missing("this is no git checkout")

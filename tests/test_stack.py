@@ -30,7 +30,7 @@ sys.path.append(str(Path(__file__).parent))
 from real_backends import ROOT, get_json, missing, program, wait_until
 from recorded_market import Market
 
-from fillpath.analytics.postgres import open_results_database
+from fillpath.analytics.postgres import open_results_database, results_database_url
 from fillpath.analytics.results_loading import load_results, results_of
 from fillpath.exporters.event_store import EventStore
 from fillpath.exporters.span_selection import SpanSelection
@@ -232,7 +232,8 @@ def sent(stack: Stack) -> list[str]:
 def test_it_says_where_everything_is(stack: Stack) -> None:
     said = stack.output.read_text()
     for part in ("jaeger", "otlp_http", "otlp_grpc", "collector_health"):
-        assert f"127.0.0.1:{stack.ports[part]}" in said
+        assert f"http://127.0.0.1:{stack.ports[part]}" in said
+    assert f"export FILLPATH_TRACE_URL=http://127.0.0.1:{stack.ports['jaeger']}\n" in said
     assert "db url" in said
     assert "make demo OTLP=1" in said
 
@@ -406,6 +407,15 @@ def test_it_ends_with_all_that_it_started(number: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.full
+def test_postgres_ends_with_it_also_when_its_address_was_asked_for(tmp_path: Path) -> None:
+    stack = Stack(tmp_path)
+    processes = children(stack.start().pid)
+    results_database_url(DataFolder(stack.data))
+    stack.stop(signal.SIGINT)
+    assert_nothing_is_left(stack, processes)
+
+
+@pytest.mark.full
 def test_it_ends_when_a_server_does(tmp_path: Path) -> None:
     stack = Stack(tmp_path)
     process = stack.start()
@@ -433,6 +443,37 @@ def test_without_a_stack_the_demo_says_how_to_start_one(tmp_path: Path) -> None:
     assert "docker compose up" in done.stderr
 
 
+@pytest.mark.parametrize("port", ["abc", "0", "70000"])
+def test_a_port_that_is_none_is_named(port: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", ROOT / "deploy/stack", "demo", "--state", tmp_path],
+        env={**os.environ, "FILLPATH_JAEGER_PORT": port},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == f"fillpath: FILLPATH_JAEGER_PORT is '{port}', which is no port.\n"
+
+
+def test_the_demo_goes_to_ports_that_docker_has_from_its_env_file(tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    shutil.copytree(ROOT / "deploy/stack", checkout / "deploy/stack")
+    (checkout / ".env").write_text(
+        "# FILLPATH_JAEGER_PORT=1\nFILLPATH_JAEGER_PORT=26686 # taken\n"
+        "FILLPATH_OTLP_HTTP_PORT='24318'\nFILLPATH_SECRETS=./.fillpath-secrets\n"
+    )
+    code = "import demo; print(demo._moved_ports())"
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("FILLPATH_")}
+    for given, jaeger in (({}, 26686), ({"FILLPATH_JAEGER_PORT": "36686"}, 36686)):
+        said = subprocess.check_output(
+            [sys.executable, "-c", code],
+            env={**clean, **given, "PYTHONPATH": str(checkout / "deploy/stack")},
+            text=True,
+        )
+        assert said == f"{{'otlp_http': 24318, 'jaeger': {jaeger}}}\n"
+
+
 def test_without_the_servers_it_says_how_to_build_them(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-P", ROOT / "deploy/stack", "--state", tmp_path / "state"],
@@ -444,6 +485,20 @@ def test_without_the_servers_it_says_how_to_build_them(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert "make backends" in done.stderr
+
+
+def test_it_says_when_there_are_no_pages_of_jaeger_in_the_folder(tmp_path: Path) -> None:
+    program("jaeger")
+    done = subprocess.run(
+        [sys.executable, "-P", ROOT / "deploy/stack", "--state", tmp_path, "--free-ports"],
+        env={**os.environ, "JAEGER_UI_ASSETS": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == f"fillpath: JAEGER_UI_ASSETS is {tmp_path}, which has no index.html.\n"
 
 
 def test_usual_ports_are_those_of_compose_and_the_configurations() -> None:
@@ -471,6 +526,13 @@ def test_the_demo_is_sent_and_its_largest_trade_shown(tmp_path: Path) -> None:
         assert "The largest trade: LONG 376 AAPL by TrendFollower-000" in done.stdout
         [trace] = stack.get("jaeger", f"/api/traces/{trace_id}")["data"]
         assert {"publish BAR", "publish FILL"} <= {span["operationName"] for span in trace["spans"]}
+        wait_until(
+            lambda: stack.prometheus("fillpath_writer_kept_total") != [],
+            "no metrics of fillpath",
+            30,
+        )
+        [report] = (stack.data / "reports").glob("*.html")
+        assert f"http://127.0.0.1:{stack.ports['jaeger']}/trace/{trace_id}" in report.read_text()
     finally:
         stack.stop(signal.SIGINT)
 

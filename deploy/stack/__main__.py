@@ -13,11 +13,11 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from parts import DASHBOARDS_ROLE, make_servers
-from places import STATE_FOLDER, Stack, StackError, choose_ports, forget_stack
+from places import STATE_FOLDER, USUAL_PORTS, Stack, StackError, choose_ports, forget_stack
 from servers import Interrupted, Server
 
 _WATCH_SECONDS = 0.5
@@ -45,6 +45,8 @@ def main(arguments: Sequence[str]) -> int:
     except StackError as error:
         sys.stderr.write(f"fillpath: {error}\n")
         return 1
+    except KeyboardInterrupt:  # of the demo, which has said so itself
+        return 130
 
 
 def run_stack(data: Path, state: Path, *, free_ports: bool) -> int:
@@ -56,7 +58,10 @@ def run_stack(data: Path, state: Path, *, free_ports: bool) -> int:
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stopping.set())
-    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StackError(f"There is no place for what the stack keeps: {error}.") from error
     with ExitStack() as held:
         held.enter_context(_alone(state))
         ports, taken = choose_ports(free=free_ports)
@@ -98,20 +103,32 @@ def _alone(state: Path) -> Iterator[None]:
 @contextmanager
 def _results(data: Path) -> Iterator[None]:
     """Keep the results database of the data folder running, open to dashboards."""
-    from fillpath.analytics.postgres import external_dsn, open_results_database
+    from fillpath.analytics.embedded_postgres import server_status
+    from fillpath.analytics.postgres import (
+        external_dsn,
+        open_results_database,
+        stop_results_database,
+    )
     from fillpath.instrumentation.errors import FillpathError
     from fillpath.instrumentation.settings import data_folder
 
     if external_dsn() is not None:  # a server of the user's, who gives roles there
         yield
         return
+    folder = data_folder(data)
+    was_kept = server_status(folder.postgres).state == "kept"
     try:
-        with open_results_database(data_folder(data)) as database:
+        with open_results_database(folder) as database:
             with database.connect() as connection:
                 connection.execute(DASHBOARDS_ROLE.read_bytes())
             yield
     except FillpathError as error:
         raise StackError(str(error)) from error
+    finally:
+        # `fillpath db url`, which somebody may have called meanwhile, is no reason to go on.
+        if not was_kept:
+            with suppress(FillpathError):  # others use it
+                stop_results_database(folder)
 
 
 def _print(
@@ -122,8 +139,8 @@ def _print(
 ) -> None:
     program = shown(Path(sys.executable).with_name("fillpath"))
     rows = [
-        ("Engines send to", stack.url("otlp_http"), "OTLP by HTTP"),
-        ("", f"127.0.0.1:{stack.ports['otlp_grpc']}", "OTLP by gRPC"),
+        ("Engines send to", stack.url("otlp_grpc"), "OTLP by gRPC, as OTEL_EXPORTER_OTLP_ENDPOINT"),
+        ("", stack.url("otlp_http"), "by HTTP, with OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"),
         ("Jaeger", stack.url("jaeger"), "traces"),
         ("Prometheus", stack.url("prometheus"), "metrics"),
         ("Postgres", f"{program} --data {shown(Path(stack.data))} db url", "results"),
@@ -137,6 +154,11 @@ def _print(
     lines += [f"  {what:{left}}  {where:{middle}}  {why}".rstrip() for what, where, why in rows]
     if taken:
         lines += ["", f"Others have {_listed(taken)}, so these are other ports than usual."]
+    if stack.ports["jaeger"] != USUAL_PORTS["jaeger"]:
+        lines += [
+            "So that links and fillpath trace open lead to this Jaeger:",
+            f"  export FILLPATH_TRACE_URL={stack.url('jaeger')}",
+        ]
     if not os.environ.get("JAEGER_UI_ASSETS"):
         lines += [
             "",

@@ -10,12 +10,13 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from places import USUAL_PORTS, Stack, StackError, read_stack
+from places import ROOT, USUAL_PORTS, Stack, StackError, read_stack
 from servers import answers
 
 _PATIENCE_SECONDS: Final = 30.0
 _OTLP: Final = "OTEL_EXPORTER_OTLP_"
-# Ports that .env may have moved for docker compose.
+_VIEWERS: Final = ("FILLPATH_TRACE_URL", "FILLPATH_TRACE_LINKS")
+# Ports that the environment or .env may have moved for docker compose.
 _MOVED: Final = {
     "otlp_http": "FILLPATH_OTLP_HTTP_PORT",
     "collector_health": "FILLPATH_COLLECTOR_HEALTH_PORT",
@@ -73,10 +74,13 @@ def _fillpath(
 ) -> subprocess.CompletedProcess[bytes]:
     # What the user has set for another backend, its keys above all, is not for this one.
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_OTLP)}
+    if not any(map(kept.get, _VIEWERS)):
+        kept[_VIEWERS[0]] = stack.url("jaeger")  # where the report's links lead
     sys.stdout.flush()
     return subprocess.run(
         [sys.executable, "-P", "-m", "fillpath.analytics.cli", "--data", str(data), *words],
         env={
+            "OTEL_METRICS_EXPORTER": "otlp",  # fillpath's own, for the dashboards
             **kept,
             f"{_OTLP}ENDPOINT": stack.url("otlp_http"),
             f"{_OTLP}PROTOCOL": "http/protobuf",
@@ -112,8 +116,7 @@ def running_stack(state: Path) -> Stack:
     Raises:
         StackError: There is none.
     """
-    moved = {name: int(os.environ.get(env) or USUAL_PORTS[name]) for name, env in _MOVED.items()}
-    usual = Stack(0, "", {**USUAL_PORTS, **moved})
+    usual = Stack(0, "", {**USUAL_PORTS, **_moved_ports()})
     for stack in (read_stack(state), usual):
         if stack is not None and answers(stack.url("collector_health")):
             return stack
@@ -122,3 +125,28 @@ def running_stack(state: Path) -> Stack:
         "  make stack                            in another terminal, without docker\n"
         "  make secrets; docker compose up -d    with docker"
     )
+
+
+def _moved_ports() -> dict[str, int]:
+    given = {**_env_file(), **os.environ}
+    moved = {}
+    for name, variable in _MOVED.items():
+        if text := given.get(variable):
+            if not text.isdecimal() or not 0 < int(text) < 1 << 16:
+                raise StackError(f"{variable} is '{text}', which is no port.")
+            moved[name] = int(text)
+    return moved
+
+
+def _env_file() -> dict[str, str]:
+    """Read the file that docker compose reads by itself, as far as its lines are plain."""
+    try:
+        lines = (ROOT / ".env").read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return {}
+    pairs = (line.partition("=") for line in lines if not line.lstrip().startswith("#"))
+    return {
+        name.strip().removeprefix("export "): value.partition(" #")[0].strip().strip("'\"")
+        for name, sign, value in pairs
+        if sign
+    }

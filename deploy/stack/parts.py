@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from places import ROOT, built_program, found_program
+from places import ROOT, StackError, built_program, found_program
 from servers import Server
 
 COLLECTOR_CONFIG: Final = ROOT / "otel-collector-config.yaml"
@@ -25,7 +26,7 @@ def make_servers(state: Path, ports: Mapping[str, int]) -> list[Server]:
         ports: By the names of `places.USUAL_PORTS`.
 
     Raises:
-        StackError: A server was not built.
+        StackError: A server was not built, or something that was named is not there.
     """
     servers = [_jaeger(state, ports), _collector(state, ports)]
     prometheus = found_program("prometheus")
@@ -37,6 +38,9 @@ def make_servers(state: Path, ports: Mapping[str, int]) -> list[Server]:
 def _jaeger(state: Path, ports: Mapping[str, int]) -> Server:
     folder = state / "jaeger"
     folder.mkdir(exist_ok=True)
+    assets = os.environ.get("JAEGER_UI_ASSETS")
+    if assets and not (Path(assets).absolute() / "index.html").is_file():
+        raise StackError(f"JAEGER_UI_ASSETS is {assets}, which has no index.html.")
     return Server(
         "Jaeger",
         [built_program("jaeger"), "--config", JAEGER_FOLDER / "config.yaml"],
@@ -50,6 +54,7 @@ def _jaeger(state: Path, ports: Mapping[str, int]) -> Server:
             "JAEGER_METRICS_PORT": str(ports["jaeger_metrics"]),
             "JAEGER_STORAGE_FOLDER": str(folder),
             "JAEGER_UI_CONFIG": str(JAEGER_FOLDER / "ui.json"),
+            "JAEGER_UI_ASSETS": str(Path(assets).absolute()) if assets else "",
         },
     )
 
