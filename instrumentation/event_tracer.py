@@ -107,6 +107,11 @@ class EventTracer(NamedCauses):
         self._lock = threading.RLock()
         self.takes = takes
 
+    def call_portfolio(self, namespace: str) -> None:
+        """Have events whose engine names no portfolio belong to this one from now on."""
+        self.portfolio = name_of(namespace) or DEFAULT_PORTFOLIO
+        self._places = {}
+
     @staticmethod
     def now() -> int:
         """Nanoseconds of the process's monotonic clock, by which events begin and end.

@@ -59,7 +59,8 @@ class Tracing:
     starting and stopping a session say clearly what is wrong.
 
     In a script that `fillpath run` records already, a session becomes part of that one when it is
-    started: its tracer is that one's, its own arguments do not count, and to stop it stops nothing.
+    started: its tracer is that one's, and to stop it stops nothing. Of its own arguments two count:
+    `parameters` are kept with the run, and while it runs `portfolio` is its, unless that has one.
 
     Args:
         run_id: Name of the run; ``FILLPATH_RUN_ID``, else a new one.
@@ -161,6 +162,8 @@ class Tracing:
         self._tracer_provider: TracerProvider | None = None
         self._clock_offset = 0
         self.takes_in_others = False
+        self._own_portfolio = self.portfolio
+        self._part_parameters: dict[str, Any] = {}
         self._whole: Tracing | None = None
         """The session that this one is part of."""
         self._taken_in_by: Tracing | None = None
@@ -291,7 +294,11 @@ class Tracing:
 
     def _become_part_of(self, whole: Tracing) -> None:
         self._whole = self._taken_in_by = whole
-        self.run_id, self.folder, self.portfolio = whole.run_id, whole.folder, whole.portfolio
+        self.run_id, self.folder = whole.run_id, whole.folder
+        whole._part_parameters |= self.parameters
+        if whole.portfolio == DEFAULT_PORTFOLIO:
+            whole._call_portfolio(self.portfolio)
+        self.portfolio = whole.portfolio
         self.mode, self.delivery, self.writer = whole.mode, whole.delivery, whole.writer
         self.way = whole.way
         self.otlp = whole.otlp
@@ -300,6 +307,12 @@ class Tracing:
         for callback in self._before_stop:
             whole.before_stop(callback)
         self._before_stop = []
+
+    def _call_portfolio(self, namespace: str) -> None:
+        """Have events whose engine names no portfolio belong to this one from now on."""
+        self.portfolio = namespace
+        if self._tracer is not None:
+            self._tracer.call_portfolio(namespace)
 
     def _note_clock(self) -> None:
         self._clock_offset = time.time_ns() - time.perf_counter_ns()
@@ -388,6 +401,7 @@ class Tracing:
                 the next command that reads will try again.
         """
         if self._whole is not None:
+            self._whole._call_portfolio(self._whole._own_portfolio)
             self._whole = None
             return
         for callback in self._before_stop if self.running else ():
@@ -426,6 +440,7 @@ class Tracing:
             "status": "Ended" if error is None else "Crashed",
             "ended_at": time.time_ns(),
             "error": error and clean_text(f"{type(error).__qualname__}: {printed(error)}", 4096),
+            **({"parameters": self._part_parameters} if self._part_parameters else {}),
             **self._engine(),
         }
 

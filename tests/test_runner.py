@@ -184,6 +184,28 @@ def test_a_script_that_records_itself_is_part_of_the_run(script: Writing) -> Non
     assert not (Path(os.environ["FILLPATH_DATA"]) / "spool" / "own").exists()
 
 
+NAMES_ITS_BOOKS = """
+    from fillpath.instrumentation import Tracing
+    for book in ("fund/one", "fund/two"):
+        with Tracing(portfolio=book, parameters={book: 1}) as tracing:
+            assert tracing.portfolio == book
+            tracing.tracer.emitter("FAST")(0)
+            with tracing.tracer.event("SLOW"):
+                pass
+    with Tracing.active().tracer.event("AFTER"):
+        pass
+"""
+
+
+def test_a_script_names_its_portfolio_where_the_command_names_none(script: Writing) -> None:
+    done = recorded(script(NAMES_ITS_BOOKS))
+    assert (done.returncode, done.stderr) == (0, "")
+    found = {(site.portfolio, site.event_type) for site in spool().sites.values()}
+    books = {(book, kind) for book in ("fund/one", "fund/two") for kind in ("FAST", "SLOW")}
+    assert found == books | {("default", "AFTER")}
+    assert end_of()["parameters"] == {"fund/one": 1, "fund/two": 1}
+
+
 def test_two_recordings_without_the_runner_are_an_error(script: Writing) -> None:
     done = python(script(RECORDS_ITSELF.replace("with first", "with Tracing('run'), first")))
     assert done.returncode == 1
