@@ -140,6 +140,8 @@ class OtlpForwarder:
                 error = FillpathError(self._delivery.trouble)
         if error is not None and error.next_command is None and state != "left":
             missing = f"fillpath otlp replay {self._run_id} --missing"
+            if self._selection == "all":
+                missing += " --all"
             error = FillpathError(error.message, next_command=missing)
         if state == "gave_up":
             _log.warning("Run '%s' is not sent as a whole: %s", self._run_id, error)
