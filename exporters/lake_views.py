@@ -62,7 +62,7 @@ def connect(
         _create_raw(connection, "raw_runs", RUN_SCHEMA, runs, run_ids)
         finest = max((_finest(file) for file in spans), default=0)
         scale = COMMON_SCALE if finest <= COMMON_SCALE else DECIMAL_SCALE
-        for name in ("macros", "spans", "runs"):
+        for name in ("macros", "spans", "trace_divisions", "runs"):
             connection.execute(with_scale(read_sql(name), scale))
         joins = any(file.joins for file in spans)
         connection.execute(f"SET VARIABLE joins_traces = {str(joins).lower()}")

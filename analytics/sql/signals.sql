@@ -15,30 +15,16 @@ WITH RECURSIVE orders AS (
     GROUP BY portfolio, client_order_id
 ),
 
--- Where a trace was divided, its first event is caused in another one.
-divisions AS MATERIALIZED (
-    SELECT divided.trace_id, link.trace_id AS cause_trace_id
-    FROM (
-        SELECT
-            trace_id,
-            parent_span_id,
-            unnest(from_json(links, '[{"trace_id": "VARCHAR", "span_id": "VARCHAR"}]')) AS link
-        FROM spans
-        WHERE run_id = $run_id
-          AND parent_span_id IS NOT NULL
-          AND contains(CAST(links AS VARCHAR), parent_span_id)
-    ) AS divided
-    WHERE link.span_id = divided.parent_span_id
-),
-
 traces AS (
     SELECT trace_id FROM orders
 
     UNION
 
-    SELECT divisions.cause_trace_id
+    -- Where a trace was divided, its first event is caused in another one.
+    SELECT trace_divisions.cause_trace_id
     FROM traces
-    JOIN divisions USING (trace_id)
+    JOIN trace_divisions USING (trace_id)
+    WHERE trace_divisions.run_id = $run_id
 ),
 
 chains AS MATERIALIZED (
