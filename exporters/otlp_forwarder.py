@@ -22,7 +22,7 @@ from fillpath.exporters.host_process import HostWatch
 from fillpath.exporters.otlp_delivery import Delivery
 from fillpath.exporters.otlp_metrics import OTLP_METRICS, Sent
 from fillpath.exporters.otlp_outcome import OtlpRefused, OtlpUnavailable
-from fillpath.exporters.otlp_positions import Positions
+from fillpath.exporters.otlp_positions import Positions, replay_command
 from fillpath.exporters.otlp_sender import OtlpSender
 from fillpath.exporters.paced_reader import PacedReader
 from fillpath.exporters.run_description import described
@@ -110,7 +110,9 @@ class OtlpForwarder:
             self._wait,
         )
         mark = host_process.start_mark(os.getpid()) or 0
-        self._forwarding = Forwarding(os.getpid(), mark, sender.settings.destination)
+        self._forwarding = Forwarding(
+            os.getpid(), mark, sender.settings.destination, selection=selection
+        )
         self._published_at = float("-inf")
         self._selected = 0
         self._place = (1, 0)
@@ -139,13 +141,10 @@ class OtlpForwarder:
             elif self._delivery.trouble is not None:
                 error = FillpathError(self._delivery.trouble)
         if error is not None and error.next_command is None and state != "left":
-            missing = f"fillpath otlp replay {self._run_id}"
             # Spans that were rejected have been answered for: they are missing no more.
-            if state != "ended" or self._delivery.refused:
-                missing += " --missing"
-            if self._selection == "all":
-                missing += " --all"
-            error = FillpathError(error.message, next_command=missing)
+            missing = state != "ended" or bool(self._delivery.refused)
+            command = replay_command(self._run_id, self._selection, missing=missing)
+            error = FillpathError(error.message, next_command=command)
         if state == "gave_up":
             _log.warning("Run '%s' is not sent as a whole: %s", self._run_id, error)
         self._save(state, error)
@@ -265,6 +264,7 @@ class OtlpForwarder:
             self._positions.rejected,
             self._delivery.refused,
             lag_bytes=self._reader.lag_bytes(),
+            selection=self._selection,
         )
         self._forwarding = made.become(state, error)
         self._forwarding.write(self._folder)

@@ -58,7 +58,7 @@ def forward(
                 ).forward()
     except FillpathError as error:
         mark = host_process.start_mark(os.getpid()) or 0
-        Forwarding(os.getpid(), mark).become("gave_up", error).write(folder)
+        Forwarding(os.getpid(), mark, selection=selection).become("gave_up", error).write(folder)
         _log.warning("Run '%s' is not sent: %s", run_id, error)
         return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILURE
     except OSError as error:

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import fcntl
 import os
+import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -84,6 +85,13 @@ class Delivered:
         )
         known = [one for one in found if one is not None]
         return sorted(known, key=lambda one: (one.started_at, one.destination), reverse=True)
+
+
+def replay_command(run_id: str, selection: str, *, missing: bool = True) -> str:
+    """Give the command that sends what a destination lacks of a run, or all that was selected."""
+    words = ["fillpath", "otlp", "replay", run_id]
+    words += ["--missing"] * missing + ["--all"] * (selection == "all")
+    return shlex.join(words)
 
 
 def answered_spans(data: DataFolder, one: Delivered) -> SpanSet:

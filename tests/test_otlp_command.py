@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -218,6 +219,11 @@ def test_doctor_tells_where_spans_go_and_which_have_not_arrived(
         assert words in one.finding
         if outcome == "warning":
             assert one.advice == "fillpath otlp replay run-7 --missing"
+    for state in ("following", "left"):
+        everything = dataclasses.replace(dead, selection="all").become(state)
+        everything.write(spool)
+        _, one = check_otlp(data)
+        assert one.advice == "fillpath otlp replay run-7 --missing --all"
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "smoke")
     assert next(iter(check_otlp(data))).outcome == "failed"
 
