@@ -102,6 +102,9 @@ class OtlpForwarder:
             run_id, self._folder, sampled=selection == "sampled" or lake_is_sampled
         )
         self._positions = Positions(data, run_id, run.get("started_at") or 0, sender.settings)
+        if selection == "all" != self._positions.about.selection:
+            # From the beginning, or a replay of the sample meanwhile would not know.
+            self._positions.note_selected(selection, 0, complete=False)
         mode = run.get("mode")
         self._delivery = Delivery(
             sender,

@@ -182,12 +182,25 @@ class Positions:
         """
         self._begins_anew = True
 
-    def note_selected(self, selection: str, number: int, *, complete: bool) -> None:
-        """Note how many spans were to be sent; the whole run is more than its sample."""
-        if selection == "all" or self.about.selection != "all" or not self.about.complete:
+    def note_selected(
+        self, selection: str, number: int, *, complete: bool, whole: int | None = None
+    ) -> None:
+        """Note how many spans were to be sent.
+
+        Who was to have the whole run shall have it still after its sample was sent once more.
+
+        Args:
+            selection: `sampled` or `all`.
+            number: How many spans that is.
+            complete: Whether all of the run was looked at.
+            whole: How many spans the run has, if that is known.
+        """
+        if selection == "all" or self.about.selection != "all":
             self.about = dataclasses.replace(
                 self.about, selection=selection, selected=number, complete=complete
             )
+        elif complete and whole is not None:
+            self.about = dataclasses.replace(self.about, selected=whole, complete=True)
 
     @property
     def rejected(self) -> int:
@@ -222,11 +235,17 @@ class Positions:
 
     def _save(self, state: ForwardingState, error: FillpathError | None) -> None:
         rejected = self.about.rejected
+        known = read_content(Delivered, self._path.with_suffix(_ENDING))
+        if known is not None and known.started_at != self.about.started_at:
+            known = None
+        if known is not None and known.selection == "all" != self.about.selection:
+            self.about = dataclasses.replace(
+                self.about, selection="all", selected=known.selected, complete=known.complete
+            )
         if self._stamp() != self._seen and not self._forgotten:
             if (others := SpanSet.read(self._path, self._about)) is not None:
                 self.spans.add_set(others)
-            known = read_content(Delivered, self._path.with_suffix(_ENDING))
-            if known is not None and known.started_at == self.about.started_at:
+            if known is not None:
                 rejected = known.rejected
         if self._changed:
             self.spans.write(self._path, self._about)

@@ -31,6 +31,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
+from fillpath.analytics.cli import main
 from fillpath.exporters import host_process, otlp_delivery
 from fillpath.exporters.event_store import EventStore
 from fillpath.exporters.otlp_forwarder import OtlpForwarder
@@ -485,6 +486,31 @@ def test_whoever_goes_on_sends_each_span_once(
     assert set(receiver.spans) == in_the_lake(data)
     assert sum(map(len, receiver.requests)) == len(receiver.spans)
     assert delivered(data).acknowledged == len(receiver.spans)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("words", [["401…"], ["take", "503…"], []], ids=["none", "some", "all"])
+def test_what_waits_of_a_whole_run_is_told_after_its_sample_was_sent_again(
+    data: DataFolder,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+) -> None:
+    monkeypatch.setattr(otlp_delivery, "REQUEST_SPANS", 100)
+    recorded(data)
+    receiver.plan = words
+    forward(data, selection="all", patience=0.0)
+    drain(data, "run")
+    receiver.plan = []
+    sent = replayed(data).sent
+    whole = len(in_the_lake(data))
+    for run in (["run"], []):
+        assert main(["otlp", "status", *run, "--data", str(data.path), "--json"]) == 0
+        (one,) = json.loads(capsys.readouterr().out)
+        assert (one["selection"], one["selected"]) == ("all", whole)
+        assert (one["acknowledged"], one["waiting"]) == (sent, whole - sent)
+    assert replayed(data, selection="all", only_missing=True).sent == whole - sent
 
 
 @pytest.mark.usefixtures("impatient")
