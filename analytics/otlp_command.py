@@ -15,7 +15,7 @@ from fillpath.analytics.progress import Progress
 from fillpath.analytics.report_format import count
 from fillpath.analytics.run_lookup import find_run
 from fillpath.exporters.event_store import EventStore, RunRecord
-from fillpath.exporters.otlp_positions import Delivered, answered_spans
+from fillpath.exporters.otlp_positions import Delivered, answered_spans, left_to_replay
 from fillpath.exporters.otlp_replay import PATIENCE_SECONDS, Replay, Since, replay, selected_rows
 from fillpath.exporters.otlp_sender import OtlpRefused, OtlpUnavailable, open_sender
 from fillpath.exporters.otlp_settings import OtlpSettings
@@ -75,10 +75,9 @@ def replay_run(
                 )
         except (OtlpUnavailable, OtlpRefused) as error:
             if done.sent:
-                error.message += f" {count(done.sent)} spans were sent before."
-                error.next_command = f"fillpath otlp replay {record.run_id} --missing"
-                if everything:
-                    error.next_command += " --all"
+                left = left_to_replay(error, record.run_id, "all" if everything else "sampled")
+                error.message = f"{left.message} {count(done.sent)} spans were sent before."
+                error.next_command = left.next_command
             raise
         step.finish(_summary(done))
     if given.json:

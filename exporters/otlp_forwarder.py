@@ -22,7 +22,7 @@ from fillpath.exporters.host_process import HostWatch
 from fillpath.exporters.otlp_delivery import Delivery
 from fillpath.exporters.otlp_metrics import OTLP_METRICS, Sent
 from fillpath.exporters.otlp_outcome import OtlpRefused, OtlpUnavailable
-from fillpath.exporters.otlp_positions import Positions, replay_command
+from fillpath.exporters.otlp_positions import Positions, left_to_replay
 from fillpath.exporters.otlp_sender import OtlpSender
 from fillpath.exporters.paced_reader import PacedReader
 from fillpath.exporters.run_description import described
@@ -143,11 +143,10 @@ class OtlpForwarder:
                 )
             elif self._delivery.trouble is not None:
                 error = FillpathError(self._delivery.trouble)
-        if error is not None and error.next_command is None and state != "left":
+        if error is not None and state != "left":
             # Spans that were rejected have been answered for: they are missing no more.
             missing = state != "ended" or bool(self._delivery.refused)
-            command = replay_command(self._run_id, self._selection, missing=missing)
-            error = FillpathError(error.message, next_command=command)
+            error = left_to_replay(error, self._run_id, self._selection, missing=missing)
         if state == "gave_up":
             _log.warning("Run '%s' is not sent as a whole: %s", self._run_id, error)
         self._save(state, error)

@@ -94,6 +94,22 @@ def replay_command(run_id: str, selection: str, *, missing: bool = True) -> str:
     return shlex.join(words)
 
 
+def left_to_replay(
+    error: FillpathError, run_id: str, selection: str, *, missing: bool = True
+) -> FillpathError:
+    """Give an error that ended a run's sending, with the command that sends the rest.
+
+    What the error itself proposes comes first: without that the rest would be turned down, too.
+    """
+    command, mend = replay_command(run_id, selection, missing=missing), error.next_command
+    if mend is None or mend.startswith("fillpath otlp replay "):
+        return FillpathError(error.message, next_command=command)
+    if mend.startswith("export "):
+        return FillpathError(error.message, next_command=f"{mend} && {command}")
+    message = f"{error.message} Try first: {mend}"
+    return FillpathError(message, next_command=command)
+
+
 def answered_spans(data: DataFolder, one: Delivered) -> SpanSet:
     """Read which spans of a run a destination has answered for."""
     for path in (data.otlp / one.run_id).glob("*.spans"):

@@ -18,7 +18,7 @@ from fillpath.exporters.event_store import EventStore, RunRecord
 from fillpath.exporters.otlp_delivery import Delivery
 from fillpath.exporters.otlp_forwarder import Selection
 from fillpath.exporters.otlp_outcome import OtlpRefused, OtlpUnavailable
-from fillpath.exporters.otlp_positions import Positions
+from fillpath.exporters.otlp_positions import Positions, left_to_replay
 from fillpath.exporters.otlp_sender import OtlpSender
 from fillpath.exporters.span_selection import SpanSelection
 from fillpath.exporters.span_set import SpanSet
@@ -221,7 +221,7 @@ def replay(
             tell(done)
         state = "ended"
     except FillpathError as error:
-        failure = error
+        failure = left_to_replay(error, record.run_id, selection)
         raise
     finally:
         if since is None:

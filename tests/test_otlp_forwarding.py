@@ -527,9 +527,14 @@ def test_a_destination_that_accepts_nothing_loses_nothing(
     assert told.error is not None
     assert "401" in told.error
     assert told.acknowledged == told.refused == 0
+    mend = "export OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20TOKEN"
+    assert told.next_command == f"{mend} && fillpath otlp replay run --missing"
+    assert delivered(data).next_command == told.next_command
     drain(data, "run")
-    with pytest.raises(OtlpRefused, match="401"):
+    with pytest.raises(OtlpRefused, match="401") as refused:
         replayed(data)
+    assert refused.value.next_command == mend
+    assert delivered(data).next_command == told.next_command
     receiver.plan = []
     assert replayed(data, only_missing=True).sent == len(receiver.spans) > 50
     assert receiver.last_headers["authorization"] == "Bearer canary"
@@ -842,6 +847,7 @@ def test_wrong_settings_do_not_break_the_host(
         told = until_sent(data)
         assert told.state == "gave_up"
         assert "CERTIFICATE" in (told.error or "")
+        assert (told.next_command or "").endswith(" && fillpath otlp replay run --missing")
         wait_until(lambda: "CERTIFICATE" in caplog.text, "the host does not say so")
         assert not tracing.flush(1)
     assert len([one for one in caplog.records if "CERTIFICATE" in one.message]) == 1
