@@ -79,7 +79,7 @@ def replay_run(
                 error.message = f"{left.message} {count(done.sent)} spans were sent before."
                 error.next_command = left.next_command
             raise
-        step.finish(_summary(done))
+        step.finish(_summary(done, everything=everything))
     if given.json:
         print_json(
             {
@@ -103,11 +103,12 @@ def replay_run(
         )
 
 
-def _summary(done: Replay) -> str:
+def _summary(done: Replay, *, everything: bool) -> str:
+    of_what = "" if everything else " of the sampled set"
     if done.skipped and not done.sent + done.refused:
-        return f"{count(done.skipped)} spans were there already, and none was missing"
+        return f"{count(done.skipped)} spans{of_what} were there already, and none was missing"
     words = f"{count(done.sent)} spans of {count(done.traces)} traces were sent"
-    return f"{words}, {count(done.skipped)} were there" if done.skipped else words
+    return f"{words}, {count(done.skipped)}{of_what} were there" if done.skipped else words
 
 
 def _found(store: EventStore, wanted: str) -> RunRecord:

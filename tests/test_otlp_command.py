@@ -113,8 +113,12 @@ def test_a_replay_sends_the_same_ids_every_time(
         sent.append(receiver.ids)
     assert sent[0] == sent[1]
     assert 0 < len(sent[0]) < 50
-    code, told, _ = call(capsys, *words, "--missing")
+    code, told, said = call(capsys, *words, "--missing")
     assert (code, told["sent"], told["skipped"]) == (0, 0, len(sent[0]))
+    assert f"{len(sent[0])} spans of the sampled set were there already" in said
+    code, told, said = call(capsys, *words, "--missing", "--all")
+    assert (code, told["sent"], told["skipped"]) == (0, 201 - len(sent[0]), len(sent[0]))
+    assert f" traces were sent, {len(sent[0])} were there" in said
     code, told, _ = call(capsys, *words, "--all")
     assert (code, told["sent"]) == (0, 201)
 
