@@ -52,7 +52,7 @@ def resource_spans(given: Any) -> InputResource:
 def _list_of(given: Mapping[str, Any], name: str) -> list[Any]:
     found = given.get(name)
     if not isinstance(found, list | None):
-        raise ValueError(f"{name} is no list")
+        raise ValueError(f"{name} is no list")  # noqa: TRY004 - it is the file that is wrong
     return found or []
 
 
