@@ -135,6 +135,8 @@ class Invocation:
 
     def completed(self, next_command: str | None) -> str | None:
         """Complete a command that a lower floor proposed, which knows no `--data`."""
+        if next_command is not None and " && " in next_command:
+            return " && ".join(self.completed(one) or "" for one in next_command.split(" && "))
         if next_command is None or not next_command.startswith(f"{PROGRAM} "):
             return next_command
         if ";" in next_command or next_command.endswith("."):

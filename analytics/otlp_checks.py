@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from typing import Final
 
@@ -10,6 +9,7 @@ from fillpath.analytics.amounts import size_words
 from fillpath.analytics.check_result import CheckResult
 from fillpath.analytics.report_format import count
 from fillpath.exporters import host_process
+from fillpath.exporters.otlp_positions import replay_command
 from fillpath.exporters.otlp_settings import OtlpSettings
 from fillpath.instrumentation.errors import UsageError
 from fillpath.instrumentation.forwarder_files import AT_WORK, FORWARDING_NAME, Forwarding
@@ -51,7 +51,7 @@ def _check_run(run_id: str, found: Forwarding) -> CheckResult:
     sent = f"{count(found.acknowledged)} of {count(found.selected)} spans are at "
     sent += found.destination or "no destination"
     alive = host_process.start_mark(found.pid) == found.mark
-    missing = f"fillpath otlp replay {shlex.quote(run_id)} --missing"
+    missing = replay_command(run_id, found.selection)
     if found.state in AT_WORK and not alive:
         finding = f"run {run_id}: the process that sent it is gone; {sent}"
         return CheckResult.warned(_AREA, finding, missing)

@@ -15,7 +15,7 @@ from fillpath.analytics.progress import Progress
 from fillpath.analytics.report_format import count
 from fillpath.analytics.run_lookup import find_run
 from fillpath.exporters.event_store import EventStore, RunRecord
-from fillpath.exporters.otlp_positions import Delivered, answered_spans
+from fillpath.exporters.otlp_positions import Delivered, answered_spans, left_to_replay
 from fillpath.exporters.otlp_replay import PATIENCE_SECONDS, Replay, Since, replay, selected_rows
 from fillpath.exporters.otlp_sender import OtlpRefused, OtlpUnavailable, open_sender
 from fillpath.exporters.otlp_settings import OtlpSettings
@@ -75,12 +75,11 @@ def replay_run(
                 )
         except (OtlpUnavailable, OtlpRefused) as error:
             if done.sent:
-                error.message += f" {count(done.sent)} spans were sent before."
-                error.next_command = f"fillpath otlp replay {record.run_id} --missing"
-                if everything:
-                    error.next_command += " --all"
+                left = left_to_replay(error, record.run_id, "all" if everything else "sampled")
+                error.message = f"{left.message} {count(done.sent)} spans were sent before."
+                error.next_command = left.next_command
             raise
-        step.finish(_summary(done))
+        step.finish(_summary(done, everything=everything))
     if given.json:
         print_json(
             {
@@ -104,11 +103,12 @@ def replay_run(
         )
 
 
-def _summary(done: Replay) -> str:
+def _summary(done: Replay, *, everything: bool) -> str:
+    of_what = "" if everything else " of the sampled set"
     if done.skipped and not done.sent + done.refused:
-        return f"{count(done.skipped)} spans were there already, and none was missing"
+        return f"{count(done.skipped)} spans{of_what} were there already, and none was missing"
     words = f"{count(done.sent)} spans of {count(done.traces)} traces were sent"
-    return f"{words}, {count(done.skipped)} were there" if done.skipped else words
+    return f"{words}, {count(done.skipped)}{of_what} were there" if done.skipped else words
 
 
 def _found(store: EventStore, wanted: str) -> RunRecord:

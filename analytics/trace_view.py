@@ -134,7 +134,9 @@ class _TracePainter:
             line.append(inert(part, LONGEST_NAME * 2), style)
         if node.focus and span.is_fill:
             line.append(" ◀", "bold green")
-        if node.parent is not None and node.parent.span.run_id != span.run_id:
+        of_heading = self._trace.target.run_id
+        above = of_heading if node.parent is None else node.parent.span.run_id
+        if {span.run_id, above} != {of_heading}:  # also where it comes back to that run
             line.append(f"  in run {inert(span.run_id)}", "cyan")
         if node.orphan:
             line.append("  its parent is not in the lake", "red")

@@ -22,7 +22,7 @@ from fillpath.exporters.host_process import HostWatch
 from fillpath.exporters.otlp_delivery import Delivery
 from fillpath.exporters.otlp_metrics import OTLP_METRICS, Sent
 from fillpath.exporters.otlp_outcome import OtlpRefused, OtlpUnavailable
-from fillpath.exporters.otlp_positions import Positions
+from fillpath.exporters.otlp_positions import Positions, left_to_replay
 from fillpath.exporters.otlp_sender import OtlpSender
 from fillpath.exporters.paced_reader import PacedReader
 from fillpath.exporters.run_description import described
@@ -102,6 +102,9 @@ class OtlpForwarder:
             run_id, self._folder, sampled=selection == "sampled" or lake_is_sampled
         )
         self._positions = Positions(data, run_id, run.get("started_at") or 0, sender.settings)
+        if selection == "all" != self._positions.about.selection:
+            # From the beginning, or a replay of the sample meanwhile would not know.
+            self._positions.note_selected(selection, 0, complete=False)
         mode = run.get("mode")
         self._delivery = Delivery(
             sender,
@@ -110,7 +113,9 @@ class OtlpForwarder:
             self._wait,
         )
         mark = host_process.start_mark(os.getpid()) or 0
-        self._forwarding = Forwarding(os.getpid(), mark, sender.settings.destination)
+        self._forwarding = Forwarding(
+            os.getpid(), mark, sender.settings.destination, selection=selection
+        )
         self._published_at = float("-inf")
         self._selected = 0
         self._place = (1, 0)
@@ -138,14 +143,10 @@ class OtlpForwarder:
                 )
             elif self._delivery.trouble is not None:
                 error = FillpathError(self._delivery.trouble)
-        if error is not None and error.next_command is None and state != "left":
-            missing = f"fillpath otlp replay {self._run_id}"
+        if error is not None and state != "left":
             # Spans that were rejected have been answered for: they are missing no more.
-            if state != "ended" or self._delivery.refused:
-                missing += " --missing"
-            if self._selection == "all":
-                missing += " --all"
-            error = FillpathError(error.message, next_command=missing)
+            missing = state != "ended" or bool(self._delivery.refused)
+            error = left_to_replay(error, self._run_id, self._selection, missing=missing)
         if state == "gave_up":
             _log.warning("Run '%s' is not sent as a whole: %s", self._run_id, error)
         self._save(state, error)
@@ -265,6 +266,7 @@ class OtlpForwarder:
             self._positions.rejected,
             self._delivery.refused,
             lag_bytes=self._reader.lag_bytes(),
+            selection=self._selection,
         )
         self._forwarding = made.become(state, error)
         self._forwarding.write(self._folder)

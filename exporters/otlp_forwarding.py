@@ -11,6 +11,7 @@ from typing import Final
 from fillpath.exporters import host_process
 from fillpath.exporters.otlp_forwarder import PATIENCE_SECONDS, OtlpForwarder, Selection, alone
 from fillpath.exporters.otlp_metrics import OTLP_METRICS
+from fillpath.exporters.otlp_positions import left_to_replay
 from fillpath.exporters.otlp_sender import open_sender
 from fillpath.exporters.otlp_settings import OtlpSettings
 from fillpath.exporters.process_metrics import process_metrics
@@ -58,7 +59,8 @@ def forward(
                 ).forward()
     except FillpathError as error:
         mark = host_process.start_mark(os.getpid()) or 0
-        Forwarding(os.getpid(), mark).become("gave_up", error).write(folder)
+        left = left_to_replay(error, run_id, selection)
+        Forwarding(os.getpid(), mark, selection=selection).become("gave_up", left).write(folder)
         _log.warning("Run '%s' is not sent: %s", run_id, error)
         return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILURE
     except OSError as error:

@@ -19,6 +19,7 @@ from fillpath.exporters.otlp_outcome import (
     OtlpUnavailable,
     Outcome,
     accepted,
+    not_listening,
     set_endpoint,
     shown,
 )
@@ -137,6 +138,9 @@ class GrpcTransport:
             self.close()
             if found := ask_why(settings, self._context, deadline - time.monotonic()):
                 return found
+            # Another port is that of a proxy.
+            if "Connection refused" in detail and f":{settings.port}: " in detail:
+                return OtlpUnavailable(not_listening(settings.destination))
         message = (
             f"The server at {settings.destination} answered {code.name}"
             if code is not grpc.StatusCode.UNAVAILABLE

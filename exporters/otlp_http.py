@@ -20,6 +20,7 @@ from fillpath.exporters.otlp_outcome import (
     OtlpRefused,
     OtlpUnavailable,
     Outcome,
+    not_listening,
     set_endpoint,
 )
 from fillpath.exporters.otlp_settings import OtlpSettings
@@ -112,10 +113,9 @@ class HttpTransport:
                 f"No address is known for {where}.", next_command=set_endpoint(settings.protocol)
             )
         if isinstance(cause, ConnectionRefusedError):
-            return OtlpUnavailable(
-                f"Nothing listens at {where} (connection refused).",
-                next_command=set_endpoint(settings.protocol),
-            )
+            if proxy:
+                return OtlpUnavailable(f"{where} is not reached: connection refused.")
+            return OtlpUnavailable(not_listening(where))
         connected = not isinstance(error, exceptions.NewConnectionError)
         if isinstance(cause, TimeoutError) or (
             connected and isinstance(error, exceptions.TimeoutError)

@@ -148,6 +148,8 @@ class OtlpJsonReader:
                 yield from self._object()
             else:
                 value = self._value()
+                if key in _SPANS and value is not None:
+                    raise self._damage(f"{key} is no list", self._value_at)
                 self.others += len(value) if key in _OTHERS and isinstance(value, list) else 0
             if not self._goes_on("}"):
                 return

@@ -42,17 +42,24 @@ def resource_spans(given: Any) -> InputResource:
         read = InputResource(
             attributes_of(resource.get("attributes")), _text(given.get("schemaUrl")), []
         )
-        for scope_spans in given.get("scopeSpans") or ():
+        for scope_spans in _list_of(given, "scopeSpans"):
             read.scopes.append(_scope_spans(scope_spans, read.malformed))
     except _WRONG as error:
         raise ValueError(f"no ResourceSpans of OTLP ({_said(error)})") from error
     return read
 
 
+def _list_of(given: Mapping[str, Any], name: str) -> list[Any]:
+    found = given.get(name)
+    if not isinstance(found, list | None):
+        raise ValueError(f"{name} is no list")  # noqa: TRY004 - it is the file that is wrong
+    return found or []
+
+
 def _scope_spans(given: Mapping[str, Any], malformed: list[str]) -> InputScope:
     scope = given.get("scope") or {}
     spans = []
-    for span in given.get("spans") or ():
+    for span in _list_of(given, "spans"):
         try:
             spans.append(_span(span))
         except _WRONG as error:

@@ -36,6 +36,14 @@ def set_endpoint(protocol: str) -> str:
     return f"export {ENV_OTLP}ENDPOINT=https://HOST:{4317 if protocol == 'grpc' else 4318}"
 
 
+def not_listening(where: str) -> str:
+    """Say that a connection was refused, and the two ways in which that can be mended."""
+    return (
+        f"Nothing listens at {where} (connection refused): start the Collector there, or set"
+        f" {ENV_OTLP}ENDPOINT to where it is."
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """An accepted request.

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import fcntl
 import os
+import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -84,6 +85,29 @@ class Delivered:
         )
         known = [one for one in found if one is not None]
         return sorted(known, key=lambda one: (one.started_at, one.destination), reverse=True)
+
+
+def replay_command(run_id: str, selection: str, *, missing: bool = True) -> str:
+    """Give the command that sends what a destination lacks of a run, or all that was selected."""
+    words = ["fillpath", "otlp", "replay", run_id]
+    words += ["--missing"] * missing + ["--all"] * (selection == "all")
+    return shlex.join(words)
+
+
+def left_to_replay(
+    error: FillpathError, run_id: str, selection: str, *, missing: bool = True
+) -> FillpathError:
+    """Give an error that ended a run's sending, with the command that sends the rest.
+
+    What the error itself proposes comes first: without that the rest would be turned down, too.
+    """
+    command, mend = replay_command(run_id, selection, missing=missing), error.next_command
+    if mend is None or mend.startswith("fillpath otlp replay "):
+        return FillpathError(error.message, next_command=command)
+    if mend.startswith("export "):
+        return FillpathError(error.message, next_command=f"{mend} && {command}")
+    message = f"{error.message} Try first: {mend}"
+    return FillpathError(message, next_command=command)
 
 
 def answered_spans(data: DataFolder, one: Delivered) -> SpanSet:
@@ -174,12 +198,25 @@ class Positions:
         """
         self._begins_anew = True
 
-    def note_selected(self, selection: str, number: int, *, complete: bool) -> None:
-        """Note how many spans were to be sent; the whole run is more than its sample."""
-        if selection == "all" or self.about.selection != "all" or not self.about.complete:
+    def note_selected(
+        self, selection: str, number: int, *, complete: bool, whole: int | None = None
+    ) -> None:
+        """Note how many spans were to be sent.
+
+        Who was to have the whole run shall have it still after its sample was sent once more.
+
+        Args:
+            selection: `sampled` or `all`.
+            number: How many spans that is.
+            complete: Whether all of the run was looked at.
+            whole: How many spans the run has, if that is known.
+        """
+        if selection == "all" or self.about.selection != "all":
             self.about = dataclasses.replace(
                 self.about, selection=selection, selected=number, complete=complete
             )
+        elif complete and whole is not None:
+            self.about = dataclasses.replace(self.about, selected=whole, complete=True)
 
     @property
     def rejected(self) -> int:
@@ -214,11 +251,17 @@ class Positions:
 
     def _save(self, state: ForwardingState, error: FillpathError | None) -> None:
         rejected = self.about.rejected
+        known = read_content(Delivered, self._path.with_suffix(_ENDING))
+        if known is not None and known.started_at != self.about.started_at:
+            known = None
+        if known is not None and known.selection == "all" != self.about.selection:
+            self.about = dataclasses.replace(
+                self.about, selection="all", selected=known.selected, complete=known.complete
+            )
         if self._stamp() != self._seen and not self._forgotten:
             if (others := SpanSet.read(self._path, self._about)) is not None:
                 self.spans.add_set(others)
-            known = read_content(Delivered, self._path.with_suffix(_ENDING))
-            if known is not None and known.started_at == self.about.started_at:
+            if known is not None:
                 rejected = known.rejected
         if self._changed:
             self.spans.write(self._path, self._about)

@@ -18,7 +18,7 @@ from fillpath.exporters.event_store import EventStore, RunRecord
 from fillpath.exporters.otlp_delivery import Delivery
 from fillpath.exporters.otlp_forwarder import Selection
 from fillpath.exporters.otlp_outcome import OtlpRefused, OtlpUnavailable
-from fillpath.exporters.otlp_positions import Positions
+from fillpath.exporters.otlp_positions import Positions, left_to_replay
 from fillpath.exporters.otlp_sender import OtlpSender
 from fillpath.exporters.span_selection import SpanSelection
 from fillpath.exporters.span_set import SpanSet
@@ -87,27 +87,39 @@ def policy_of(record: RunRecord, selection: Selection) -> EventSampler | None:
 
 
 def selected_rows(
-    store: EventStore, record: RunRecord, selection: Selection, since: Since | None = None
+    store: EventStore,
+    record: RunRecord,
+    selection: Selection,
+    since: Since | None = None,
+    seen: Callable[[int], None] = lambda _: None,
 ) -> Iterator[pa.Table]:
     """Give the rows of a run that are to be sent, a few thousand at a time.
 
     To find out what the policy keeps takes a look at every row of the run. So that is remembered
     for as long as the run's files are the same.
 
+    Args:
+        store: The lake.
+        record: The run.
+        selection: What to give.
+        since: Leave out what lies before.
+        seen: Called with numbers of rows that were looked at, whether they are given or not.
+
     Raises:
         LakeError: When a file of the lake is missing or damaged.
     """
-    for rows in _chosen_rows(store, record, policy_of(record, selection)):
+    for rows in _chosen_rows(store, record, policy_of(record, selection), seen):
         yield rows if since is None else since.of(rows)
 
 
 def _chosen_rows(
-    store: EventStore, record: RunRecord, policy: EventSampler | None
+    store: EventStore, record: RunRecord, policy: EventSampler | None, seen: Callable[[int], None]
 ) -> Iterator[pa.Table]:
     chosen = None if policy is None else _chosen_by(policy, store, record)
     waiting: list[pa.Table] = []
     number = 0
     for batch in SpanSelection(store, record.run_id).batches():
+        seen(batch.num_rows)
         rows = pa.Table.from_batches([batch])
         if chosen is not None:
             rows = rows.filter(pa.array(chosen.holds(rows)))
@@ -176,6 +188,11 @@ def replay(
     before = positions.before
     shared = before.is_being_sent and before.pid != os.getpid()
     done = Replay()
+    whole = 0
+
+    def see(rows: int) -> None:
+        nonlocal whole
+        whole += rows
 
     def wait(error: OtlpUnavailable | OtlpRefused, seconds: float) -> None:
         waited = time.monotonic() - delivery.answered_at
@@ -191,7 +208,7 @@ def replay(
     state: ForwardingState = "gave_up"
     failure: FillpathError | None = None
     try:
-        for rows in selected_rows(store, record, selection, since):
+        for rows in selected_rows(store, record, selection, since, see):
             left = positions.left_of(rows) if only_missing else rows
             done.selected += len(rows)
             done.skipped += len(rows) - len(left)
@@ -204,12 +221,12 @@ def replay(
             tell(done)
         state = "ended"
     except FillpathError as error:
-        failure = error
+        failure = left_to_replay(error, record.run_id, selection)
         raise
     finally:
         if since is None:
             complete = state == "ended" and record.status != "Running"
-            positions.note_selected(selection, done.selected, complete=complete)
+            positions.note_selected(selection, done.selected, complete=complete, whole=whole)
         if failure is None and delivery.trouble is not None:
             failure = FillpathError(delivery.trouble)
         positions.save(state, failure)

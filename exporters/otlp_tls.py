@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import time
 from pathlib import Path
+from typing import Literal
 
 from fillpath.exporters.otlp_outcome import (
     SET_AUTHORITY,
@@ -117,39 +119,81 @@ def ask_why(
     Args:
         settings: The endpoint.
         context: How to connect.
-        seconds: How long each step of this may take, at most one.
+        seconds: How long this may take, with a step of a second at most.
 
     Returns:
         What is wrong, or None when TLS is fine or the server cannot be reached at all.
     """
-    seconds = min(seconds, _LONGEST_PROBE)
-    if settings.insecure or seconds <= 0:
+    if settings.insecure:
+        return None
+    until = time.monotonic() + seconds
+    found = _probe(settings, context, until)
+    if found != "after":
+        return found if isinstance(found, OtlpRefused) else None
+    # Some servers give no reason. This may also be a server that is about to end, or a proxy of
+    # one that is gone.
+    wrong = "not like the client's" if settings.client_certificate else "ask for a client's"
+    message = (
+        f"The server at {settings.destination} closed the connection right after the TLS handshake;"
+        f" it may {wrong} certificate."
+    )
+    if _breaks_off_earlier_in_tls_1_2(settings, until) and (
+        _probe(settings, context, until) == "after"
+    ):
+        return OtlpRefused(message, next_command=SET_CLIENT_CERTIFICATE)
+    return OtlpUnavailable(message, next_command=SET_CLIENT_CERTIFICATE)
+
+
+def _breaks_off_earlier_in_tls_1_2(settings: OtlpSettings, until: float) -> bool:
+    """Tell whether a server that closes connections after the handshake does so because of it.
+
+    In TLS 1.2 the client's certificate is part of the handshake, and so is the server's verdict on
+    it. Whoever closes connections for another reason does so after it, as in TLS 1.3, and one that
+    does not speak TLS 1.2 says so.
+    """
+    try:
+        context = client_context(settings)
+    except UsageError:
+        return False
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    if settings.protocol == "grpc":
+        context.set_alpn_protocols(["h2"])
+    return _probe(settings, context, until) == "within"
+
+
+def _probe(
+    settings: OtlpSettings, context: ssl.SSLContext, until: float
+) -> OtlpRefused | Literal["within", "after"] | None:
+    """Connect once; tells whether the connection broke off within or after the handshake.
+
+    Returns:
+        Where it broke off without a reason, or the reason; None when it did not, or when that is
+        not known.
+    """
+    seconds = min(until - time.monotonic(), _LONGEST_PROBE)
+    if seconds <= 0:
         return None
     with contextlib.ExitStack() as opened:
         try:
             plain = socket.create_connection((settings.host, settings.port), timeout=seconds)
-            opened.enter_context(plain)
+        except OSError:
+            return None
+        opened.enter_context(plain)
+        try:
             secured = context.wrap_socket(plain, server_hostname=settings.host)
-            opened.enter_context(secured)
+        except (ssl.SSLEOFError, ConnectionError):
+            return "within"
         except ssl.SSLError as error:
             return refusal(error, settings)
         except OSError:
             return None
+        opened.enter_context(secured)
         try:
             # In TLS 1.3 the server's verdict on the client comes after the handshake.
-            closed = not secured.recv(1)
+            return None if secured.recv(1) else "after"
         except (ssl.SSLEOFError, ConnectionError):
-            closed = True
+            return "after"
         except ssl.SSLError as error:
             return refusal(error, settings)
         except OSError:
             return None
-    if not closed:
-        return None
-    # Some servers give no reason. This may also be a server that is about to end.
-    wrong = "not like the client's" if settings.client_certificate else "ask for a client's"
-    return OtlpUnavailable(
-        f"The server at {settings.destination} closed the connection right after the TLS handshake;"
-        f" it may {wrong} certificate.",
-        next_command=SET_CLIENT_CERTIFICATE,
-    )

@@ -45,6 +45,7 @@ class Forwarding:
             process was told to leave).
         error: Why something is not there.
         next_command: What would mend that.
+        selection: `sampled` or `all`: what is to be sent.
     """
 
     pid: int
@@ -61,6 +62,7 @@ class Forwarding:
     state: ForwardingState = "following"
     error: str | None = None
     next_command: str | None = None
+    selection: str = "sampled"
 
     def become(self, state: ForwardingState, error: Exception | None = None) -> Self:
         """Give the same in another state."""

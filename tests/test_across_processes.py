@@ -154,6 +154,25 @@ def test_the_command_line_shows_both_sides_and_finds_nothing_wrong(
     assert "every parent that a span names is there" in told
 
 
+def test_an_event_of_another_run_than_the_heading_names_it(
+    traded: Traded, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for run in ("execution", "signals"):
+        words = ["trace", "show", trace_of(traded), "--run", run, "--data", str(traded.data.path)]
+        assert cli.main(words) == 0
+        shown = capsys.readouterr().out
+        assert f"run {run} ·" in shown.partition("Chain")[0]
+        lines = shown.partition("Chain")[2].splitlines()[1:]
+        places = [
+            next(number for number, line in enumerate(lines) if f" {kind} " in f" {line} ")
+            for kind in CHAIN
+        ]
+        for place, kind, other in zip(places, CHAIN, RUNS, strict=True):
+            line = lines[place]
+            came_back = (kind, other) in {("ORDER", "execution"), ("POSITION_OPEN", "signals")}
+            assert (f"in run {other}" in line) is (other != run or came_back), shown
+
+
 def test_the_way_to_an_event_leads_through_both_processes(
     traded: Traded, capsys: pytest.CaptureFixture[str]
 ) -> None:

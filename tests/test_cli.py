@@ -426,6 +426,8 @@ def test_commands_can_be_pasted(called_as: Callable[[str], None], tmp_path: Path
         ".venv/bin/fillpath --data 'my data' trace show 'a b'"
     )
     assert given.completed("fillpath doctor") == ".venv/bin/fillpath --data 'my data' doctor"
+    both = given.completed("export A=b && fillpath doctor")
+    assert both == "export A=b && .venv/bin/fillpath --data 'my data' doctor"
     assert given.completed("pip install fillpath") == "pip install fillpath"
     assert given.completed(None) is None
     called_as("/somewhere/else/bin/fillpath")

@@ -395,6 +395,32 @@ def test_what_is_whole_of_a_damaged_file_is_taken(tmp_path: Path) -> None:
     assert counts(whole) == [(3, 1)]
 
 
+@pytest.mark.parametrize(
+    ("wrong", "what"),
+    [
+        ('"no"', "resourceSpans is no list"),
+        ("{}", "resourceSpans is no list"),
+        ("false", "resourceSpans is no list"),
+        ('[{"scopeSpans": "no"}]', "scopeSpans is no list"),
+        ('[{"scopeSpans": {}}]', "scopeSpans is no list"),
+        ('[{"scopeSpans": [{"spans": 0}]}]', "spans is no list"),
+    ],
+)
+def test_a_wrong_type_where_spans_belong_is_damage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: str, what: str
+) -> None:
+    file = tmp_path / "traces.json"
+    file.write_bytes(line(1) + f'{{"resourceSpans":\n{wrong}}}\n'.encode() + line(2))
+    words = ["import", str(file), "--run", "run-1", "--data", str(tmp_path)]
+    assert main(words) == 1
+    said = capsys.readouterr().err
+    assert "line 3: " in said
+    assert what in said
+    assert numbers_in(tmp_path) == [1, 2]
+    file.write_text('{"resourceSpans": null}')
+    assert main(words) == 0
+
+
 @pytest.mark.parametrize("cut", range(1, 320, 7))
 def test_a_file_may_end_anywhere(cut: int) -> None:
     content = line(1) + line(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -112,8 +113,12 @@ def test_a_replay_sends_the_same_ids_every_time(
         sent.append(receiver.ids)
     assert sent[0] == sent[1]
     assert 0 < len(sent[0]) < 50
-    code, told, _ = call(capsys, *words, "--missing")
+    code, told, said = call(capsys, *words, "--missing")
     assert (code, told["sent"], told["skipped"]) == (0, 0, len(sent[0]))
+    assert f"{len(sent[0])} spans of the sampled set were there already" in said
+    code, told, said = call(capsys, *words, "--missing", "--all")
+    assert (code, told["sent"], told["skipped"]) == (0, 201 - len(sent[0]), len(sent[0]))
+    assert f" traces were sent, {len(sent[0])} were there" in said
     code, told, _ = call(capsys, *words, "--all")
     assert (code, told["sent"]) == (0, 201)
 
@@ -218,6 +223,11 @@ def test_doctor_tells_where_spans_go_and_which_have_not_arrived(
         assert words in one.finding
         if outcome == "warning":
             assert one.advice == "fillpath otlp replay run-7 --missing"
+    for state in ("following", "left"):
+        everything = dataclasses.replace(dead, selection="all").become(state)
+        everything.write(spool)
+        _, one = check_otlp(data)
+        assert one.advice == "fillpath otlp replay run-7 --missing --all"
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "smoke")
     assert next(iter(check_otlp(data))).outcome == "failed"
 

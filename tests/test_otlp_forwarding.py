@@ -31,6 +31,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
+from fillpath.analytics.cli import main
 from fillpath.exporters import host_process, otlp_delivery
 from fillpath.exporters.event_store import EventStore
 from fillpath.exporters.otlp_forwarder import OtlpForwarder
@@ -488,6 +489,31 @@ def test_whoever_goes_on_sends_each_span_once(
 
 
 @pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("words", [["401…"], ["take", "503…"], []], ids=["none", "some", "all"])
+def test_what_waits_of_a_whole_run_is_told_after_its_sample_was_sent_again(
+    data: DataFolder,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+) -> None:
+    monkeypatch.setattr(otlp_delivery, "REQUEST_SPANS", 100)
+    recorded(data)
+    receiver.plan = words
+    forward(data, selection="all", patience=0.0)
+    drain(data, "run")
+    receiver.plan = []
+    sent = replayed(data).sent
+    whole = len(in_the_lake(data))
+    for run in (["run"], []):
+        assert main(["otlp", "status", *run, "--data", str(data.path), "--json"]) == 0
+        (one,) = json.loads(capsys.readouterr().out)
+        assert (one["selection"], one["selected"]) == ("all", whole)
+        assert (one["acknowledged"], one["waiting"]) == (sent, whole - sent)
+    assert replayed(data, selection="all", only_missing=True).sent == whole - sent
+
+
+@pytest.mark.usefixtures("impatient")
 def test_a_destination_that_accepts_nothing_loses_nothing(
     data: DataFolder, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -501,9 +527,14 @@ def test_a_destination_that_accepts_nothing_loses_nothing(
     assert told.error is not None
     assert "401" in told.error
     assert told.acknowledged == told.refused == 0
+    mend = "export OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20TOKEN"
+    assert told.next_command == f"{mend} && fillpath otlp replay run --missing"
+    assert delivered(data).next_command == told.next_command
     drain(data, "run")
-    with pytest.raises(OtlpRefused, match="401"):
+    with pytest.raises(OtlpRefused, match="401") as refused:
         replayed(data)
+    assert refused.value.next_command == mend
+    assert delivered(data).next_command == told.next_command
     receiver.plan = []
     assert replayed(data, only_missing=True).sent == len(receiver.spans) > 50
     assert receiver.last_headers["authorization"] == "Bearer canary"
@@ -816,6 +847,7 @@ def test_wrong_settings_do_not_break_the_host(
         told = until_sent(data)
         assert told.state == "gave_up"
         assert "CERTIFICATE" in (told.error or "")
+        assert (told.next_command or "").endswith(" && fillpath otlp replay run --missing")
         wait_until(lambda: "CERTIFICATE" in caplog.text, "the host does not say so")
         assert not tracing.flush(1)
     assert len([one for one in caplog.records if "CERTIFICATE" in one.message]) == 1

@@ -96,6 +96,28 @@ def test_two_processes_that_send_one_run_do_not_forget_for_each_other(tmp_path: 
     assert len(answered_spans(data, known)) == 7
 
 
+@pytest.mark.parametrize("counted", [False, True])
+@pytest.mark.parametrize("opened_before", [False, True])
+def test_who_was_to_have_all_of_a_run_shall_have_it_after_its_sample_was_sent(
+    tmp_path: Path, counted: bool, opened_before: bool
+) -> None:
+    data = DataFolder(tmp_path)
+    sample = opened(data) if opened_before else None
+    live = opened(data)
+    live.note_selected("all", 9 if counted else 4, complete=counted)
+    live.answered(rows_of([1, 2]), 0)
+    live.save("gave_up")
+    sample = sample or opened(data)
+    sample.note_selected("sampled", 3, complete=False)
+    sample.answered(rows_of([1, 2, 3]), 0)
+    sample.save_if_due("following", None)
+    sample.note_selected("sampled", 3, complete=True, whole=9)
+    sample.save("ended")
+    (known,) = Delivered.all_of(data)
+    assert (known.selection, known.selected, known.complete) == ("all", 9, True)
+    assert known.acknowledged == 3
+
+
 def test_another_run_of_the_same_id_and_another_destination_have_their_own(tmp_path: Path) -> None:
     data = DataFolder(tmp_path)
     first = opened(data)

@@ -284,7 +284,9 @@ def test_a_port_where_nothing_listens_is_unavailable(protocol: str) -> None:
         error = failure_of(sender)
         assert isinstance(error, OtlpUnavailable)
         assert f"http://localhost:{port}" in error.message
-        assert "refused" in error.message.lower()
+        assert "connection refused" in error.message
+        assert "start the Collector there, or set OTEL_EXPORTER_OTLP_ENDPOINT" in error.message
+        assert error.next_command is None
 
 
 def test_a_server_that_comes_up_is_found_at_once(protocol: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import ssl
 import sys
@@ -149,9 +150,8 @@ def test_a_client_certificate_is_shown_when_there_is_one(
         for certificate in ("", authorities.path("stranger.pem")):
             variables(CLIENT_CERTIFICATE=certificate)
             error = send(server.url, protocol)
-            assert isinstance(error, OtlpRefused | OtlpUnavailable), error
+            assert isinstance(error, OtlpRefused), error
             assert "TLS handshake" in error.message
-            assert protocol == "grpc" or isinstance(error, OtlpRefused)
             if not certificate:
                 assert "ask for a client's certificate" in error.message
                 assert "OTLP_CLIENT_CERTIFICATE" in (error.next_command or "")
@@ -187,6 +187,26 @@ def test_a_connection_that_breaks_off_in_the_handshake_may_be_tried_again(
 ) -> None:
     with raw_server(lambda connection: None) as port:
         assert isinstance(send(f"https://localhost:{port}", protocol), OtlpUnavailable)
+
+
+@pytest.mark.parametrize("oldest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_server_that_closes_connections_for_another_reason_may_be_tried_again(
+    protocol: str, authorities: Authorities, variables: Any, oldest: ssl.TLSVersion
+) -> None:
+    variables(CERTIFICATE=authorities.path("ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authorities.path("right.pem"), authorities.path("right.key"))
+    context.set_alpn_protocols(["h2"])
+    context.minimum_version = oldest
+
+    def close_at_once(connection: Any) -> None:
+        with contextlib.suppress(OSError):
+            context.wrap_socket(connection, server_side=True).close()
+
+    with raw_server(close_at_once) as port:
+        error = send(f"https://localhost:{port}", protocol)
+    assert isinstance(error, OtlpUnavailable), error
+    assert "right after the TLS handshake" in error.message
 
 
 def test_files_that_are_no_certificates_are_named(
