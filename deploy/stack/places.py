@@ -26,6 +26,7 @@ USUAL_PORTS: Final = {
     "jaeger_health": 13134,
     "jaeger_metrics": 8890,
     "prometheus": 9090,
+    "reports": 8787,
 }
 """What listens where, unless others do; the configurations have the same defaults."""
 _PINS: Final = {
