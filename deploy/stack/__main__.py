@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from parts import DASHBOARDS_ROLE, make_servers
-from places import STATE_FOLDER, USUAL_PORTS, Stack, StackError, choose_ports, forget_stack
+from places import STATE_FOLDER, USUAL_PORTS, Stack, StackError, choose_ports, forget_stack, shown
 from servers import Interrupted, Server
 
 _WATCH_SECONDS = 0.5
@@ -176,11 +176,6 @@ def _print(
     ]
     sys.stdout.write("\n".join(lines))
     sys.stdout.flush()
-
-
-def shown(path: Path) -> str:
-    """Write a path from the current folder, where it is below it."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _listed(ports: Sequence[int]) -> str:

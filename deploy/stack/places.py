@@ -116,6 +116,11 @@ def _bound(port: int) -> socket.socket | None:
     return probe
 
 
+def shown(path: Path) -> str:
+    """Write a path from the current folder, where it is below it."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
 def built_program(name: str) -> Path:
     """Give the path of a server that `make backends` builds.
 
