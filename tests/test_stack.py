@@ -320,7 +320,7 @@ def test_links_of_jaeger_lead_to_the_report_of_the_run(stack: Stack, sent: list[
     assert {urllib.parse.urlsplit(link).port for link in links} == {stack.ports["reports"]}
     link = links[0].replace("#{trading.run.id}", "market-1")
     assert fetched(link)[0] == 404
-    command = [sys.executable, "-P", "-m", "fillpath.analytics.cli", "--data", stack.data]
+    command = [sys.executable, "-P", "-m", "fillpath.analytics.cli", "--data", str(stack.data)]
     subprocess.run([*command, "report", "market-1"], check=True, capture_output=True)
     [report] = (stack.data / "reports").glob("*.html")
     assert fetched(link) == (200, report.read_bytes())
