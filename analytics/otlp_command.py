@@ -78,6 +78,8 @@ def replay_run(
             if done.sent:
                 error.message += f" {count(done.sent)} spans were sent before."
                 error.next_command = f"fillpath otlp replay {record.run_id} --missing"
+                if everything:
+                    error.next_command += " --all"
             raise
         step.finish(_summary(done))
     if given.json:

@@ -139,7 +139,12 @@ class OtlpForwarder:
             elif self._delivery.trouble is not None:
                 error = FillpathError(self._delivery.trouble)
         if error is not None and error.next_command is None and state != "left":
-            missing = f"fillpath otlp replay {self._run_id} --missing"
+            missing = f"fillpath otlp replay {self._run_id}"
+            # Spans that were rejected have been answered for: they are missing no more.
+            if state != "ended" or self._delivery.refused:
+                missing += " --missing"
+            if self._selection == "all":
+                missing += " --all"
             error = FillpathError(error.message, next_command=missing)
         if state == "gave_up":
             _log.warning("Run '%s' is not sent as a whole: %s", self._run_id, error)

@@ -57,10 +57,11 @@ def parts_of(row: Mapping[str, Any]) -> Parts:
 def parent_of(row: Mapping[str, Any]) -> bytes | None:
     """Give the parent's span id as OpenTelemetry wants it: that of a cause in the same trace.
 
-    Where a trace was divided, a link leads to the cause.
+    Where a trace was divided, which an event of ours begins then, a link leads to the cause.
     """
     parent: bytes | None = row["parent_span_id"]
-    if parent is None or not row["links"]:
+    root = row["root_sequence"]
+    if parent is None or not row["links"] or root is None or root != row["sequence"]:
         return parent
     for link in row["links"]:
         if link["span_id"] == parent and link["trace_id"] != row["trace_id"]:

@@ -20,6 +20,8 @@ def _own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith(("FILLPATH_", "OTEL_")):
             monkeypatch.delenv(name)
+    # pytest-xdist tells its workers the terminal's width, and output to a pipe has none.
+    monkeypatch.delenv("COLUMNS", raising=False)
     monkeypatch.setenv("FILLPATH_DATA", str(tmp_path / "data"))
 
 

@@ -443,7 +443,7 @@ def test_a_span_that_is_refused_takes_no_other_with_it(
     told = forward(data, selection="all")
     assert len(receiver.spans) == 2999
     assert (told.refused, told.state, told.is_whole) == (1, "ended", False)
-    assert told.next_command == "fillpath otlp replay run --missing"
+    assert told.next_command == "fillpath otlp replay run --missing --all"
     receiver.poison = None
     drain(data, "run")
     assert replayed(data, selection="all", only_missing=True).sent == 1

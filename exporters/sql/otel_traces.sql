@@ -70,7 +70,7 @@ SELECT
     lower(hex(span_id)) AS "SpanId",
     -- A cause in another trace is a link, and no parent.
     CASE
-        WHEN list_bool_or([
+        WHEN root_sequence = sequence AND list_bool_or([
             link.span_id = parent_span_id AND link.trace_id <> raw_spans.trace_id
             FOR link IN coalesce(links, [])
         ]) THEN ''
