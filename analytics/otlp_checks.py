@@ -48,8 +48,11 @@ def check_otlp(folder: DataFolder) -> Iterator[CheckResult]:
 
 
 def _check_run(run_id: str, found: Forwarding) -> CheckResult:
-    sent = f"{count(found.acknowledged)} of {count(found.selected)} spans are at "
-    sent += found.destination or "no destination"
+    if found.destination and found.selected:
+        sent = f"{count(found.acknowledged)} of {count(found.selected)} spans are at "
+        sent += found.destination
+    else:
+        sent = "no span of it was sent"
     alive = host_process.start_mark(found.pid) == found.mark
     missing = replay_command(run_id, found.selection)
     if found.state in AT_WORK and not alive:
@@ -57,7 +60,9 @@ def _check_run(run_id: str, found: Forwarding) -> CheckResult:
         return CheckResult.warned(_AREA, finding, missing)
     if found.error is not None:
         return CheckResult.warned(
-            _AREA, f"run {run_id}: {found.error} {sent}", found.next_command or missing
+            _AREA,
+            f"run {run_id}: {found.error} {sent[0].upper()}{sent[1:]}",
+            found.next_command or missing,
         )
     if found.state in AT_WORK:
         behind = f"{size_words(found.lag_bytes)} of its spool are not read yet"

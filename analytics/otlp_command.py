@@ -21,7 +21,7 @@ from fillpath.exporters.otlp_sender import OtlpRefused, OtlpUnavailable, open_se
 from fillpath.exporters.otlp_settings import OtlpSettings
 from fillpath.instrumentation.errors import CheckFailed, UsageError
 from fillpath.instrumentation.forwarder_files import AT_WORK, FORWARDING_NAME, Forwarding
-from fillpath.instrumentation.settings import DataFolder
+from fillpath.instrumentation.settings import DataFolder, keep_grpc_quiet
 
 _AGE: Final = re.compile(r"\d+(\.\d+)?\s*[smhdwy]", re.IGNORECASE)
 _FIRST_TIME: Final = 1 << 40
@@ -49,6 +49,7 @@ def replay_run(
         OtlpRefused: It accepts nothing.
         CheckFailed: It did not want some of the spans.
     """
+    keep_grpc_quiet()
     begin = None if since is None else parse_since(since)
     settings = OtlpSettings.from_environment(endpoint=endpoint, protocol=protocol)
     store = current_store(given.folder)

@@ -176,8 +176,10 @@ def _connect(dsn: str, *, embedded: bool, autocommit: bool) -> Connection[TupleR
     for name in _SECRETS:
         if parts.get(name):
             failure = failure.replace(parts[name], _HIDDEN)
+    if not failure.endswith((".", "?")):
+        failure += "."
     try_psql = f'psql "${ENV_POSTGRES_DSN}" -c "select 1"'
     raise BackendUnreachable(
-        f"No connection to the results database at {describe_dsn(dsn)}: {failure.rstrip('.')}.",
+        f"No connection to the results database at {describe_dsn(dsn)}: {failure}",
         next_command="fillpath db stop" if embedded else try_psql,
     )

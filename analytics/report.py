@@ -25,6 +25,7 @@ from fillpath.analytics.report_checks import (
     report_checks,
 )
 from fillpath.analytics.report_model import ReportData
+from fillpath.analytics.span_words import short_trace
 from fillpath.analytics.trace_links import TracePlace
 from fillpath.instrumentation.errors import FillpathError, MissingExtra
 
@@ -197,6 +198,7 @@ def _add_helpers(environment: Environment, data: ReportData, embedded: frozenset
         "json_block": json_block,
         "number": report_format.number,
         "percent": report_format.percent,
+        "short_trace": short_trace,
         "timestamp": report_format.timestamp,
     }
     environment.filters.update(filters)

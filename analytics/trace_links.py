@@ -181,6 +181,12 @@ def _problem(name: str, address: str) -> str | None:
         host = parts.hostname
     except ValueError:
         return "it is no URL"
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if port == 0:
+        return "its port is no number from 1 to 65535"
     if parts.scheme not in {"http", "https"} or not host:
         return "it does not begin with http://HOST or https://HOST"
     if parts.username is not None or parts.password is not None:

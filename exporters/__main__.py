@@ -43,8 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
     leave_at: list[float] = []
     signal.signal(signal.SIGTERM, lambda *_: leave_at.append(time.monotonic() + _SECONDS_TO_LEAVE))
     sys.meta_path.insert(0, _WithoutPandas())
-    from fillpath.instrumentation.settings import data_folder
+    from fillpath.instrumentation.settings import data_folder, keep_grpc_quiet
 
+    keep_grpc_quiet()
     parser = argparse.ArgumentParser(prog="python -m fillpath.exporters", description=__doc__)
     parser.add_argument("--data", required=True, help="data folder")
     parser.add_argument("--lock", type=int, help="open descriptor that holds the folder's lock")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from fillpath.instrumentation.semconv import SCOPE_NAME
 
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 Numbers = Iterable[tuple[int, Mapping[str, str]]]
 """Numbers, each with its attributes."""
+SECONDS_BOUNDS: Final = (
+    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
+)
+"""Bounds of a histogram of seconds. OpenTelemetry's own are those of milliseconds."""
 
 
 def meter_if_wanted() -> Meter | None:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from fillpath.exporters.metric_callbacks import Numbers, callback, meter_if_wanted
+from fillpath.exporters.metric_callbacks import SECONDS_BOUNDS, Numbers, callback, meter_if_wanted
 from fillpath.instrumentation.semconv import Metric
 
 if TYPE_CHECKING:
@@ -60,7 +60,10 @@ class OtlpMetrics:
                 Metric.OTLP_WAITING, [callback(self._waiting)], "By", "Bytes still to be sent."
             )
             self._durations = meter.create_histogram(
-                Metric.OTLP_REQUEST_DURATION, "s", "How long answered requests took."
+                Metric.OTLP_REQUEST_DURATION,
+                "s",
+                "How long answered requests took.",
+                explicit_bucket_boundaries_advisory=SECONDS_BOUNDS,
             )
 
     def reached(self, run_id: str, destination: str, sent: Sent) -> None:

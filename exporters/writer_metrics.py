@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fillpath.exporters.lake_table import LakeTable
-from fillpath.exporters.metric_callbacks import Numbers, callback, meter_if_wanted
+from fillpath.exporters.metric_callbacks import SECONDS_BOUNDS, Numbers, callback, meter_if_wanted
 from fillpath.exporters.schema import SPAN_SCHEMA
 from fillpath.instrumentation.semconv import Event, Metric, Resource
 from fillpath.instrumentation.settings import DataFolder
@@ -64,7 +64,10 @@ class WriterMetrics:
         for name, unit, meaning, observed in gauges:
             meter.create_observable_gauge(name, [callback(observed)], unit, meaning)
         self._durations = meter.create_histogram(
-            Metric.WRITER_COMMIT_DURATION, "s", "How long commits of spans took."
+            Metric.WRITER_COMMIT_DURATION,
+            "s",
+            "How long commits of spans took.",
+            explicit_bucket_boundaries_advisory=SECONDS_BOUNDS,
         )
 
     # -- Told by the writer -----------------------------------------------------------------------

@@ -85,6 +85,8 @@ ENV_OTEL_METRICS_EXPORTER = "OTEL_METRICS_EXPORTER"
 between them, or `none`. Unlike there, nothing is chosen when it is absent."""
 ENV_OTLP_METRICS = "OTEL_EXPORTER_OTLP_METRICS_"
 """Start of the names of those for metrics alone."""
+ENV_GRPC_VERBOSITY = "GRPC_VERBOSITY"
+"""gRPC's own setting of what it prints to the standard error stream."""
 
 _AUTO_INSTRUMENTATION = str(Path("opentelemetry", "instrumentation", "auto_instrumentation"))
 
@@ -237,6 +239,14 @@ def otlp_variable(what: str) -> tuple[str, str] | None:
         if value := os.environ.get(start + what, "").strip():
             return start + what, value
     return None
+
+
+def keep_grpc_quiet() -> None:
+    """Have gRPC print errors alone, unless the user wants more; its callers tell what is wrong.
+
+    For processes of fillpath's own, before they import gRPC: those of a host are its owner's.
+    """
+    os.environ.setdefault(ENV_GRPC_VERBOSITY, "ERROR")
 
 
 def metrics_exporters() -> list[str]:

@@ -138,6 +138,17 @@ def arrived(jaeger: Jaeger, sent: Spans, count: int | None = None) -> Spans:
     return wait_until(there, f"Jaeger does not have {len(sent)} spans")  # type: ignore[no-any-return]
 
 
+def as_jaeger_has_it(sent: Spans) -> Spans:
+    """Add the one attribute that the configuration adds: what Jaeger tells machines apart by."""
+    return {
+        key: (
+            {"ip": resource["host.name"], **resource} if "host.name" in resource else resource,
+            one,
+        )
+        for key, (resource, one) in sent.items()
+    }
+
+
 def validated(config: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [program("otelcol"), "validate", "--config", config, *options],
@@ -243,7 +254,7 @@ def test_spans_reach_jaeger_by_both_protocols_as_they_are_in_the_lake(
 ) -> None:
     (row,) = EventStore(running.data).query("select count(*) from spans").rows
     assert row == (len(market),)
-    assert arrived(running.jaeger, market) == market
+    assert arrived(running.jaeger, market) == as_jaeger_has_it(market)
 
 
 def test_an_exported_document_is_taken_like_the_spans_themselves(running: Running) -> None:
@@ -262,7 +273,7 @@ def test_an_exported_document_is_taken_like_the_spans_themselves(running: Runnin
     for _, one in sent.values():
         for part in (one, *one.links):
             part.ClearField("flags")  # a document does not say whether a parent is in this process
-    assert arrived(running.jaeger, sent) == sent
+    assert arrived(running.jaeger, sent) == as_jaeger_has_it(sent)
 
 
 def test_metrics_of_spans_equal_the_lake(running: Running, market: Spans) -> None:
@@ -576,7 +587,7 @@ def test_what_waits_survives_kills_while_jaeger_is_away(tmp_path: Path) -> None:
         assert waiting > 0
         with jaeger:
             sent = spans_of(first + second)
-            assert arrived(jaeger, sent) == sent
+            assert arrived(jaeger, sent) == as_jaeger_has_it(sent)
             assert collector.stop() == 0
 
 
@@ -624,10 +635,11 @@ def _until_taken(collector: ShippedCollector, *requests: bytes) -> None:
 
 TAIL_SAMPLING = (
     "processors: [memory_limiter, tail_sampling, transform/before_redaction, redaction, "
-    "transform/after_redaction]"
+    "transform/after_redaction, transform/jaeger]"
 )
 WITHOUT = (
-    "processors: [memory_limiter, transform/before_redaction, redaction, transform/after_redaction]"
+    "processors: [memory_limiter, transform/before_redaction, redaction, "
+    "transform/after_redaction, transform/jaeger]"
 )
 
 
@@ -691,7 +703,14 @@ def test_a_full_queue_makes_senders_wait_and_loses_nothing(tmp_path: Path) -> No
         with jaeger:
             _until_taken(collector, *refused)
             sent = spans_of(requests)
-            assert arrived(jaeger, sent) == sent
+            assert arrived(jaeger, sent) == as_jaeger_has_it(sent)
+
+
+def test_a_machine_that_names_its_ip_keeps_it(running: Running) -> None:
+    body = request("machine", span("machine", 1), ip="10.0.0.7", **{"host.name": "there"})
+    running.collector.send(body)
+    sent = spans_of([body])
+    assert arrived(running.jaeger, sent) == sent
 
 
 def test_the_largest_request_passes_and_a_larger_one_is_refused(running: Running) -> None:

@@ -28,7 +28,7 @@ COMPOSE_FILE = ROOT / "docker-compose.yml"
 COLLECTOR_CONFIG = ROOT / "otel-collector-config.yaml"
 VARIABLE = re.compile(r"\$\{env:([A-Z_]+)")
 # They have no health of their own: one ends, and the other's image has no program to ask with.
-WITHOUT_HEALTH_CHECK = {"volumes", "collector"}
+WITHOUT_HEALTH_CHECK = {"volume-owner", "collector"}
 
 
 def compose(*arguments: str, folder: Path = ROOT, **environment: str) -> tuple[int, str, str]:
@@ -116,7 +116,8 @@ def test_every_service_has_a_health_check_a_restart_and_limits(services: Mapping
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert not service.get("privileged"), name
-        if name != "volumes":
+        assert 0 < service["pids_limit"] <= 512, name
+        if name != "volume-owner":
             assert service["restart"] == "unless-stopped", name
             assert int(service["mem_limit"]) > 0, name
             assert 0 < service["cpus"] <= 1, f"{name} would not start on one core"
@@ -160,12 +161,12 @@ def test_what_is_kept_is_on_a_volume_that_its_account_may_write(
         "collector": services["collector"]["environment"]["OTELCOL_QUEUE_FOLDER"],
         "jaeger": services["jaeger"]["environment"]["JAEGER_STORAGE_FOLDER"],
     }
-    given_away = services["volumes"]["entrypoint"][2:]
+    given_away = services["volume-owner"]["entrypoint"][2:]
     for name, folder in kept.items():
         targets = [one["target"] for one in services[name]["volumes"] if one["type"] == "volume"]
         assert targets == [folder]
         assert folder in given_away
-        condition = services[name]["depends_on"]["volumes"]["condition"]
+        condition = services[name]["depends_on"]["volume-owner"]["condition"]
         assert condition == "service_completed_successfully"
 
 

@@ -273,6 +273,8 @@ def test_a_server_that_does_not_answer(
     assert code == 3
     (finding,) = of("Postgres", checks, "failed")
     assert "127.0.0.1:9" in finding
+    assert finding.endswith(("?", "."))
+    assert "?." not in finding
     assert "secret" not in json.dumps(checks)
 
 

@@ -27,6 +27,7 @@ sys.path.append(str(Path(__file__).parent))
 
 from real_backends import ROOT, Jaeger, get_json, program, wait_until
 from recorded_market import Market
+from shipped_collector import ShippedCollector
 
 BRACKETS = "nautilus_brackets/brackets/007"
 UI = ROOT / "deploy" / "jaeger" / "ui.json"
@@ -215,6 +216,24 @@ def test_jaeger_finds_nothing_to_correct_in_the_times(shown: Shown) -> None:
     (trace_id, *_) = shown.chains("run_id = 'one-machine' AND name = 'publish FILL'")
     spans = shown.trace(trace_id).values()
     assert len(spans) > 5
+    assert [span["warnings"] for span in spans if span["warnings"]] == []
+
+
+def test_through_the_collector_jaeger_finds_no_clocks_that_differ(
+    shown: Shown, tmp_path: Path
+) -> None:
+    """The shipped configuration tells it that the machine is the same."""
+    selection = SpanSelection(EventStore(DataFolder(shown.data)), "brackets")
+    with Jaeger(tmp_path) as jaeger, ShippedCollector(tmp_path, jaeger) as collector:
+        for request in OtlpEncoder().encode(selection.batches()):
+            collector.send(request)
+        chains = shown.chains("run_id = 'brackets'")
+        address = (
+            f"{jaeger.url}/api/traces?service={urllib.parse.quote(BRACKETS, safe='')}&limit=5000"
+        )
+        wait_until(lambda: len(get_json(address)["data"]) == len(chains), "spans are missing")
+        spans = [span for trace in get_json(address)["data"] for span in trace["spans"]]
+    assert len(spans) == len(shown.spans)
     assert [span["warnings"] for span in spans if span["warnings"]] == []
 
 

@@ -6,11 +6,13 @@ import dataclasses
 import json
 import os
 import re
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent import futures
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +172,36 @@ def test_an_endpoint_that_is_not_there_is_told_of_with_what_to_do(
     assert endpoint in one["error"]
 
 
+@pytest.mark.parametrize("own", ["command", "forwarder"])
+def test_grpc_says_nothing_besides_unless_the_user_wants_it(
+    service: tuple[Service, str], run: str, own: str
+) -> None:
+    words = {
+        "command": ["analytics.cli", "otlp", "replay", "run-7", "--patience", "0"],
+        "forwarder": ["exporters", "--forward", "run-7"],
+    }[own]
+    environment = {
+        **os.environ,
+        # It does not speak TLS.
+        "OTEL_EXPORTER_OTLP_ENDPOINT": service[1].replace("http:", "https:"),
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+        "FILLPATH_OTLP_PATIENCE": "0",
+    }
+    environment.pop("GRPC_VERBOSITY", None)
+    said = [
+        subprocess.run(
+            [sys.executable, "-P", "-m", f"fillpath.{words[0]}", *words[1:], "--data", run],
+            env={**environment, **asked},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        ).stderr
+        for asked in ({}, {"GRPC_VERBOSITY": "INFO"})
+    ]
+    assert ["ssl_transport_security" in text for text in said] == [False, True], said
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [
@@ -214,6 +246,7 @@ def test_doctor_tells_where_spans_go_and_which_have_not_arrived(
     for found, outcome, words in (
         (dead, "warning", "is gone; 4 of 9 spans are at http://there:4317/"),
         (dead.become("gave_up", why), "warning", "It does not answer"),
+        (replace(dead, selected=0, destination=""), "warning", "is gone; no span of it was sent"),
         (dead.become("ended"), "passed", "1 run was sent as a whole"),
     ):
         found.write(spool)

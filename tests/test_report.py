@@ -279,6 +279,29 @@ def test_a_tree_hangs_each_span_below_its_cause(shown: Element) -> None:
             assert (above.attributes["id"] if above else None) == expected
 
 
+def test_traces_of_a_run_are_told_apart_by_their_short_ids() -> None:
+    # As a recorder makes ids: the first 22 digits are the run's.
+    traces = tuple(
+        replace(trace, trace_id=f"3fad3d{0:016}{number:010x}")
+        for number, trace in enumerate(sample().traces, 0x8294)
+    )
+    trades = tuple(
+        replace(trade, entry_trace_id=trace.trace_id, exit_trace_id=trace.trace_id)
+        for trade, trace in zip(sample().largest_trades, traces, strict=False)
+    )
+    page = page_of(replace(sample(), traces=traces, largest_trades=trades))
+    for trade in trades:
+        short = f"3fad3d…{trade.entry_trace_id[-4:]}"
+        tree = page.one("details", id=f"trace-{trade.entry_trace_id}")
+        assert short in [code.text for code in tree.one("summary").all("code")]
+        links = [
+            a
+            for a in page.all("a", class_="trace")
+            if a.attributes["href"].endswith(tree.attributes["id"])
+        ]
+        assert {link.text for link in links} == {short}
+
+
 def test_an_exit_links_to_its_entry(shown: Element) -> None:
     trade = sample().largest_trades[0]
     leave = shown.one("details", id=f"trace-{trade.exit_trace_id}")

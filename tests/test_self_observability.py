@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader
 
-from fillpath.exporters import otlp_metrics, process_metrics
+from fillpath.exporters import otlp_metrics, process_metrics, writer_metrics
 from fillpath.exporters.event_store import EventStore
 from fillpath.exporters.otlp_metrics import OtlpMetrics, Sent
 from fillpath.exporters.writer import drain
@@ -425,6 +425,32 @@ def test_a_sender_of_otlp_has_a_place_for_its_numbers(monkeypatch: pytest.Monkey
         (Metric.OTLP_RETRIES, "TimeoutError", there): 1,
         (Metric.OTLP_REQUEST_DURATION, there): 1,
     }
+    provider.shutdown()
+
+
+def test_durations_are_told_apart_from_a_millisecond_to_a_minute(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    for module in (otlp_metrics, writer_metrics):
+        monkeypatch.setattr(module, "meter_if_wanted", lambda: provider.get_meter("fillpath"))
+    sender, writer = OtlpMetrics(), WriterMetrics()
+    sender.register()
+    writer.register()
+    sender.answered("https://collector:4318/v1/traces", 0.25)
+    writer.committed(DataFolder(tmp_path), 1, 1, 0.25)
+    data = reader.get_metrics_data()
+    assert data is not None
+    points = {
+        metric.name: metric.data.data_points[0]
+        for metric in data.resource_metrics[0].scope_metrics[0].metrics
+    }
+    for name in (Metric.OTLP_REQUEST_DURATION, Metric.WRITER_COMMIT_DURATION):
+        point = points[name]
+        assert isinstance(point, HistogramDataPoint)
+        bounds = point.explicit_bounds
+        assert (bounds[0], bounds[-1], len(bounds)) == (0.001, 60, 15)
     provider.shutdown()
 
 

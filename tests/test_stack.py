@@ -13,7 +13,9 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.parse
+import urllib.request
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -27,7 +29,7 @@ from opentelemetry.sdk.resources import Resource
 
 sys.path.append(str(Path(__file__).parent))
 
-from real_backends import ROOT, get_json, missing, program, wait_until
+from real_backends import ROOT, free_port, get_json, missing, program, wait_until
 from recorded_market import Market
 
 from fillpath.analytics.postgres import open_results_database, results_database_url
@@ -141,6 +143,22 @@ def listeners(pids: set[int]) -> set[str]:
     return addresses
 
 
+def is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def fetched(url: str, method: str = "GET", host: str | None = None) -> tuple[int, bytes]:
+    """Ask a server on this machine: the status and the page."""
+    headers = {} if host is None else {"Host": host}
+    asked = urllib.request.Request(url, method=method, headers=headers)  # noqa: S310 - it is http
+    try:
+        with urllib.request.urlopen(asked, timeout=10) as answer:  # noqa: S310 - it is http
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as refused:
+        return refused.code, refused.read()
+
+
 def record_with_error(data: Path, run: str) -> None:
     """Record a trade, and a handler that raises after its order was filled."""
     with Tracing(run, data=data, writer="inline") as tracing:
@@ -231,7 +249,7 @@ def sent(stack: Stack) -> list[str]:
 
 def test_it_says_where_everything_is(stack: Stack) -> None:
     said = stack.output.read_text()
-    for part in ("jaeger", "otlp_http", "otlp_grpc", "collector_health"):
+    for part in ("jaeger", "reports", "otlp_http", "otlp_grpc", "collector_health"):
         assert f"http://127.0.0.1:{stack.ports[part]}" in said
     assert f"export FILLPATH_TRACE_URL=http://127.0.0.1:{stack.ports['jaeger']}\n" in said
     assert "db url" in said
@@ -294,6 +312,21 @@ def test_jaeger_finds_a_trade_by_its_order(stack: Stack, sent: list[str]) -> Non
     assert len(found["data"]) == 2, "one of each run"
 
 
+def test_links_of_jaeger_lead_to_the_report_of_the_run(stack: Stack, sent: list[str]) -> None:
+    assert sent
+    page = fetched(f"http://127.0.0.1:{stack.ports['jaeger']}/")[1].decode()
+    links = re.findall(r'"url":\s*"(http://127\.0\.0\.1:\d+/[^"]*)"', page)
+    assert len(links) == 2, "that of the run, and that of the portfolio"
+    assert {urllib.parse.urlsplit(link).port for link in links} == {stack.ports["reports"]}
+    link = links[0].replace("#{trading.run.id}", "market-1")
+    assert fetched(link)[0] == 404
+    command = [sys.executable, "-P", "-m", "fillpath.analytics.cli", "--data", str(stack.data)]
+    subprocess.run([*command, "report", "market-1"], check=True, capture_output=True)
+    [report] = (stack.data / "reports").glob("*.html")
+    assert fetched(link) == (200, report.read_bytes())
+    assert b'<a href="/market-1.html">market-1</a>' in fetched(urllib.parse.urljoin(link, "/"))[1]
+
+
 def test_every_trade_of_the_results_is_a_trace_in_jaeger(stack: Stack, sent: list[str]) -> None:
     assert sent
     with results_of(DataFolder(stack.data)) as results:
@@ -330,7 +363,7 @@ def metrics(stack: Stack, sent: list[str]) -> Stack:
     ],
 )
 def test_every_query_of_metrics_gives_numbers(title: str, query: str, metrics: Stack) -> None:
-    found = metrics.prometheus(query.replace("$__rate_interval", "1m"))
+    found = metrics.prometheus(query.replace("$__rate_interval", "1m").replace("$__range", "1h"))
     if title in MAY_BE_EMPTY:
         return
     numbers = [float(one["value"][1]) for one in found]
@@ -388,9 +421,7 @@ def test_a_second_stack_of_the_same_folder_is_refused(stack: Stack) -> None:
 def assert_nothing_is_left(stack: Stack, processes: set[int]) -> None:
     assert len(processes) >= 2
     wait_until(lambda: all(map(has_ended, processes)), "a server is left", 20)
-    for port in stack.ports.values():
-        with socket.socket() as probe:
-            assert probe.connect_ex(("127.0.0.1", port)) != 0
+    assert not any(map(is_listening, stack.ports.values()))
 
 
 @pytest.mark.full
@@ -427,6 +458,48 @@ def test_it_ends_when_a_server_does(tmp_path: Path) -> None:
     os.kill(jaeger, signal.SIGKILL)
     assert process.wait(30) == 1
     assert "Jaeger has ended; see" in stack.output.read_text()
+
+
+def test_reports_are_served_and_nothing_else(tmp_path: Path) -> None:
+    folder, port = tmp_path / "reports", free_port()
+    where = f"http://127.0.0.1:{port}"
+    server = subprocess.Popen(
+        [sys.executable, "-P", ROOT / "deploy/stack/reports.py", str(port), folder],
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(lambda: is_listening(port), "no server")
+        assert b"None yet" in fetched(where)[1]
+        folder.mkdir()
+        for name in ("run 1.html", ".hidden.html", "notes.txt", "<b>.html"):
+            (folder / name).write_text(f"this is {name}")
+        (tmp_path / "outside.html").write_text("no report")
+        (folder / "folder.html").mkdir()
+        assert fetched(f"{where}/run%201.html?a=b") == (200, b"this is run 1.html")
+        assert fetched(f"{where}/run%201.html", "HEAD") == (200, b"")
+        listing = fetched(where)[1].decode()
+        assert re.findall('href="/(.*?)">(.*?)<', listing) == [
+            ("%3Cb%3E.html", "&lt;b&gt;"),
+            ("run%201.html", "run 1"),
+        ]
+        for path in (
+            "../outside.html",
+            "%2e%2e%2foutside.html",
+            "x/../run%201.html",
+            ".hidden.html",
+            "notes.txt",
+            "folder.html",
+            "%00.html",
+            "none.html",
+        ):
+            assert fetched(f"{where}/{path}")[0] == 404, path
+        assert fetched(where, host=f"localhost:{port}")[0] == 200
+        assert fetched(where, host="elsewhere.example")[0] == 403
+        for method in ("POST", "PUT", "DELETE"):
+            assert fetched(f"{where}/run%201.html", method)[0] == 501
+    finally:
+        server.terminate()
+        server.wait(10)
 
 
 def test_without_a_stack_the_demo_says_how_to_start_one(tmp_path: Path) -> None:
@@ -509,7 +582,9 @@ def test_usual_ports_are_those_of_compose_and_the_configurations() -> None:
     )
     compose = (ROOT / "docker-compose.yml").read_text()
     for name, port in usual_ports.items():
-        if name != "prometheus":
+        if name == "reports":
+            assert f"//127.0.0.1:{port}/" in (ROOT / "deploy/jaeger/ui.json").read_text()
+        elif name != "prometheus":
             assert re.search(rf":-(127\.0\.0\.1:)?{port}\}}", defaults), name
         if name in {"otlp_grpc", "otlp_http", "jaeger", "prometheus", "collector_health"}:
             assert re.search(rf"127\.0\.0\.1:\$\{{FILLPATH_\w+:-{port}\}}", compose), name
@@ -523,6 +598,9 @@ def test_the_demo_is_sent_and_its_largest_trade_shown(tmp_path: Path) -> None:
         done = stack.do("demo")
         assert done.returncode == 0, done.stderr
         [trace_id] = re.findall(r"/trace/([0-9a-f]{32})\n$", done.stdout)
+        proposed = re.findall(r"(?m)^  (\S*fillpath) --data", done.stdout)
+        assert len(proposed) == 3
+        assert all(shutil.which(word) or (ROOT / word).is_file() for word in proposed)
         assert "The largest trade: LONG 376 AAPL by TrendFollower-000" in done.stdout
         [trace] = stack.get("jaeger", f"/api/traces/{trace_id}")["data"]
         assert {"publish BAR", "publish FILL"} <= {span["operationName"] for span in trace["spans"]}

@@ -123,6 +123,10 @@ def test_a_template_of_ones_own() -> None:
         "https://host/{trace_id}<b>",
         "https://ho st/{trace_id}",
         "http://[::1/{trace_id}",
+        "http://host:99999",
+        "http://host:0/{trace_id}",
+        "http://host:x/{trace_id}",
+        "http://host:{trace_id}/",
     ],
 )
 def test_an_address_that_no_report_should_have_is_refused(address: str) -> None:

@@ -1,4 +1,4 @@
-"""`make stack`: the Collector, Jaeger, Prometheus and Postgres on loopback, until Ctrl-C.
+"""`make stack`: Collector, Jaeger, Prometheus, Postgres and reports on loopback, until Ctrl-C.
 
 `python deploy/stack demo` is `make demo OTLP=1`: the demo, sent to the stack; `send` sends the
 newest run of the data folder instead.
@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from parts import DASHBOARDS_ROLE, make_servers
-from places import STATE_FOLDER, USUAL_PORTS, Stack, StackError, choose_ports, forget_stack
+from places import STATE_FOLDER, USUAL_PORTS, Stack, StackError, choose_ports, forget_stack, shown
 from servers import Interrupted, Server
 
 _WATCH_SECONDS = 0.5
@@ -55,6 +55,8 @@ def run_stack(data: Path, state: Path, *, free_ports: bool) -> int:
     Raises:
         StackError: A part cannot be started, or ended without being asked.
     """
+    from fillpath.instrumentation.settings import DataFolder
+
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stopping.set())
@@ -65,7 +67,7 @@ def run_stack(data: Path, state: Path, *, free_ports: bool) -> int:
     with ExitStack() as held:
         held.enter_context(_alone(state))
         ports, taken = choose_ports(free=free_ports)
-        servers = make_servers(state, ports)
+        servers = make_servers(state, DataFolder(data).reports, ports)
         held.callback(forget_stack, state)
         held.enter_context(_results(data))
         try:
@@ -144,6 +146,7 @@ def _print(
         ("Jaeger", stack.url("jaeger"), "traces"),
         ("Prometheus", stack.url("prometheus"), "metrics"),
         ("Postgres", f"{program} --data {shown(Path(stack.data))} db url", "results"),
+        ("Reports", stack.url("reports"), "which Jaeger's links lead to"),
         ("The Collector", stack.url("collector_health"), "is well when this answers"),
         ("", f"{stack.url('collector_metrics')}/metrics", "metrics of the spans"),
     ]
@@ -173,11 +176,6 @@ def _print(
     ]
     sys.stdout.write("\n".join(lines))
     sys.stdout.flush()
-
-
-def shown(path: Path) -> str:
-    """Write a path from the current folder, where it is below it."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _listed(ports: Sequence[int]) -> str:

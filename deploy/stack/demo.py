@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from places import ROOT, USUAL_PORTS, Stack, StackError, read_stack
+from places import ROOT, USUAL_PORTS, Stack, StackError, read_stack, shown
 from servers import answers
 
 _PATIENCE_SECONDS: Final = 30.0
@@ -77,11 +77,14 @@ def _fillpath(
     if not any(map(kept.get, _VIEWERS)):
         kept[_VIEWERS[0]] = stack.url("jaeger")  # where the report's links lead
     sys.stdout.flush()
+    # As `make demo` calls it: the commands it proposes can be pasted also when it is not on PATH.
+    program = Path(sys.executable).with_name("fillpath")
     return subprocess.run(
-        [sys.executable, "-P", "-m", "fillpath.analytics.cli", "--data", str(data), *words],
+        [program, "--data", shown(data), *words],
         env={
             "OTEL_METRICS_EXPORTER": "otlp",  # fillpath's own, for the dashboards
             **kept,
+            "PYTHONSAFEPATH": "1",
             f"{_OTLP}ENDPOINT": stack.url("otlp_http"),
             f"{_OTLP}PROTOCOL": "http/protobuf",
         },

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from places import ROOT, StackError, built_program, found_program
+from places import ROOT, USUAL_PORTS, StackError, built_program, found_program
 from servers import Server
 
 COLLECTOR_CONFIG: Final = ROOT / "otel-collector-config.yaml"
@@ -18,21 +19,32 @@ PROMETHEUS_FOLDER: Final = ROOT / "deploy/prometheus"
 DASHBOARDS_ROLE: Final = ROOT / "deploy/postgres/20_dashboards_role.sql"
 
 
-def make_servers(state: Path, ports: Mapping[str, int]) -> list[Server]:
+def make_servers(state: Path, reports: Path, ports: Mapping[str, int]) -> list[Server]:
     """Give the servers in the order to start them; Prometheus only where it is installed.
 
     Args:
         state: The folder for what they keep.
+        reports: The folder of reports, which Jaeger links to.
         ports: By the names of `places.USUAL_PORTS`.
 
     Raises:
         StackError: A server was not built, or something that was named is not there.
     """
-    servers = [_jaeger(state, ports), _collector(state, ports)]
+    servers = [_reports(state, reports, ports), _jaeger(state, ports), _collector(state, ports)]
     prometheus = found_program("prometheus")
     if prometheus is not None:
         servers.append(_prometheus(prometheus, state, ports))
     return servers
+
+
+def _reports(state: Path, reports: Path, ports: Mapping[str, int]) -> Server:
+    program = Path(__file__).with_name("reports.py")
+    return Server(
+        "The reports' server",
+        [sys.executable, "-P", program, str(ports["reports"]), reports],
+        _url(ports, "reports", "/"),
+        state / "reports.log",
+    )
 
 
 def _jaeger(state: Path, ports: Mapping[str, int]) -> Server:
@@ -41,6 +53,10 @@ def _jaeger(state: Path, ports: Mapping[str, int]) -> Server:
     assets = os.environ.get("JAEGER_UI_ASSETS")
     if assets and not (Path(assets).absolute() / "index.html").is_file():
         raise StackError(f"JAEGER_UI_ASSETS is {assets}, which has no index.html.")
+    pages = (JAEGER_FOLDER / "ui.json").read_text(encoding="utf-8")
+    usual = f"127.0.0.1:{USUAL_PORTS['reports']}"
+    settings = folder / "ui.json"
+    settings.write_text(pages.replace(usual, _address(ports, "reports")), encoding="utf-8")
     return Server(
         "Jaeger",
         [built_program("jaeger"), "--config", JAEGER_FOLDER / "config.yaml"],
@@ -53,7 +69,7 @@ def _jaeger(state: Path, ports: Mapping[str, int]) -> Server:
             "JAEGER_HEALTH_ENDPOINT": _address(ports, "jaeger_health"),
             "JAEGER_METRICS_PORT": str(ports["jaeger_metrics"]),
             "JAEGER_STORAGE_FOLDER": str(folder),
-            "JAEGER_UI_CONFIG": str(JAEGER_FOLDER / "ui.json"),
+            "JAEGER_UI_CONFIG": str(settings),
             "JAEGER_UI_ASSETS": str(Path(assets).absolute()) if assets else "",
         },
     )

@@ -26,6 +26,7 @@ USUAL_PORTS: Final = {
     "jaeger_health": 13134,
     "jaeger_metrics": 8890,
     "prometheus": 9090,
+    "reports": 8787,
 }
 """What listens where, unless others do; the configurations have the same defaults."""
 _PINS: Final = {
@@ -113,6 +114,11 @@ def _bound(port: int) -> socket.socket | None:
         probe.close()
         return None
     return probe
+
+
+def shown(path: Path) -> str:
+    """Write a path from the current folder, where it is below it."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def built_program(name: str) -> Path:
