@@ -60,6 +60,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def listens(port: str | int) -> bool:
+    """Tell whether somebody takes connections at a port of loopback."""
+    with socket.socket() as probe:
+        probe.settimeout(5)
+        return probe.connect_ex(("127.0.0.1", int(port))) == 0
+
+
 def wait_until(true: Callable[[], Any], what: str, seconds: float = _PATIENCE_SECONDS) -> Any:
     """Wait until something is true, and give it; fails with `what` when it does not become so."""
     deadline = time.monotonic() + seconds
@@ -187,8 +194,9 @@ class Jaeger(Server):
         self.otlp_http = f"http://127.0.0.1:{ports['OTLP_HTTP']}"
 
     def is_ready(self) -> bool:
-        """Tell whether it answers."""
-        return get_json(f"{self.url}/api/services") is not None
+        """Tell whether it answers, and takes spans."""
+        takes = all(listens(self.environment[name]) for name in ("OTLP_GRPC", "OTLP_HTTP"))
+        return takes and get_json(f"{self.url}/api/services") is not None
 
     def services(self) -> set[str]:
         """Give the names of the services it has spans of."""
@@ -257,7 +265,7 @@ class Collector(Server):
         self._health = f"http://127.0.0.1:{variables['HEALTH']}"
 
     def is_ready(self) -> bool:
-        """Tell whether it answers that it is well."""
+        """Tell whether it answers that it is well, which it does once all of it has started."""
         return get_json(self._health) is not None
 
     def spans(self) -> list[dict[str, Any]]:
