@@ -177,6 +177,10 @@ class MadeSpans:
         numbers = ", ".join(f"CAST({name} AS DECIMAL(38, 18)) AS {name}" for name in _NUMBERS)
         json_ = ", ".join(f"CAST({name} AS JSON) AS {name}" for name in ("links", "attributes"))
         connection.execute(f"CREATE VIEW spans AS SELECT * REPLACE ({numbers}, {json_}) FROM raw")
+        connection.execute(
+            "CREATE VIEW trace_divisions AS "
+            "SELECT run_id, trace_id, trace_id AS cause_trace_id FROM spans WHERE false"
+        )
         return connection
 
     def ledger(self) -> Ledger:
