@@ -356,7 +356,8 @@ def test_several_processes_write_at_once(tmp_path: Path, url: str) -> None:
         assert process.returncode == 0, errors.decode()
     _assert_exactly_once(store, 4, 5)
     table = DeltaTable(f"{url}/lake", storage_options=store.spans.storage.options)
-    assert table.version() == 4 * 5  # one version for the making of the table
+    # One version for the making of the table, and one more for each that made it at the same time.
+    assert 4 * 5 <= table.version() < 4 * 5 + 4
 
 
 def test_small_files_are_put_together_and_what_they_replace_is_deleted(
