@@ -12,7 +12,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from fillpath.exporters.exact_json import clean, digits, to_json
-from fillpath.exporters.otel_spans import Recent, Sequences
+from fillpath.exporters.otel_spans import Recent, Sequences, taken_run_id
 from fillpath.exporters.otlp_input import InputResource, InputScope, InputSpan
 from fillpath.exporters.schema import (
     DROPPED_BY_SDK,
@@ -29,7 +29,7 @@ from fillpath.exporters.schema import (
 from fillpath.exporters.span_rows import STATUS_ERROR, Span
 from fillpath.instrumentation import span_parts
 from fillpath.instrumentation.event_sampler import ALL, Decision
-from fillpath.instrumentation.identity import MAX_SEQUENCE, is_valid_run_id, root_of_trace, run_key
+from fillpath.instrumentation.identity import MAX_SEQUENCE, root_of_trace, run_key
 from fillpath.instrumentation.semconv import (
     SCHEMA_URL,
     SCOPE_NAME,
@@ -91,11 +91,7 @@ class ImportedOrigin:
     def of(cls, resource: InputResource) -> ImportedOrigin:
         """Read a resource. What is no text where one belongs stays among the others."""
         others = dict(resource.attributes)
-        run_id = others.get(Resource.RUN_ID)
-        if isinstance(run_id, str) and is_valid_run_id(run_id):
-            del others[Resource.RUN_ID]
-        else:
-            run_id = None
+        run_id = taken_run_id(others)
         is_own = (
             run_id is not None
             and others.get(Resource.SERVICE_NAMESPACE) == SCOPE_NAME

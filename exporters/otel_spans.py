@@ -81,6 +81,15 @@ class Sequences:
         return number
 
 
+def taken_run_id(attributes: dict[str, Any]) -> str | None:
+    """Take the run out of a resource's attributes, if they name one that can be."""
+    run_id = attributes.get(Resource.RUN_ID)
+    if not isinstance(run_id, str) or not is_valid_run_id(run_id):
+        return None
+    del attributes[Resource.RUN_ID]
+    return run_id
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """What all spans of one SDK resource have in common."""
@@ -98,11 +107,7 @@ class Origin:
     def of(cls, resource: SdkResource) -> Origin:
         """Read a resource."""
         others = dict(resource.attributes)
-        run_id = others.get(Resource.RUN_ID)
-        if isinstance(run_id, str) and is_valid_run_id(run_id):
-            del others[Resource.RUN_ID]
-        else:
-            run_id = None
+        run_id = taken_run_id(others)
         texts = {
             key: clean(str(others.pop(key))) if key in others else None
             for key in (

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, Self
 
-from fillpath.instrumentation.errors import FillpathError
-from fillpath.instrumentation.writer_files import read_content, write_content
+from fillpath.instrumentation.writer_files import read_content, words_of, write_content
 
 FORWARDING_NAME: Final = "otlp.json"
 LOG_NAME: Final = ".forwarder.log"
@@ -66,11 +65,7 @@ class Forwarding:
 
     def become(self, state: ForwardingState, error: Exception | None = None) -> Self:
         """Give the same in another state."""
-        text, next_command = None, None
-        if isinstance(error, FillpathError):
-            text, next_command = error.message, error.next_command
-        elif error is not None:
-            text = f"{type(error).__name__}: {error}"
+        text, next_command = words_of(error)
         return dataclasses.replace(self, state=state, error=text, next_command=next_command)
 
     @property

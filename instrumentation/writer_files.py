@@ -65,11 +65,7 @@ class Progress:
 
     def become(self, state: State, error: Exception | None = None) -> Self:
         """Give the same progress in another state."""
-        text, next_command = None, None
-        if isinstance(error, FillpathError):
-            text, next_command = error.message, error.next_command
-        elif error is not None:
-            text = f"{type(error).__name__}: {error}"
+        text, next_command = words_of(error)
         return dataclasses.replace(self, state=state, error=text, next_command=next_command)
 
     @staticmethod
@@ -114,6 +110,15 @@ class Heartbeat:
     def write(self, spool: Path) -> None:
         """Put it into the folder of all spools, dated now; a disk that is full does not matter."""
         write_content(spool / HEARTBEAT_NAME, dataclasses.replace(self, updated_at=time.time_ns()))
+
+
+def words_of(error: Exception | None) -> tuple[str | None, str | None]:
+    """Give what a file says of an error, and the command that would mend it."""
+    if error is None:
+        return None, None
+    if isinstance(error, FillpathError):
+        return error.message, error.next_command
+    return f"{type(error).__name__}: {error}", None
 
 
 def read_content(kind: type[_Content], path: Path) -> _Content | None:
