@@ -214,6 +214,7 @@ class Jaeger(Server):
         return None if answer is None else dict(answer["result"])
 
 
+# With a rotation the file is written at once: what is acknowledged is there after a kill -9.
 _COLLECTOR_CONFIG: Final = """
 receivers:
   otlp:
@@ -221,7 +222,7 @@ receivers:
       grpc: {endpoint: "127.0.0.1:${env:OTLP_GRPC}", max_recv_msg_size_mib: 64}
       http: {endpoint: "127.0.0.1:${env:OTLP_HTTP}"}
 exporters:
-  file: {path: "${env:RECEIVED}", append: true}
+  file: {path: "${env:RECEIVED}", rotation: {max_megabytes: 10000}}
 extensions:
   health_check: {endpoint: "127.0.0.1:${env:HEALTH}"}
 service:

@@ -635,25 +635,6 @@ def until_sent(data: DataFolder, run_id: str = "run") -> Forwarding:
 def test_a_collector_that_is_killed_and_started_again_changes_nothing(
     tmp_path: Path, data: DataFolder, protocol: str
 ) -> None:
-    config = tmp_path / "collector.yaml"
-    # With a rotation the file is written at once, so what is acknowledged is there after a kill -9.
-    config.write_text(
-        """
-receivers:
-  otlp:
-    protocols:
-      grpc: {endpoint: "127.0.0.1:${env:OTLP_GRPC}"}
-      http: {endpoint: "127.0.0.1:${env:OTLP_HTTP}"}
-exporters:
-  file: {path: "${env:RECEIVED}", rotation: {max_megabytes: 1000}}
-extensions:
-  health_check: {endpoint: "127.0.0.1:${env:HEALTH}"}
-service:
-  extensions: [health_check]
-  pipelines: {traces: {receivers: [otlp], exporters: [file]}}
-  telemetry: {metrics: {level: none}}
-"""
-    )
     host_program = program(
         tmp_path,
         """
@@ -663,7 +644,7 @@ service:
         tracing.stop()
         """,
     )
-    with Collector(tmp_path, config) as collector:
+    with Collector(tmp_path) as collector:
         variables = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{collector.otlp_grpc}"
             if protocol == "grpc"

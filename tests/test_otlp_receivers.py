@@ -37,30 +37,6 @@ SECOND: Final = 1_000_000_000
 MOST_OF_JAVASCRIPT: Final = (1 << 53) - 1
 
 
-# With a rotation the file is written at once: what is acknowledged is there after a kill -9.
-COLLECTOR: Final = """
-receivers:
-  otlp:
-    protocols:
-      grpc: {endpoint: "127.0.0.1:${env:OTLP_GRPC}", max_recv_msg_size_mib: 64}
-      http: {endpoint: "127.0.0.1:${env:OTLP_HTTP}"}
-exporters:
-  file: {path: "${env:RECEIVED}", rotation: {max_megabytes: 10000}}
-extensions:
-  health_check: {endpoint: "127.0.0.1:${env:HEALTH}"}
-service:
-  extensions: [health_check]
-  pipelines: {traces: {receivers: [otlp], exporters: [file]}}
-  telemetry: {metrics: {level: none}}
-"""
-
-
-def new_collector(folder: Path) -> Collector:
-    config = folder / "collector.yaml"
-    config.write_text(COLLECTOR)
-    return Collector(folder, config)
-
-
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[EventStore, Spans]:
     """The demo's run in a lake, and what a Collector has of it that was killed in mid-run."""
@@ -74,7 +50,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[EventStore, Span
         if not key.startswith(("FILLPATH_", "OTEL_"))
     }
     program = [sys.executable, "-P", "-c", START, "--data", str(data)]
-    with new_collector(data) as collector:
+    with Collector(data) as collector:
         variables |= {
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{collector.otlp_grpc}",
             "FILLPATH_OTLP": "all",
@@ -166,7 +142,7 @@ def test_a_collector_that_was_killed_in_mid_run_has_what_the_lake_holds(
 def test_a_replay_brings_a_collector_what_the_lake_holds(
     lake: Spans, demo: EventStore, tmp_path: Path
 ) -> None:
-    with new_collector(tmp_path) as collector:
+    with Collector(tmp_path) as collector:
         replay = ["otlp", "replay", RUN, "--all", "--endpoint", f"http://{collector.otlp_grpc}"]
         assert main(["--data", str(demo.folder.path), *replay]) == 0
         assert collector.stop() == 0
