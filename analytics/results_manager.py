@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from fillpath.exporters.event_store import EventStore
 
-RULES_VERSION: Final = 1
+RULES_VERSION: Final = 2
 """Rises when the same lake comes to other results, so that runs are loaded again."""
 DIMENSIONS: Final = ("portfolio", "strategy", "symbol")
 """What profit can be broken down by, within each currency and kind."""
@@ -50,6 +50,14 @@ _ORDER: Final = {
     "equity": ("sequence", "currency"),
     "latency": ("portfolio", "hop"),
     "signals": ("sequence",),
+    "pnl_rollups": ("portfolio", "strategy", "symbol", "currency", "kind", "day"),
+    "executions": ("sequence",),
+    "signal_strength": ("portfolio", "strategy", "name", "bucket", "currency"),
+    "signal_decay": ("portfolio", "strategy", "name", "horizon"),
+    "regimes": ("sequence", "portfolio", "symbol"),
+    "latency_histograms": ("portfolio", "strategy", "hop", "period_start"),
+    "daily_returns": ("portfolio", "currency", "day"),
+    "figures": ("portfolio", "currency", "name"),
 }
 
 Row = dict[str, Any]

@@ -13,6 +13,7 @@ import duckdb
 
 from fillpath.analytics.exact import ZERO, average, decimal_places, exact_arithmetic, trimmed
 from fillpath.analytics.ledger import Ledger, compute_ledger
+from fillpath.analytics.order_causes import make_order_causes
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
 from fillpath.analytics.round_trips import RoundTrip
 from fillpath.analytics.shard_load import TableRows
@@ -79,6 +80,7 @@ def compute_results(connection: duckdb.DuckDBPyConnection, run_id: str) -> RunRe
     run = dict(zip(RUN_COLUMNS, values, strict=True))
     run["parameters"] = json.loads(run["parameters"] or "{}")
     kinds = json.loads(completeness or "[]")
+    make_order_causes(connection, run_id)
     ledger = compute_ledger(connection, run_id)
     ledger = replace(ledger, accounts=tuple(_with_losses(ledger.accounts, kinds)))
     with exact_arithmetic():

@@ -27,6 +27,14 @@ SHARD_TABLES: Final = (
     "equity",
     "latency",
     "signals",
+    "pnl_rollups",
+    "executions",
+    "signal_strength",
+    "signal_decay",
+    "regimes",
+    "latency_histograms",
+    "daily_returns",
+    "figures",
 )
 """The tables whose rows belong to a shard; `replace_shard` replaces all of them together."""
 

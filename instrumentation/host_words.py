@@ -51,6 +51,10 @@ _OF_A_POSITION: Final = {
     "realized_pnl": semconv.Position.REALIZED_PNL,
     "currency": semconv.Position.CURRENCY,
 }
+_OF_A_REGIME: Final = {
+    **dict.fromkeys(("name", "regime", "label", "new_regime", "to_regime"), semconv.Regime.NAME),
+    **dict.fromkeys(("previous", "old_regime", "from_regime"), semconv.Regime.PREVIOUS),
+}
 _KEYS_BY_TYPE: Final[Mapping[str, Mapping[str, str]]] = {
     "FILL": {
         "quantity": semconv.Fill.QUANTITY,
@@ -61,6 +65,9 @@ _KEYS_BY_TYPE: Final[Mapping[str, Mapping[str, str]]] = {
         "quantity": semconv.Order.QUANTITY,
         "qty": semconv.Order.QUANTITY,
         "price": semconv.Order.PRICE,
+        "decision_price": semconv.Order.DECISION_PRICE,
+        "order_reason": semconv.Order.REASON,
+        "contributions": semconv.Order.CONTRIBUTIONS,
     },
     "SIGNAL": {
         "value": semconv.Signal.VALUE,
@@ -82,6 +89,15 @@ _KEYS_BY_TYPE: Final[Mapping[str, Mapping[str, str]]] = {
         "base_currency": semconv.Account.BASE_CURRENCY,
         "balances": semconv.Account.BALANCES,
     },
+    "CASH_FLOW": {
+        "type": semconv.CashFlow.TYPE,
+        "flow_type": semconv.CashFlow.TYPE,
+        "amount": semconv.CashFlow.AMOUNT,
+        "currency": semconv.CashFlow.CURRENCY,
+        "account_id": semconv.Account.ID,
+    },
+    "REGIME_CHANGE": _OF_A_REGIME,
+    "CLASSIFICATION": _OF_A_REGIME,
     "RISK_BREACH": {"value": semconv.Risk.VALUE},
     "POSITION_OPEN": _OF_A_POSITION,
     "POSITION_CHANGE": _OF_A_POSITION,

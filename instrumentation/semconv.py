@@ -148,6 +148,12 @@ class Order:
     """Engine ids of the other legs of a bracket or an OCO pair."""
     PARENT_ID: Final = "trading.order.parent_id"
     """Engine id of the order that must fill first."""
+    REASON: Final = "trading.order.reason"
+    """Why it was sent, in the host's words: `stop_loss`, `take_profit`, `signal`, `time`…"""
+    DECISION_PRICE: Final = "trading.order.decision_price"
+    """The market's price when it was decided on; absent means the last one before the decision."""
+    CONTRIBUTIONS: Final = "trading.order.contributions"
+    """What a netted order is made of: list of `{strategy, quantity}`, signed, a sale negative."""
     REJECT_REASON: Final = "trading.order.reject.reason"
     """Why a venue or a risk rule said no; the span's status stays Unset."""
 
@@ -213,6 +219,26 @@ class Account:
     """Currency the account is kept in; absent when it holds several."""
     BALANCES: Final = "trading.account.balances"
     """List of `{currency, total, free, locked}`, exact digits."""
+
+
+class CashFlow:
+    """Money that an account gets or pays without a fill."""
+
+    TYPE: Final = "trading.cash_flow.type"
+    """`DIVIDEND`, `INTEREST`, `FUNDING`, `FEE`, `DEPOSIT`, `WITHDRAWAL` or the host's own word."""
+    AMOUNT: Final = "trading.cash_flow.amount"
+    """Positive when the account gets it."""
+    CURRENCY: Final = "trading.cash_flow.currency"
+    """Currency of the amount (ISO 4217)."""
+
+
+class Regime:
+    """The character of the market."""
+
+    NAME: Final = "trading.regime.name"
+    """What it is called from now on, such as `high volatility, up`."""
+    PREVIOUS: Final = "trading.regime.previous"
+    """What it was called before."""
 
 
 class Risk:
@@ -339,6 +365,10 @@ class EventType:
     """A position closed."""
     PORTFOLIO: Final = "PORTFOLIO"
     """An account or portfolio changed."""
+    CASH_FLOW: Final = "CASH_FLOW"
+    """Money that an account got or paid without a fill: a dividend, interest, a deposit."""
+    CLASSIFICATION: Final = "CLASSIFICATION"
+    """The market's character, stated whether or not it changed."""
     REGIME_CHANGE: Final = "REGIME_CHANGE"
     """The market changed its character."""
     RISK_BREACH: Final = "RISK_BREACH"
@@ -362,6 +392,7 @@ CRITICAL_EVENT_TYPES: Final = frozenset(
         EventType.POSITION_CHANGE,
         EventType.POSITION_CLOSE,
         EventType.PORTFOLIO,
+        EventType.CASH_FLOW,
         EventType.REGIME_CHANGE,
         EventType.RISK_BREACH,
         EventType.ERROR,
