@@ -172,7 +172,9 @@ def _numbers(values: Sequence[Any]) -> pa.Array:
     shown = np.where(point < 0, 0, width - point - 1).astype(np.int64)
     pad = -shown % 4
     fits = pc.utf8_length(digits).fill_null(0).to_numpy() + pad <= _MOST_DIGITS
-    fits &= ~pc.match_substring_regex(texts, "[a-zA-Z]").fill_null(False).to_numpy(zero_copy_only=False)
+    fits &= ~pc.match_substring_regex(texts, "[a-zA-Z]").fill_null(False).to_numpy(
+        zero_copy_only=False
+    )
     safe = pc.if_else(pa.array(known & fits), digits, "0")
     whole = safe.cast(pa.int64()).to_numpy()
     minus = pc.starts_with(texts, "-").fill_null(False).to_numpy(zero_copy_only=False)

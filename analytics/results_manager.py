@@ -8,7 +8,7 @@ run still goes on.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from decimal import Decimal
@@ -80,6 +80,11 @@ class RunSummary:
     kept: int | None
     sampled_out: int | None
     dropped: int | None
+    code_version: str | None = None
+    seed: str | None = None
+    data_from: int | None = None
+    data_to: int | None = None
+    portfolios: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,7 +121,9 @@ def measure(size: Size) -> dict[str, Figure]:
                 goal="≥ 1M rows/s",
                 at_least=_MILLION,
             ),
-            "the same by one connection": figure(arrow, "rows/s", peer=against, more_is_better=True),
+            "the same by one connection": figure(
+                arrow, "rows/s", peer=against, more_is_better=True
+            ),
             "the same from Python tuples": figure(
                 python, "rows/s", peer=against, more_is_better=True
             ),
