@@ -59,16 +59,21 @@ def prepare_month(connection: Connection[TupleRow], month: dt.date) -> None:
             for, and must not wait for this in turn.
         month: First day of the month.
     """
-    names = [partition_name(table, month) for table in PARTITIONED]
     with connection.transaction():
-        if not _missing(connection, names):
+        if is_prepared(connection, month):
             return
+    names = [partition_name(table, month) for table in PARTITIONED]
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])
         missing = _missing(connection, names)
         for table, name in zip(PARTITIONED, names, strict=True):
             if name in missing:
                 connection.execute("SELECT make_month(%s, %s)", [table, month])
+
+
+def is_prepared(connection: Connection[TupleRow], month: dt.date) -> bool:
+    """Tell whether a month has all its partitions."""
+    return not _missing(connection, [partition_name(table, month) for table in PARTITIONED])
 
 
 def _missing(connection: Connection[TupleRow], names: Iterable[str]) -> set[str]:

@@ -14,12 +14,14 @@ import pyarrow as pa
 
 from fillpath.analytics.copy_stream import copy_blocks, storable
 from fillpath.analytics.result_partitions import (
+    is_prepared,
     partition_name,
     prepare_month,
     run_month,
     summarise_slices,
 )
 from fillpath.analytics.results_error import ResultsError, first_line
+from fillpath.analytics.sql_files import read_sql
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -146,13 +148,7 @@ def replace_shard(
     run_id = values["run_id"]
     load = _Load(connection, str(run_id), shard, source_version)
     try:
-        with connection.transaction():
-            month = run_month(connection, values)
-        prepare_month(connection, month)
-        with connection.transaction():
-            done = load.replace(values, tables, again=again)
-        if done and "pnl_slices" in tables:
-            summarise_slices(connection, month)
+        done = load.replace(values, tables, again=again)
     except psycopg.errors.DiskFull as error:
         raise ResultsError(
             f"No space left for the results of run {run_id}; nothing of it was loaded."
@@ -163,6 +159,10 @@ def replace_shard(
             f"{first_line(error)}."
         ) from error
     return done
+
+
+class _MonthGoneError(Exception):
+    """The partitions were let go between their making and the load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,23 @@ class _Load:
     def replace(
         self, run: Mapping[str, object], tables: Mapping[str, TableRows], *, again: bool
     ) -> bool:
-        """Do it, in a transaction of the caller's; tells whether there was anything to do."""
+        """Do it; tells whether there was anything to do."""
+        while True:
+            with self.connection.transaction():
+                month = run_month(self.connection, run)
+            prepare_month(self.connection, month)
+            try:
+                with self.connection.transaction():
+                    done = self._replace(run, tables, again=again)
+            except _MonthGoneError:
+                continue
+            if done and "pnl_slices" in tables:
+                summarise_slices(self.connection, month)
+            return done
+
+    def _replace(
+        self, run: Mapping[str, object], tables: Mapping[str, TableRows], *, again: bool
+    ) -> bool:
         from psycopg.types.json import Jsonb
 
         key = [self.run_id, self.shard]
@@ -185,7 +201,7 @@ class _Load:
         self.connection.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended(%s, hashtextextended(%s, 0)))", key
         )
-        logged = dict(
+        logged: dict[str, str] = dict(
             self.connection.execute(
                 "SELECT shard, source_version FROM load_log WHERE run_id = %s", [self.run_id]
             ).fetchall()
@@ -193,6 +209,8 @@ class _Load:
         if not again and logged.get(self.shard) == self.source_version:
             return False
         month = _write_run(self.connection, run)
+        if not is_prepared(self.connection, month):
+            raise _MonthGoneError
         if self.shard in logged:
             self._delete(month)
         portfolios: set[str] = set()
@@ -201,6 +219,8 @@ class _Load:
             given = tables.get(table)
             if given is not None:
                 counts[table] = self._copy(table, month, given, portfolios)
+        if "pnl_slices" in tables and "pnl_rollups" not in tables:
+            counts["pnl_rollups"] = self._roll_up(month)
         self._note_portfolios(portfolios, alone=not logged.keys() - {self.shard})
         self.connection.execute("DELETE FROM result_cache WHERE run_id = %s", [self.run_id])
         self.connection.execute(
@@ -233,6 +253,11 @@ class _Load:
             else:
                 rows = _noting(rows, place, portfolios)
         return copy_rows(self.connection, target, given.columns, rows, before)
+
+    def _roll_up(self, month: dt.date) -> int:
+        """Add the slices up by day, which breakdowns are read from."""
+        key = {"run_id": self.run_id, "shard": self.shard, "run_month": month}
+        return self.connection.execute(read_sql("results/make_rollups").encode(), key).rowcount
 
     def _note_portfolios(self, found: set[str], *, alone: bool) -> None:
         """Write down whose rows the run has; other shards of it have theirs."""

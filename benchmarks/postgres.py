@@ -10,9 +10,7 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from decimal import Decimal
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Final
@@ -77,7 +75,7 @@ def slices(rows: int, seed: int = 0) -> pa.Table:
         "span_id": pa.array([text[:16] for text in ids]),
         "account_id": same("XNAS-001"),
         "venue": same("XNAS"),
-        "side": named("LONG SHORT", 1).cast(pa.string()),
+        "side": named("LONG", 1),
         "signal": same("Trend"),
         "regime": named("calm ", 3),
         "exit_reason": same("signal"),
@@ -86,7 +84,6 @@ def slices(rows: int, seed: int = 0) -> pa.Table:
         "quantity": amounts(1_000, 0),
         "trade_id": numbered("T-"),
     }
-    values["holding"] = pa.nulls(rows, pa.string())
     return pa.table({name: values[name] for name in COLUMNS})
 
 
@@ -140,8 +137,10 @@ def _rate(rows: int, rounds: int, load: Callable[[int], object]) -> float:
     return rows / median(taken)
 
 
-def _load(connection: Connection[TupleRow], run_id: str, rows: object) -> None:
-    tables = {"pnl_slices": TableRows(COLUMNS, rows)}  # type: ignore[arg-type] - both kinds of rows
+def _load(
+    connection: Connection[TupleRow], run_id: str, rows: pa.Table | list[tuple[object, ...]]
+) -> None:
+    tables = {"pnl_slices": TableRows(COLUMNS, rows)}
     run = {"run_id": run_id, "started_at": _STARTED}
     assert replace_shard(connection, run, tables, source_version="1")
 
@@ -160,10 +159,13 @@ def _load_at_once(database: ResultsDatabase, number: int, table: pa.Table) -> No
         thread.join()
 
 
-def _executemany(connection: Connection[TupleRow], number: int, rows: list[tuple[object]]) -> None:
+def _executemany(
+    connection: Connection[TupleRow], number: int, rows: list[tuple[object, ...]]
+) -> None:
     names = ("run_id", "run_month", *COLUMNS)
     statement = (
-        f"INSERT INTO pnl_slices ({', '.join(names)}) VALUES ({', '.join(['%s'] * len(names))})"
+        f"INSERT INTO pnl_slices ({', '.join(names)}) VALUES "  # noqa: S608 - names of our own
+        f"({', '.join(['%s'] * len(names))})"
     )
     with connection.transaction(), connection.cursor() as cursor:
         cursor.execute(
@@ -185,8 +187,3 @@ def _empty(connection: Connection[TupleRow]) -> None:
     with connection.transaction():
         connection.execute("TRUNCATE runs CASCADE")
         connection.execute("TRUNCATE pnl_slices")
-
-
-@contextmanager
-def _unused() -> Iterator[Decimal]:
-    yield Decimal(0)

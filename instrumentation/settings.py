@@ -67,7 +67,7 @@ ENV_TRACE_LINKS = "FILLPATH_TRACE_LINKS"
 """Several viewers by name, `NAME=URL NAME=URL`; of `jaeger`, `grafana` and `tempo` the mere address
 is enough."""
 ENV_CODE_VERSION = "FILLPATH_CODE_VERSION"
-"""Version of the code that a run is made with; the git commit of the script's folder when absent."""
+"""Version of the code that a run is made with; the git commit of the script's folder if absent."""
 ENV_DEBUG = "FILLPATH_DEBUG"
 """When set, an error on the command line shows where it happened."""
 ENV_OTEL_SDK_DISABLED = "OTEL_SDK_DISABLED"

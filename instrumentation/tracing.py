@@ -60,9 +60,9 @@ class Tracing:
     starting and stopping a session say clearly what is wrong.
 
     In a script that `fillpath run` records already, a session becomes part of that one when it is
-    started: its tracer is that one's, and to stop it stops nothing. Of its own arguments these count:
-    `parameters`, `code_version` and `seed` are kept with the run, and while it runs `portfolio` is
-    its, unless that has one.
+    started: its tracer is that one's, and to stop it stops nothing. Of its own arguments these
+    count: `parameters`, `code_version` and `seed` are kept with the run, and while it runs
+    `portfolio` is its, unless that has one.
 
     Args:
         run_id: Name of the run; ``FILLPATH_RUN_ID``, else a new one.

@@ -138,6 +138,17 @@ FROM unnest(ARRAY[
     'latency_histograms'
 ]) AS whole;
 
+-- Breakdowns are read from these sums; runs that were loaded earlier get theirs now.
+INSERT INTO pnl_rollups (
+    run_id, shard, run_month, portfolio, strategy, symbol, currency, kind, day, amount, slices
+)
+SELECT
+    run_id, shard, run_month, portfolio, strategy, symbol, currency, kind,
+    (event_at AT TIME ZONE 'UTC')::date, sum(amount), count(*)
+FROM pnl_slices
+WHERE NOT EXISTS (SELECT FROM pnl_rollups AS made WHERE made.run_id = pnl_slices.run_id)
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9;
+
 ALTER TABLE orders ADD PRIMARY KEY (run_id, sequence, run_month);
 ALTER TABLE fills ADD PRIMARY KEY (run_id, sequence, run_month);
 ALTER TABLE signals ADD PRIMARY KEY (run_id, sequence, run_month);
