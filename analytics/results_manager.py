@@ -178,7 +178,7 @@ class ResultsManager:
             LakeError: The lake is damaged.
             ResultsError: The database refused; nothing has changed.
         """
-        version = _source_version(store, run_id)
+        version = source_version(store, run_id)
         if not again and self._loaded_version(run_id) == version:
             return False
         with store.connect([run_id], further_views=()) as connection:
@@ -451,7 +451,7 @@ class ResultsManager:
             ) from error
 
 
-def _source_version(store: EventStore, run_id: str) -> str:
+def source_version(store: EventStore, run_id: str) -> str:
     """Name what the results of a run are made from: files of the lake, and the rules."""
     spans, runs = store.spans.files([run_id]), store.runs.files([run_id])
     names = "\n".join(file.name for file in (*spans, *runs))

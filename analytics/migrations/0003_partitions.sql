@@ -114,10 +114,7 @@ BEGIN
         );
     END LOOP;
     PERFORM make_month(whole, '1970-01-01');
-    FOR month IN EXECUTE format(
-        'SELECT DISTINCT run_month FROM runs WHERE EXISTS '
-        '(SELECT FROM %s AS old WHERE old.run_id = runs.run_id) ORDER BY 1', old
-    ) LOOP
+    FOR month IN SELECT DISTINCT run_month FROM runs ORDER BY 1 LOOP
         PERFORM make_month(whole, month);
     END LOOP;
     SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) INTO columns
