@@ -65,10 +65,8 @@ def _document(found: RunComparison) -> dict[str, object]:
 
 def _print(found: RunComparison) -> None:
     names = [run.run_id for run in found.runs]
-    runs = [
-        ComparedLine({"": label}, [tell(run) for run in found.runs])
-        for label, tell in _FACTS.items()
-    ]
+    facts = _FACTS.items()
+    runs = [ComparedLine({"": name}, [tell(run) for run in found.runs]) for name, tell in facts]
     _draw("Runs", names, runs, lambda value, _: value_words(value), changes=False)
     different = [ComparedLine({"": key}, each) for key, each in found.parameters.items()]
     _draw(
