@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, Final
 from fillpath.analytics import report_format
 from fillpath.analytics.cli_options import Invocation
 from fillpath.analytics.figure_words import NOTHING, amount_words, figure_words, value_words
-from fillpath.analytics.output import LONGEST_NAME, data_console, inert, print_json, styled, table
+from fillpath.analytics.output import (
+    HEADING,
+    LONGEST_NAME,
+    data_console,
+    inert,
+    print_json,
+    styled,
+    table,
+)
 from fillpath.analytics.results_loading import loaded_runs
 from fillpath.analytics.run_comparison import ComparedLine, RunComparison, compare_runs
 from fillpath.instrumentation.errors import UsageError
@@ -115,7 +123,7 @@ def _draw(
         return
     names = list(lines[0].names)
     numbers = (*runs, "change") if changes else ()
-    drawn = table((*names, *runs, *(("change",) if changes else ())), title=title, right=numbers)
+    drawn = table((*names, *runs, *(("change",) if changes else ())), right=numbers)
     for line in lines:
         cells = [inert(name or NOTHING, LONGEST_NAME) for name in line.names.values()]
         cells += [tell(value, line) for value in line.values]
@@ -123,5 +131,6 @@ def _draw(
             cells.append(tell(line.change, line))
         drawn.add_row(*map(styled, cells))
     console = data_console()
+    console.print(styled((title, HEADING)))
     console.print(drawn)
     console.print()

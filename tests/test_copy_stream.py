@@ -89,7 +89,7 @@ def test_values_of_the_wrong_type_are_refused(value: object, kind: int, named: s
 
 
 def test_rows_of_uneven_length_are_refused() -> None:
-    with pytest.raises(ValueError, match="shorter|longer"):
+    with pytest.raises(ValueError, match=r"shorter|longer"):
         laid_out([(1, 2), (3,)], [INT8, INT8])
 
 

@@ -76,7 +76,8 @@ def fill(connection: psycopg.Connection[TupleRow]) -> dict[str, list[tuple[Any, 
             [run_id, started_at, '{"fast": 10}'],
         )
         connection.execute(
-            "INSERT INTO load_log (run_id, shard, rows, source_version) VALUES (%s, 'all', '{}', 'v')",
+            "INSERT INTO load_log (run_id, shard, rows, source_version) "
+            "VALUES (%s, 'all', '{}', 'v')",
             [run_id],
         )
     there = {str(name) for (name,) in connection.execute("SELECT relname FROM pg_class").fetchall()}
