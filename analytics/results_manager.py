@@ -395,12 +395,14 @@ class ResultsManager:
         """Read every account of a run beside the engine's own statement of it."""
         return [_reconciliation(row) for row in self.rows("reconciliation", run_id)]
 
-    def rows(self, table: str, run_id: str) -> list[Row]:
+    def rows(self, table: str, run_id: str, *, most: int | None = None, skip: int = 0) -> list[Row]:
         """Read the rows of a run from a table, by column, in the order of their events.
 
         Args:
             table: One of `SHARD_TABLES`.
             run_id: The run; its whole id.
+            most: How many at most; all of them when left out.
+            skip: How many to leave out first.
 
         Raises:
             UsageError: There is no such table.
@@ -413,10 +415,10 @@ class ResultsManager:
 
         order = sql.SQL(", ").join(map(sql.Identifier, _ORDER[table]))
         month, months = self._in_month(run_id) if table in PARTITIONED else (sql.SQL("true"), [])
-        statement = sql.SQL("SELECT * FROM {} WHERE run_id = %s AND {} ORDER BY {}").format(
-            sql.Identifier(table), month, order
-        )
-        return self._rows(statement, [run_id, *months])
+        statement = sql.SQL(
+            "SELECT * FROM {} WHERE run_id = %s AND {} ORDER BY {} LIMIT %s OFFSET %s"
+        ).format(sql.Identifier(table), month, order)
+        return self._rows(statement, [run_id, *months, most, skip])
 
     def _in_month(self, run_id: str) -> tuple[SQL, list[object]]:
         """Give the condition that leaves the partitions of other months alone."""
