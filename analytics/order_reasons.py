@@ -52,6 +52,11 @@ def is_stop(order_type: str | None) -> bool:
     return "STOP" in word or "TRAILING" in word
 
 
+def is_conditional(order_type: str | None) -> bool:
+    """Tell whether an order of this type waits for a trigger before it is to be filled."""
+    return is_stop(order_type) or "TOUCHED" in (order_type or "").upper()
+
+
 def _reason(
     host_reason: str | None,
     order_type: str | None,

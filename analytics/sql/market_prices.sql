@@ -17,6 +17,7 @@ WITH told AS (
         least(close + close, low + low) AS twice_low
     FROM bars
     WHERE run_id = $run_id
+      AND symbol IN (SELECT symbol FROM market_instruments)
       AND close IS NOT NULL
 
     UNION ALL
@@ -34,6 +35,7 @@ WITH told AS (
         twice AS twice_low
     FROM ticks
     WHERE run_id = $run_id
+      AND symbol IN (SELECT symbol FROM market_instruments)
       AND coalesce(price, bid + ask) IS NOT NULL
 ),
 
