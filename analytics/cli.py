@@ -33,6 +33,7 @@ from fillpath.analytics.cli_views import largest_traces, open_in_viewer
 from fillpath.analytics.db_cli import db_app
 from fillpath.analytics.import_command import import_files
 from fillpath.analytics.otlp_cli import otlp_app
+from fillpath.analytics.runs_cli import runs_app
 from fillpath.instrumentation.settings import ENV_DEBUG
 
 _EXIT_INTERRUPTED: Final = 130
@@ -43,7 +44,6 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
 )
-runs_app = typer.Typer(help="The runs in the lake.", no_args_is_help=True)
 trace_app = typer.Typer(help="Chains of events, from bar to fill.", no_args_is_help=True)
 store_app = typer.Typer(help="Where the spans are, and how long.", no_args_is_help=True)
 app.add_typer(runs_app, name="runs")
@@ -138,14 +138,6 @@ def run(
         otlp=otlp,
     )
     raise typer.Exit(code)
-
-
-@runs_app.command("list")
-def runs_list(context: typer.Context, *, data: DataOption = None, json: JsonOption = False) -> None:
-    """List the runs, the newest first."""
-    from fillpath.analytics.runs_view import list_runs
-
-    list_runs(invocation(context).take(data, json))
 
 
 @trace_app.command("show")

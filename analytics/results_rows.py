@@ -36,6 +36,7 @@ RUN_COLUMNS: Final = (
     "sampled_out",
     "dropped",
 )
+_SEED_PARAMETERS: Final = ("seed", "random_seed")
 _LEDGER_NEEDS: Final = (
     EventType.FILL,
     EventType.POSITION_OPEN,
@@ -43,7 +44,6 @@ _LEDGER_NEEDS: Final = (
     EventType.POSITION_CLOSE,
     EventType.PORTFOLIO,
 )
-_RUN: Final = f"SELECT {', '.join(RUN_COLUMNS)}, completeness FROM runs WHERE run_id = $run_id"  # noqa: S608 - names of our own
 
 Row = tuple[Any, ...]
 
@@ -73,13 +73,7 @@ def compute_results(connection: duckdb.DuckDBPyConnection, run_id: str) -> RunRe
     Raises:
         NotFound: The lake has no such run.
     """
-    found = connection.execute(_RUN, {"run_id": run_id}).fetchone()
-    if found is None:
-        raise NotFound(f"There is no run '{run_id}'.", next_command="fillpath runs list")
-    *values, completeness = found
-    run = dict(zip(RUN_COLUMNS, values, strict=True))
-    run["parameters"] = json.loads(run["parameters"] or "{}")
-    kinds = json.loads(completeness or "[]")
+    run, kinds = _run(connection, run_id)
     make_order_causes(connection, run_id)
     ledger = compute_ledger(connection, run_id)
     ledger = replace(ledger, accounts=tuple(_with_losses(ledger.accounts, kinds)))
@@ -108,6 +102,28 @@ def compute_results(connection: duckdb.DuckDBPyConnection, run_id: str) -> RunRe
             **_ledger_tables(ledger),
         }
     return RunResults(run, tables, ledger)
+
+
+def _run(
+    connection: duckdb.DuckDBPyConnection, run_id: str
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Give the row of a run, and what became of its events by portfolio and kind."""
+    cursor = connection.execute("SELECT * FROM runs WHERE run_id = ?", [run_id])
+    names = [column[0] for column in cursor.description or ()]
+    found = cursor.fetchone()
+    if found is None:
+        raise NotFound(f"There is no run '{run_id}'.", next_command="fillpath runs list")
+    known = dict(zip(names, found, strict=True))
+    run = {name: known[name] for name in RUN_COLUMNS}
+    run["parameters"] = json.loads(run["parameters"] or "{}")
+    metadata = json.loads(known.get("metadata") or "{}")
+    seeds = (metadata.get("seed"), *(run["parameters"].get(name) for name in _SEED_PARAMETERS))
+    seed = next((one for one in seeds if one is not None), None)
+    run["code_version"] = metadata.get("code_version")
+    run["seed"] = None if seed is None else str(seed)
+    extent = connection.execute(read_sql("run_extent"), {"run_id": run_id}).fetchone()
+    run["data_from"], run["data_to"] = (None, None) if extent is None else extent[:2]
+    return run, json.loads(known.get("completeness") or "[]")
 
 
 def _table(columns: str, rows: Iterable[Row]) -> TableRows:
