@@ -40,6 +40,12 @@ def figure_text(definition: FigureDefinition, value: float | None, digits: int) 
     return money(_to_places(number, places), places)
 
 
+def hundredths(ratio: float) -> str:
+    """Write a ratio in percent with two decimals, without the sign that says so."""
+    places = _to_places(Decimal(repr(float(ratio))) * 100, 2)
+    return money(places, 2).text
+
+
 def _to_places(number: Decimal, places: int) -> Decimal:
     return number.quantize(Decimal(1).scaleb(-places), rounding=ROUND_HALF_EVEN) + 0
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from fillpath.analytics.cli_options import Invocation
 from fillpath.analytics.daily_returns import WHOLE_RUN
-from fillpath.analytics.figure_definitions import FIGURES, why_undefined
+from fillpath.analytics.figure_definitions import FIGURES
+from fillpath.analytics.figure_series import (
+    FigureSeries,
+    figure_series,
+    reasons_in_words,
+    without_doubles,
+)
 from fillpath.analytics.figure_text import UNDEFINED, figure_text
 from fillpath.analytics.lake_reading import lake_connection
 from fillpath.analytics.output import LONGEST_NAME, data_console, inert, print_json, styled, table
@@ -22,41 +27,7 @@ from fillpath.instrumentation.errors import MissingExtra, NotFound
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from fillpath.analytics.results_manager import ResultsManager, Row
-
-
-@dataclass(frozen=True, slots=True)
-class FigureSeries:
-    """The figures of a portfolio in a currency.
-
-    Attributes:
-        portfolio: Namespace; `WHOLE_RUN` for all.
-        currency: Currency; empty if the host names none.
-        figures: By name.
-    """
-
-    portfolio: str
-    currency: str
-    figures: Mapping[str, float | None]
-
-    def reasons(self) -> dict[str, str]:
-        """Why figures are undefined, by their names."""
-        found = {one.name: why_undefined(one.name, self.figures) for one in FIGURES}
-        return {name: why for name, why in found.items() if why is not None}
-
-
-def figure_series(rows: Iterable[Row]) -> list[FigureSeries]:
-    """Collect rows of table ``figures``; the whole run comes first."""
-    found: dict[tuple[str, str], dict[str, float | None]] = {}
-    for row in rows:
-        found.setdefault((row["portfolio"], row["currency"]), {})[row["name"]] = row["value"]
-    return [FigureSeries(*key, figures) for key, figures in sorted(found.items())]
-
-
-def without_doubles(series: Sequence[FigureSeries]) -> list[FigureSeries]:
-    """Leave the whole run out where it is one portfolio."""
-    parts = {one.portfolio for one in series if one.portfolio != WHOLE_RUN}
-    return [one for one in series if one.portfolio != WHOLE_RUN or len(parts) != 1]
+    from fillpath.analytics.results_manager import ResultsManager
 
 
 def loaded_figures(results: ResultsManager, store: EventStore, run_id: str) -> list[FigureSeries]:
@@ -93,7 +64,7 @@ def show_figures(given: Invocation, wanted: str, *, portfolio: str | None) -> No
         chosen = [one for one in series if one.portfolio == portfolio]
         if not chosen:
             names = sorted({one.portfolio for one in series if one.portfolio != WHOLE_RUN})
-            known = ", ".join(names) or "none"
+            known = ", ".join(inert(name, LONGEST_NAME) for name in names) or "none"
             raise NotFound(
                 f"Run {run_id} has no portfolio '{portfolio}' with figures, but: {known}.",
                 next_command=given.command("figures", run_id),
@@ -108,8 +79,8 @@ def show_figures(given: Invocation, wanted: str, *, portfolio: str | None) -> No
         return
     shown = without_doubles(series)
     console.print(_drawn(shown))
-    for line in _reasons(shown):
-        console.print(styled((line, "dim")), soft_wrap=True)
+    for why, names in reasons_in_words(shown):
+        console.print(styled((f"{UNDEFINED} {why}: {names}", "dim")), soft_wrap=True)
 
 
 def _document(run_id: str, series: Iterable[FigureSeries]) -> object:
@@ -132,10 +103,10 @@ def _document(run_id: str, series: Iterable[FigureSeries]) -> object:
 
 
 def _drawn(series: Sequence[FigureSeries]) -> Table:
-    names = [f"{series_name(one)} {one.currency}" for one in series]
+    names = [f"{one.title} {one.currency}" for one in series]
     drawn = table(("", *names), title="Figures", right=names)
     for column, one in zip(drawn.columns[1:], series, strict=True):
-        column.header = styled(f"{inert(series_name(one), LONGEST_NAME)} ", (one.currency, "dim"))
+        column.header = styled(f"{inert(one.title, LONGEST_NAME)} ", (one.currency, "dim"))
     group = ""
     for definition in FIGURES:
         if definition.group != group:
@@ -151,25 +122,3 @@ def _drawn(series: Sequence[FigureSeries]) -> Table:
             cells.append(styled((figure.text, "red" if red else "dim" if dim else "")))
         drawn.add_row(styled(f"  {definition.label}"), *cells)
     return drawn
-
-
-def series_name(series: FigureSeries) -> str:
-    """Name a series for a reader."""
-    return "all" if series.portfolio == WHOLE_RUN else series.portfolio
-
-
-def _reasons(series: Sequence[FigureSeries]) -> list[str]:
-    """Say why figures are undefined: a line for each reason, with the figures and portfolios."""
-    labels = {one.name: one.label for one in FIGURES}
-    found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
-    by_figure: dict[tuple[str, str], list[str]] = {}
-    for one in series:
-        for name, why in one.reasons().items():
-            by_figure.setdefault((why, name), []).append(f"{series_name(one)} {one.currency}")
-    for (why, name), places in by_figure.items():
-        found.setdefault((why, tuple(places)), []).append(labels[name])
-    lines = []
-    for (why, places), names in found.items():
-        where = "" if len(places) == len(series) else f" ({', '.join(places).strip()})"
-        lines.append(f"{UNDEFINED} {why}{where}: {', '.join(names)}")
-    return lines

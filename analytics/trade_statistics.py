@@ -72,7 +72,7 @@ def trades_of(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator
     """Read rows of table ``trades``; columns that they have not are taken as unknown."""
     places = [columns.index(name) if name in columns else None for name in _COLUMNS]
     for row in rows:
-        values = [None if place is None else row[place] for place in places]
+        values: list[Any] = [None if place is None else row[place] for place in places]
         portfolio, currency, held, realized, commission, *rest = values
         net = (realized or ZERO) - (commission or ZERO)
         yield TradeResult(portfolio, currency or "", bool(held), net, *rest)
@@ -145,7 +145,9 @@ def exposure(trades: Iterable[TradeResult], extent: tuple[int, int] | None) -> f
         None if no time has passed.
     """
     timed = [(t.entry_time, t.exit_time, t.is_open) for t in trades if t.entry_time is not None]
-    moments = [*(extent or ()), *(m for one in timed for m in one[:2] if m is not None)]
+    moments = [*(extent or ())]
+    for entry, leave, _ in timed:
+        moments += [entry] if leave is None else [entry, leave]
     if not moments or min(moments) == max(moments):
         return None
     end = max(moments)

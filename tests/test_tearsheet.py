@@ -232,19 +232,19 @@ def test_drawdowns_are_those_of_brute_force(returns: list[float]) -> None:
     assert underwater(returns) == pytest.approx(below)
     found = drawdowns(days, returns)
     covered: set[int] = set()
-    for one in found:
-        trough = days.index(one.trough)
-        end = days.index(one.last)
+    for fall in found:
+        trough = days.index(fall.trough)
+        end = days.index(fall.last)
         start = next(p for p in range(trough, -2, -1) if p == -1 or below[p] == 0)
-        inside = range(start + 1, end + (one.recovered is None))
-        assert one.depth == pytest.approx(min(below[place] for place in inside))
-        assert one.depth == pytest.approx(below[trough])
-        assert one.peak == days[max(start, 0)]
+        inside = range(start + 1, end + (fall.recovered is None))
+        assert fall.depth == pytest.approx(min(below[place] for place in inside))
+        assert fall.depth == pytest.approx(below[trough])
+        assert fall.peak == days[max(start, 0)]
         assert all(below[place] < 0 for place in inside)
-        assert one.recovered is None or below[end] == 0
+        assert fall.recovered is None or below[end] == 0
         covered.update(inside)
     assert covered == {place for place, depth in enumerate(below) if depth < 0}
-    assert [one.depth for one in found] == sorted(one.depth for one in found)
+    assert [fall.depth for fall in found] == sorted(fall.depth for fall in found)
 
 
 def test_a_drawdown_has_its_dates() -> None:
@@ -717,7 +717,7 @@ def test_the_command_shows_figures_and_why_some_are_missing(
     assert "\x1b[31m" not in shown
     assert re.search(r"Closed trades +3\n", shown)
     assert "7 days with a return are too few, it takes 20: CAGR, Volatility" in shown
-    assert cli.main(["--data", str(data), "figures", "run-a", "--portfolio", "none"]) == 1
+    assert cli.main(["--data", str(data), "figures", "run-a", "--portfolio", "none"]) == 5
     assert "has no portfolio 'none' with figures" in capsys.readouterr().err
 
 
