@@ -25,6 +25,7 @@ from fillpath.analytics.report_checks import (
     report_checks,
 )
 from fillpath.analytics.report_model import ReportData
+from fillpath.analytics.report_sections import ALWAYS
 from fillpath.analytics.span_words import short_trace
 from fillpath.analytics.trace_links import TracePlace
 from fillpath.instrumentation.errors import FillpathError, MissingExtra
@@ -114,7 +115,7 @@ def render_report(data: ReportData) -> str:
         run=data.run,
         runtime=Markup(runtime),  # noqa: S704 - our own files, checked by _block_source
         script=Markup(script),  # noqa: S704
-        sections=data.sections,
+        sections=data.sections or ALWAYS,
         style=Markup(style),  # noqa: S704
         traces=traces,
         unknown=[check for check in checks if check.passed is None],
@@ -171,6 +172,8 @@ def inert_json(value: Any) -> str:
 def _add_helpers(environment: Environment, data: ReportData, embedded: frozenset[str]) -> None:
     from markupsafe import Markup
 
+    from fillpath.analytics.charts import ChartFigure, waterfall_figure
+    from fillpath.analytics.report_attribution import KINDS, Waterfall
     from fillpath.analytics.report_views import trace_places
 
     def money(amount: Decimal, currency: str, *, signed: bool = False) -> report_format.Figure:
@@ -179,6 +182,10 @@ def _add_helpers(environment: Environment, data: ReportData, embedded: frozenset
 
     def command(*words: str) -> str:
         return shlex.join((*data.command, *map(report_format.printable, words)))
+
+    def from_start_to_end(waterfall: Waterfall) -> ChartFigure:
+        digits = report_format.currency_digits(waterfall.currency, data.currency_digits)
+        return waterfall_figure(waterfall, digits)
 
     places = trace_places(data)
     otherwise = TracePlace("", data.run.run_id, start=data.run.started_at)
@@ -207,8 +214,10 @@ def _add_helpers(environment: Environment, data: ReportData, embedded: frozenset
         command=command,
         completeness_holds=completeness_holds,
         embedded=embedded,
+        kind_titles=KINDS,
         money=money,
         pnl_adds_up=pnl_adds_up,
         ratio=report_format.ratio,
         viewers=viewers,
+        waterfall_figure=from_start_to_end,
     )

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from fillpath.analytics.report_attribution import read_attribution
+
 if TYPE_CHECKING:
     import duckdb
 
@@ -72,6 +74,7 @@ SECTIONS: Final = (
     Section("accounts", "Result and account", "_accounts.html", _of_the_report),
     Section("completeness", "Completeness", "_completeness.html", _of_the_report),
     Section("equity", "Equity and drawdown", "_equity.html", _of_the_report),
+    Section("attribution", "Attribution", "_attribution.html", read_attribution),
     Section("pnl", "Profit and loss", "_pnl.html", _of_the_report),
     Section("funnel", "Signals to fills", "_funnel.html", _of_the_report),
     Section("orders", "Orders", "_orders.html", _of_the_report),
