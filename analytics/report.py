@@ -26,6 +26,7 @@ from fillpath.analytics.report_checks import (
 )
 from fillpath.analytics.report_model import ReportData
 from fillpath.analytics.report_sections import ALWAYS
+from fillpath.analytics.report_trades import TradesTable, packed_document
 from fillpath.analytics.span_words import short_trace
 from fillpath.analytics.trace_links import TracePlace
 from fillpath.instrumentation.errors import FillpathError, MissingExtra
@@ -195,6 +196,17 @@ def _add_helpers(environment: Environment, data: ReportData, embedded: frozenset
         place = places.get(trace_id) or replace(otherwise, trace_id=trace_id)
         return [(link.name, link.url(place)) for link in data.viewers]
 
+    def trades_document(table: TradesTable) -> dict[str, Any]:
+        names = {trade.currency for trade in table.first}
+        names |= {*data.currency_digits, *data.pnl_totals}
+        digits = {name: report_format.currency_digits(name, data.currency_digits) for name in names}
+
+        def addresses(trace_id: str, portfolio: str) -> list[tuple[str, str]]:
+            place = replace(otherwise, trace_id=trace_id, portfolio=portfolio)
+            return [(link.name, link.url(place)) for link in data.viewers]
+
+        return packed_document(table, digits, addresses)
+
     def json_block(value: Any) -> Markup:
         return Markup(inert_json(value))  # noqa: S704 - no character of markup is left in it
 
@@ -202,6 +214,7 @@ def _add_helpers(environment: Environment, data: ReportData, embedded: frozenset
         "count": report_format.count,
         "date": report_format.date,
         "duration": report_format.duration,
+        "held": report_format.held,
         "iso_timestamp": report_format.iso_timestamp,
         "json_block": json_block,
         "number": report_format.number,
@@ -218,6 +231,7 @@ def _add_helpers(environment: Environment, data: ReportData, embedded: frozenset
         money=money,
         pnl_adds_up=pnl_adds_up,
         ratio=report_format.ratio,
+        trades_document=trades_document,
         viewers=viewers,
         waterfall_figure=from_start_to_end,
     )

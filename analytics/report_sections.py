@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from fillpath.analytics.report_attribution import read_attribution
+from fillpath.analytics.report_trades import read_trades
 
 if TYPE_CHECKING:
     import duckdb
@@ -80,6 +81,7 @@ SECTIONS: Final = (
     Section("orders", "Orders", "_orders.html", _of_the_report),
     Section("latency", "Latency", "_latency.html", _of_the_report),
     Section("trades", "Largest trades", "_trades.html", _of_the_report),
+    Section("all-trades", "All trades", "_all_trades.html", read_trades),
 )
 """Every section, in the order of the page."""
 
