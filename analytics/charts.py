@@ -84,7 +84,8 @@ class ChartFigure:
 
 
 def _spec(chart: _Layers) -> Spec:
-    spec: Spec = chart.to_dict()
+    # What it says is checked by drawing it; the schema would take longer than all the rest.
+    spec: Spec = chart.to_dict(validate=False)
     # Whatever theme the process has enabled, a report looks the same.
     spec["config"] = dict(_CONFIG)
     # The page has one runtime; a schema's address would only look like a request.
