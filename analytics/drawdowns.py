@@ -6,8 +6,12 @@ import datetime as dt
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Final
 
 from fillpath.analytics.exact import ZERO
+
+_NOISE: Final = 1e-12
+"""Products of doubles that should come back to a peak miss it by less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,8 @@ def underwater(returns: Iterable[float]) -> list[float]:
     highest, below = 1.0, []
     for value in wealth(returns):
         highest = max(highest, value)
-        below.append(value / highest - 1)
+        depth = value / highest - 1
+        below.append(depth if depth < -_NOISE else 0.0)
     return below
 
 

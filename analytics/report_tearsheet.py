@@ -33,6 +33,7 @@ MOST_SERIES: Final = 6
 """How many portfolios and currencies a page has; the command shows all."""
 WORST_DRAWDOWNS: Final = 5
 _SHADES: Final = 4
+_SHOWN_AS_ZERO: Final = 0.00005
 _TRACED: Final = ("largest_win", "largest_loss")
 
 
@@ -146,6 +147,11 @@ class SeriesSheet:
         """A figure as it is read."""
         definition = next(one for one in FIGURES if one.name == name)
         return figure_text(definition, self.figures.get(name), self.digits)
+
+    @property
+    def has_open_bins(self) -> bool:
+        """Whether some trades are beyond the edges of the outermost bins."""
+        return any(one.is_open for one in self.bins)
 
     @property
     def day_figure(self) -> ChartFigure:
@@ -292,6 +298,7 @@ def _sheet(
         drawdowns=tuple(
             DrawdownRow(one, hundredths(one.depth), Evidence(_worst_trade(one, trades)))
             for one in drawdowns(days, returns)[:WORST_DRAWDOWNS]
+            if abs(one.depth) >= _SHOWN_AS_ZERO
         ),
         window=window,
         points=rolling_points(days, returns, underwater(returns), window, periods),
@@ -322,7 +329,7 @@ def _month(ratio: float | None, largest: float) -> MonthCell | None:
         return None
     share = abs(ratio) / largest if largest else 0.0
     # A return that is shown as 0.00 % has no colour.
-    shade = 0 if abs(ratio) < 0.00005 else min(_SHADES, 1 + int(share * _SHADES))
+    shade = 0 if abs(ratio) < _SHOWN_AS_ZERO else min(_SHADES, 1 + int(share * _SHADES))
     return MonthCell(ratio, hundredths(ratio), shade if ratio > 0 else -shade)
 
 

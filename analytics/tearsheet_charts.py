@@ -17,7 +17,6 @@ from fillpath.analytics.charts import (
     _layered,
     _link,
     _spec,
-    _time_axis,
     _value_axis,
 )
 from fillpath.analytics.figure_definitions import BY_NAME
@@ -52,9 +51,11 @@ def days_figure(points: Sequence[RollingPoint], window: int | None) -> ChartFigu
             row["v"] = round(point.volatility, 6)
             row["volatility"] = percent(Decimal(repr(point.volatility)))
         rows.append(row)
-    specs = [_under_water(is_last=window is None)]
+    span = (points[-1].day - points[0].day).days
+    plain, labelled = _day_axis(span, labels=False), _day_axis(span, labels=True)
+    specs = [_under_water(labelled if window is None else plain)]
     if window is not None:
-        specs += [_rolling("s", "~f", is_last=False), _rolling("v", "~%", is_last=True)]
+        specs += [_rolling("s", "~f", plain), _rolling("v", "~%", labelled)]
     names = ("Drawdown", "Rolling Sharpe ratio", "Rolling volatility of a year")
     described = [
         {**spec, "description": f"{name} by day"} for spec, name in zip(specs, names, strict=False)
@@ -68,9 +69,25 @@ def days_figure(points: Sequence[RollingPoint], window: int | None) -> ChartFigu
     return ChartFigure(rows, described, titles)
 
 
-def _under_water(*, is_last: bool) -> Spec:
+def _day_axis(span: int, *, labels: bool) -> alt.X:
+    """The axis of so many days: a long one names years, so that each label says enough."""
+    interval, label = ("year", "%Y") if span > 1100 else ("month", "%b %Y")
+    axis = alt.Axis(
+        title=None,
+        labels=labels,
+        ticks=labels,
+        grid=False,
+        labelOverlap="greedy",
+        labelSeparation=8,
+        labelFlush=False,
+    )
+    if span > 62:
+        axis["format"], axis["tickCount"] = label, {"interval": interval, "step": 1}
+    return alt.X("t", type="temporal", scale=alt.Scale(type="utc"), axis=axis)
+
+
+def _under_water(time: alt.X) -> Spec:
     base = alt.Chart(alt.NamedData(name=ROWS))
-    time = _time_axis(labels=is_last)
     down = alt.Y("d", type="quantitative", stack=None, axis=_named_axis("Drawdown", "~%", 3))
     area = base.mark_area(
         interpolate="step-after",
@@ -81,9 +98,8 @@ def _under_water(*, is_last: bool) -> Spec:
     return _spec(layers.properties(width="container", height=110))
 
 
-def _rolling(field: str, number_format: str, *, is_last: bool) -> Spec:
+def _rolling(field: str, number_format: str, time: alt.X) -> Spec:
     base = alt.Chart(alt.NamedData(name=ROWS))
-    time = _time_axis(labels=is_last)
     name = "Sharpe ratio" if field == "s" else "Volatility"
     value = alt.Y(field, type="quantitative", axis=_named_axis(name, number_format, 4))
     line = base.mark_line(strokeWidth=1.5, color="var(--series-1)").encode(x=time, y=value)
@@ -129,6 +145,7 @@ def trades_figure(bins: Sequence[Bin], currency: str, digits: int) -> ChartFigur
         x=alt.X(
             "a",
             type="quantitative",
+            bin="binned",
             scale=alt.Scale(nice=False, zero=False),
             axis=alt.Axis(title=None, format=",.6~f", grid=False, tickCount=9, labelOverlap=True),
         ),
