@@ -79,8 +79,8 @@ def show_figures(given: Invocation, wanted: str, *, portfolio: str | None) -> No
         return
     shown = without_doubles(series)
     console.print(_drawn(shown))
-    for why, names in reasons_in_words(shown):
-        console.print(styled((f"{UNDEFINED} {why}: {names}", "dim")), soft_wrap=True)
+    for why, labels in reasons_in_words(shown):
+        console.print(styled((f"{UNDEFINED} {why}: {labels}", "dim")), soft_wrap=True)
 
 
 def _document(run_id: str, series: Iterable[FigureSeries]) -> object:

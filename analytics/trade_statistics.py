@@ -144,8 +144,10 @@ def exposure(trades: Iterable[TradeResult], extent: tuple[int, int] | None) -> f
     Returns:
         None if no time has passed.
     """
-    timed = [(t.entry_time, t.exit_time, t.is_open) for t in trades if t.entry_time is not None]
-    moments = [*(extent or ())]
+    timed: list[tuple[int, int | None, bool]] = [
+        (t.entry_time, t.exit_time, t.is_open) for t in trades if t.entry_time is not None
+    ]
+    moments: list[int] = [*(extent or ())]
     for entry, leave, _ in timed:
         moments += [entry] if leave is None else [entry, leave]
     if not moments or min(moments) == max(moments):

@@ -270,4 +270,4 @@ def test_every_trade_is_in_one_bin(nets: list[Decimal]) -> None:
 def test_no_trades_make_no_bins() -> None:
     assert distribution([]) == ()
     (only,) = distribution([ResultOfTrade(D(0), None, None)] * 3)
-    assert (only.count, only.low) == (3, 0)
+    assert (only.count, only.low) == (3, D(0))
