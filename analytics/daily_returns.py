@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
@@ -40,7 +40,7 @@ _PATHS: Final = {
     "amount": CashFlow.AMOUNT,
     "currency": CashFlow.CURRENCY,
 }
-_SIGNS: Final = {"DEPOSIT": 1, "WITHDRAWAL": -1}
+_TRANSFERS: Final = ("DEPOSIT", "WITHDRAWAL")
 
 SeriesKey = tuple[str, str]
 """Portfolio (`WHOLE_RUN` for all) and currency."""
@@ -156,9 +156,29 @@ def read_transfers(connection: duckdb.DuckDBPyConnection, run_id: str) -> Iterat
         read_sql("transfers"), parameters
     ).fetchall():
         number = _finite(amount)
-        if kind in _SIGNS and number is not None:
-            signed = _SIGNS[kind] * number.copy_abs()
+        if kind in _TRANSFERS and number is not None:
+            signed = -number.copy_abs() if kind == "WITHDRAWAL" else number
             yield DatedAmount(portfolio, currency or "", event_time, signed)
+
+
+def with_currencies(
+    transfers: Iterable[DatedAmount], keys: Iterable[SeriesKey]
+) -> Iterator[DatedAmount]:
+    """Give transfers without a currency the only one that their portfolio is known to keep.
+
+    Args:
+        transfers: In order.
+        keys: The known series.
+    """
+    currencies: dict[str, set[str]] = {}
+    for portfolio, currency in keys:
+        currencies.setdefault(portfolio, set()).add(currency)
+    for one in transfers:
+        known = currencies.get(one.portfolio, set())
+        if not one.currency and len(known) == 1:
+            yield replace(one, currency=next(iter(known)))
+        else:
+            yield one
 
 
 def capital_of(parameters: Mapping[str, Any]) -> Decimal | None:
@@ -215,7 +235,8 @@ def daily_series(
     currencies = sorted({currency for _, currency in keys})
     if starts or len(currencies) != 1:
         capital = None
-    known: dict[SeriesKey, Decimal | None] = {key: starts.get(key) for key in keys}
+    # Whoever pays in without ever stating the account begins with nothing.
+    known = {key: starts.get(key, ZERO if key in transfers else None) for key in keys}
     if capital is not None and len(keys) == 1:
         known[keys[0]] = capital
     made = [

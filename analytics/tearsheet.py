@@ -19,6 +19,7 @@ from fillpath.analytics.daily_returns import (
     read_transfers,
     slices_of,
     start_balances,
+    with_currencies,
 )
 from fillpath.analytics.drawdowns import deepest_fall
 from fillpath.analytics.exact import ZERO
@@ -66,10 +67,13 @@ def tearsheet_tables(
     """
     slices, trades = tables["pnl_slices"], tables["trades"]
     market = read_market_time(connection, run_id)
+    pnl = daily_sums(slices_of(slices.columns, slices.rows))
+    starts = start_balances(accounts)
+    transfers = with_currencies(read_transfers(connection, run_id), {*pnl, *starts})
     series = daily_series(
-        daily_sums(slices_of(slices.columns, slices.rows)),
-        daily_sums(read_transfers(connection, run_id)),
-        start_balances(accounts),
+        pnl,
+        daily_sums(transfers),
+        starts,
         market,
         capital_of(parameters),
     )

@@ -53,7 +53,7 @@ The JSON document is `{{"run_id": …, "series": [{{"portfolio": …, "currency"
   the day itself has one, of minus 100 % or less.
 - An engine that never states its account has P&L and trades, but no returns, unless a parameter of
   the run names its capital: {parameters} (the first that is a positive number; for a run in one
-  currency).
+  currency), or it publishes deposits: then it begins with nothing.
 - A sampled lake may lack whole days of market data; `fillpath completeness` tells.
 
 ## Honesty

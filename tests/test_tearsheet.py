@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
@@ -29,6 +30,7 @@ from fillpath.analytics.daily_returns import (
     daily_series,
     daily_sums,
     read_transfers,
+    with_currencies,
 )
 from fillpath.analytics.drawdowns import deepest_fall, drawdowns, underwater
 from fillpath.analytics.exact import exact_arithmetic
@@ -621,15 +623,28 @@ def test_a_run_without_statements_has_profit_but_no_returns() -> None:
     assert funded["days"] == 30
 
 
-def test_a_deposit_during_a_run_is_no_profit() -> None:
+def test_deposits_and_withdrawals_are_read_as_hosts_publish_them() -> None:
     spans = MadeSpans()
-    at(spans.account(USD="1000"), 0)
     keys = {CashFlow.TYPE: "DEPOSIT", CashFlow.AMOUNT: "500", CashFlow.CURRENCY: "USD"}
     at(spans.add(EventType.CASH_FLOW, keys), 1)
     at(spans.add("WITHDRAWAL", {"trading.withdrawal.amount": "100"}, currency="USD"), 2)
     with spans.connect() as connection:
         moved = list(read_transfers(connection, RUN))
     assert [(one.amount, one.currency) for one in moved] == [(D(500), "USD"), (D(-100), "USD")]
+
+
+def test_a_transfer_without_a_currency_is_in_the_only_one_of_its_portfolio() -> None:
+    unnamed = [replace(an_amount(0, "5", portfolio), currency="") for portfolio in ("a", "b")]
+    keys = [("a", "EUR"), ("b", "EUR"), ("b", "USD")]
+    assert [one.currency for one in with_currencies(unnamed, keys)] == ["EUR", ""]
+
+
+def test_whoever_pays_in_without_a_statement_begins_with_nothing() -> None:
+    series = series_of(
+        an_amount(1, "10"), an_amount(2, "11"), start=None, transfers=[an_amount(1, "100")]
+    )
+    assert series.start == 0
+    assert series.returns == [0.1, 0.1]
 
 
 def test_fills_priced_in_a_foreign_currency_leave_the_turnover_undefined() -> None:
