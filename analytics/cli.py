@@ -31,6 +31,7 @@ from fillpath.analytics.cli_options import (
 )
 from fillpath.analytics.cli_views import largest_traces, open_in_viewer
 from fillpath.analytics.db_cli import db_app
+from fillpath.analytics.figures_cli import figures
 from fillpath.analytics.import_command import import_files
 from fillpath.analytics.otlp_cli import otlp_app
 from fillpath.analytics.runs_cli import runs_app
@@ -265,6 +266,9 @@ def report(
     from fillpath.analytics.report_command import make_report
 
     make_report(invocation(context).take(data, json), run, output=output, open_it=open_it)
+
+
+app.command()(figures)
 
 
 @app.command()

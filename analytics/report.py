@@ -25,6 +25,8 @@ from fillpath.analytics.report_checks import (
     report_checks,
 )
 from fillpath.analytics.report_model import ReportData
+from fillpath.analytics.report_sections import ALWAYS
+from fillpath.analytics.report_trades import TradesTable, packed_document
 from fillpath.analytics.span_words import short_trace
 from fillpath.analytics.trace_links import TracePlace
 from fillpath.instrumentation.errors import FillpathError, MissingExtra
@@ -114,7 +116,7 @@ def render_report(data: ReportData) -> str:
         run=data.run,
         runtime=Markup(runtime),  # noqa: S704 - our own files, checked by _block_source
         script=Markup(script),  # noqa: S704
-        sections=data.sections,
+        sections=data.sections or ALWAYS,
         style=Markup(style),  # noqa: S704
         traces=traces,
         unknown=[check for check in checks if check.passed is None],
@@ -171,6 +173,8 @@ def inert_json(value: Any) -> str:
 def _add_helpers(environment: Environment, data: ReportData, embedded: frozenset[str]) -> None:
     from markupsafe import Markup
 
+    from fillpath.analytics.charts import ChartFigure, waterfall_figure
+    from fillpath.analytics.report_attribution import KINDS, Waterfall
     from fillpath.analytics.report_views import trace_places
 
     def money(amount: Decimal, currency: str, *, signed: bool = False) -> report_format.Figure:
@@ -180,6 +184,10 @@ def _add_helpers(environment: Environment, data: ReportData, embedded: frozenset
     def command(*words: str) -> str:
         return shlex.join((*data.command, *map(report_format.printable, words)))
 
+    def from_start_to_end(waterfall: Waterfall) -> ChartFigure:
+        digits = report_format.currency_digits(waterfall.currency, data.currency_digits)
+        return waterfall_figure(waterfall, digits)
+
     places = trace_places(data)
     otherwise = TracePlace("", data.run.run_id, start=data.run.started_at)
     otherwise = replace(otherwise, end=data.run.ended_at or data.made_at or data.run.started_at)
@@ -188,6 +196,17 @@ def _add_helpers(environment: Environment, data: ReportData, embedded: frozenset
         place = places.get(trace_id) or replace(otherwise, trace_id=trace_id)
         return [(link.name, link.url(place)) for link in data.viewers]
 
+    def trades_document(table: TradesTable) -> dict[str, Any]:
+        names = {trade.currency for trade in table.first}
+        names |= {*data.currency_digits, *data.pnl_totals}
+        digits = {name: report_format.currency_digits(name, data.currency_digits) for name in names}
+
+        def addresses(trace_id: str, portfolio: str) -> list[tuple[str, str]]:
+            place = replace(otherwise, trace_id=trace_id, portfolio=portfolio)
+            return [(link.name, link.url(place)) for link in data.viewers]
+
+        return packed_document(table, digits, addresses)
+
     def json_block(value: Any) -> Markup:
         return Markup(inert_json(value))  # noqa: S704 - no character of markup is left in it
 
@@ -195,6 +214,7 @@ def _add_helpers(environment: Environment, data: ReportData, embedded: frozenset
         "count": report_format.count,
         "date": report_format.date,
         "duration": report_format.duration,
+        "held": report_format.held,
         "iso_timestamp": report_format.iso_timestamp,
         "json_block": json_block,
         "number": report_format.number,
@@ -207,8 +227,11 @@ def _add_helpers(environment: Environment, data: ReportData, embedded: frozenset
         command=command,
         completeness_holds=completeness_holds,
         embedded=embedded,
+        kind_titles=KINDS,
         money=money,
         pnl_adds_up=pnl_adds_up,
         ratio=report_format.ratio,
+        trades_document=trades_document,
         viewers=viewers,
+        waterfall_figure=from_start_to_end,
     )

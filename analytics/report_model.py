@@ -16,9 +16,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
-from fillpath.analytics.report_sections import ALWAYS, FilledSection
 from fillpath.analytics.trace_links import TraceLink
+
+if TYPE_CHECKING:
+    from fillpath.analytics.report_sections import FilledSection
 
 
 @dataclass(frozen=True, slots=True)
@@ -470,7 +473,8 @@ class ReportData:
         notices: Sentences the reader must see before any number.
         made_at: Wall clock, when the report was made; ``None`` leaves it out.
         viewers: Where the reader can see traces besides; each trace is linked to all of them.
-        sections: The page's sections in its order, with what each read for itself.
+        sections: The page's sections in its order, with what each read for itself; if there
+            are none, those that show what is above.
     """
 
     run: RunCard
@@ -491,4 +495,4 @@ class ReportData:
     notices: tuple[str, ...] = ()
     made_at: int | None = None
     viewers: tuple[TraceLink, ...] = ()
-    sections: tuple[FilledSection, ...] = ALWAYS
+    sections: tuple[FilledSection, ...] = ()

@@ -18,6 +18,7 @@ from fillpath.analytics.reconciliation import AccountReconciliation, Reconciliat
 from fillpath.analytics.round_trips import RoundTrip
 from fillpath.analytics.shard_load import TableRows
 from fillpath.analytics.sql_files import json_path, read_sql
+from fillpath.analytics.tearsheet import tearsheet_tables
 from fillpath.instrumentation.errors import NotFound
 from fillpath.instrumentation.semconv import EventType, Fill, Order, Signal
 
@@ -101,6 +102,7 @@ def compute_results(connection: duckdb.DuckDBPyConnection, run_id: str) -> RunRe
             ),
             **_ledger_tables(ledger),
         }
+        tables |= tearsheet_tables(connection, run_id, run["parameters"], ledger.accounts, tables)
     return RunResults(run, tables, ledger)
 
 

@@ -416,7 +416,7 @@ CREATE TABLE daily_returns (
     portfolio text NOT NULL,
     currency text NOT NULL,
     day date NOT NULL,
-    equity numeric NOT NULL,
+    equity numeric,
     transfers numeric NOT NULL DEFAULT 0,
     pnl numeric NOT NULL,
     return double precision
@@ -429,11 +429,12 @@ COMMENT ON COLUMN daily_returns.shard IS
 COMMENT ON COLUMN daily_returns.portfolio IS 'Portfolio namespace; empty for all of the run.';
 COMMENT ON COLUMN daily_returns.currency IS 'Currency of the amounts.';
 COMMENT ON COLUMN daily_returns.day IS 'Day, UTC.';
-COMMENT ON COLUMN daily_returns.equity IS 'Equity at the end of the day.';
+COMMENT ON COLUMN daily_returns.equity IS
+    'Equity at the end of the day; NULL if the balance at the start is unknown.';
 COMMENT ON COLUMN daily_returns.transfers IS 'Deposits less withdrawals of the day.';
-COMMENT ON COLUMN daily_returns.pnl IS 'Change of the equity, transfers taken off.';
+COMMENT ON COLUMN daily_returns.pnl IS 'Sum of the day''s pnl_slices.';
 COMMENT ON COLUMN daily_returns.return IS
-    'pnl / (equity at the end of the day before + transfers); NULL if that is not positive.';
+    'pnl / (equity at the end of the day before + transfers); NULL if that is not positive, and once equity has come down to zero or below.';
 
 CREATE TABLE figures (
     run_id text NOT NULL REFERENCES runs ON DELETE CASCADE,
