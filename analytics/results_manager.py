@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from fillpath.analytics.exact import ZERO, exact_arithmetic
 from fillpath.analytics.migrate import apply_migrations
+from fillpath.analytics.pnl_dimensions import DIMENSIONS, breakdown_query, known_dimensions
 from fillpath.analytics.postgres import ResultsDatabase
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
 from fillpath.analytics.results_error import ResultsError
@@ -35,10 +36,8 @@ if TYPE_CHECKING:
 
     from fillpath.exporters.event_store import EventStore
 
-RULES_VERSION: Final = 2
+RULES_VERSION: Final = 3
 """Rises when the same lake comes to other results, so that runs are loaded again."""
-DIMENSIONS: Final = ("portfolio", "strategy", "symbol")
-"""What profit can be broken down by, within each currency and kind."""
 _ORDER: Final = {
     "completeness": ("portfolio", "event_type"),
     "orders": ("sequence",),
@@ -199,22 +198,9 @@ class ResultsManager:
         Raises:
             UsageError: There is no such dimension.
         """
-        from psycopg import sql
-
-        unknown = [name for name in dimensions if name not in DIMENSIONS]
-        if unknown:
-            raise UsageError(
-                f"Profit cannot be broken down by {', '.join(unknown)}.",
-                next_command=", ".join(DIMENSIONS),
-            )
-        names = tuple(dict.fromkeys(dimensions))
-        columns = [sql.Identifier(name) for name in (*names, "currency", "kind")]
-        statement = sql.SQL(
-            "SELECT {columns}, sum(amount) FROM pnl_slices WHERE run_id = %s "
-            "GROUP BY {columns} ORDER BY {columns}"
-        ).format(columns=sql.SQL(", ").join(columns))
+        names = known_dimensions(dimensions)
         with self._explained():
-            rows = self._connection.execute(statement, [run_id]).fetchall()
+            rows = self._connection.execute(breakdown_query(names), [run_id]).fetchall()
         groups: dict[tuple[Any, ...], dict[str, Decimal]] = {}
         for *key, kind, amount in rows:
             groups.setdefault(tuple(key), {})[kind] = amount
@@ -290,3 +276,6 @@ def _reconciliation(row: Row) -> AccountReconciliation:
     values["status"] = ReconciliationStatus(values["status"])
     values["notes"] = tuple(values["notes"])
     return AccountReconciliation(**values)
+
+
+__all__ = ["DIMENSIONS", "PnlSum", "ResultsManager", "RunSummary"]

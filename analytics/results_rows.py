@@ -194,10 +194,8 @@ def _with_losses(
         if not count:
             yield account
             continue
-        note = f"{count} events of fills, positions and accounts did not reach the lake."
-        status = account.status
-        if status is ReconciliationStatus.RECONCILED:
-            status = ReconciliationStatus.FAILED
+        note = f"{count} events of fills, positions, accounts or cash flows are not in the lake."
+        status = ReconciliationStatus.FAILED
         yield replace(account, status=status, notes=(note, *account.notes))
 
 

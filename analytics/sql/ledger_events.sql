@@ -22,7 +22,11 @@ SELECT
     attributes ->> $settlement_currency AS settlement_currency,
     attributes ->> $is_inverse AS is_inverse,
     attributes ->> $base_currency AS base_currency,
-    attributes ->> $account_id AS account_id,
+    coalesce(
+        attributes ->> $account_id,
+        attributes ->> ('$."trading.' || lower(event_type) || '.account_id"'),
+        attributes ->> ('$."trading.' || lower(event_type) || '.account"')
+    ) AS account_id,
     attributes ->> $position_side AS position_side,
     attributes ->> $position_quantity AS position_quantity,
     attributes ->> $realized_pnl AS realized_pnl,
