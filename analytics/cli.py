@@ -15,6 +15,7 @@ from typing import Annotated, Final, Literal
 
 import typer
 
+from fillpath.analytics.attribution_cli import attribution
 from fillpath.analytics.cli_options import (
     PROGRAM,
     AllOption,
@@ -364,6 +365,7 @@ def export(
 
 
 app.command("import")(import_files)
+app.command()(attribution)
 
 
 @store_app.command("path")

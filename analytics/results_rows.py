@@ -13,10 +13,13 @@ import duckdb
 
 from fillpath.analytics.exact import ZERO, average, decimal_places, exact_arithmetic, trimmed
 from fillpath.analytics.ledger import Ledger, compute_ledger
-from fillpath.analytics.order_causes import make_order_causes
+from fillpath.analytics.ledger_events import CASH_FLOW_KINDS
+from fillpath.analytics.order_causes import make_order_causes, order_signals
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
 from fillpath.analytics.round_trips import RoundTrip
 from fillpath.analytics.shard_load import TableRows
+from fillpath.analytics.slice_rows import pnl_rollups, pnl_slices
+from fillpath.analytics.slices import SliceLabels
 from fillpath.analytics.sql_files import json_path, read_sql
 from fillpath.analytics.tearsheet import tearsheet_tables
 from fillpath.instrumentation.errors import NotFound
@@ -44,6 +47,7 @@ _LEDGER_NEEDS: Final = (
     EventType.POSITION_CHANGE,
     EventType.POSITION_CLOSE,
     EventType.PORTFOLIO,
+    *CASH_FLOW_KINDS,
 )
 
 Row = tuple[Any, ...]
@@ -76,7 +80,7 @@ def compute_results(connection: duckdb.DuckDBPyConnection, run_id: str) -> RunRe
     """
     run, kinds = _run(connection, run_id)
     make_order_causes(connection, run_id)
-    ledger = compute_ledger(connection, run_id)
+    ledger = compute_ledger(connection, run_id, SliceLabels(signals=order_signals(connection)))
     ledger = replace(ledger, accounts=tuple(_with_losses(ledger.accounts, kinds)))
     with exact_arithmetic():
         fills = [_fill(row) for row in _rows(connection, "fills", run_id)]
@@ -208,30 +212,12 @@ def _with_losses(
         if not count:
             yield account
             continue
-        note = f"{count} events of fills, positions and accounts did not reach the lake."
-        status = account.status
-        if status is ReconciliationStatus.RECONCILED:
-            status = ReconciliationStatus.FAILED
+        note = f"{count} events of fills, positions, accounts or cash flows are not in the lake."
+        status = ReconciliationStatus.FAILED
         yield replace(account, status=status, notes=(note, *account.notes))
 
 
 def _ledger_tables(ledger: Ledger) -> dict[str, TableRows]:
-    slices = (
-        (
-            one.ref.portfolio,
-            one.strategy or None,
-            one.symbol or None,
-            one.currency,
-            one.kind,
-            one.ref.sequence,
-            one.ref.event_time,
-            one.amount,
-            one.fill_id,
-            one.ref.trace_id,
-            one.ref.span_id,
-        )
-        for one in ledger.slices
-    )
     equity = (
         (
             point.ref.portfolio,
@@ -258,18 +244,15 @@ def _ledger_tables(ledger: Ledger) -> dict[str, TableRows]:
             "exit_span_id",
             map(_trade, ledger.trips),
         ),
-        "pnl_slices": _table(
-            "portfolio strategy symbol currency kind sequence event_time amount fill_id trace_id "
-            "span_id",
-            slices,
-        ),
+        "pnl_slices": pnl_slices(ledger.slices),
+        "pnl_rollups": pnl_rollups(ledger.slices),
         "balances": _table(
             "portfolio account_id account_type currency start_balance end_balance", balances
         ),
         "reconciliation": _table(
             "portfolio account_id account_type currency status start_balance end_balance realized "
             "commission rounding conversion funding held not_booked difference engine_realized "
-            "notes",
+            "cash_flow transfers realized_fifo unrealized unrealized_fifo engine_unrealized notes",
             map(_reconciliation, ledger.accounts),
         ),
         "equity": _table(
@@ -326,5 +309,11 @@ def _reconciliation(account: AccountReconciliation) -> Row:
         account.not_booked,
         account.difference,
         account.engine_realized,
+        account.cash_flow,
+        account.transfers,
+        account.realized_fifo,
+        account.unrealized,
+        account.unrealized_fifo,
+        account.engine_unrealized,
         list(account.notes),
     )
