@@ -128,7 +128,7 @@ def order_executions(
     """
     facts = _facts(connection, run_id)
     known = [order for order in orders if order["side"] in SIGNS and _key(order) in facts]
-    moments = {_key(order): _moments(order, facts[_key(order)]) for order in known}
+    moments = {_key(one): list(_moments(one, facts[_key(one)])) for one in known}
     found = prices.at(moment for triple in moments.values() for moment in triple)
     return [
         _execution(

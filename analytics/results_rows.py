@@ -15,9 +15,9 @@ from fillpath.analytics.exact import ZERO, average, decimal_places, exact_arithm
 from fillpath.analytics.ledger import Ledger, compute_ledger
 from fillpath.analytics.order_causes import make_order_causes
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
-from fillpath.analytics.round_trips import RoundTrip
 from fillpath.analytics.shard_load import TableRows
 from fillpath.analytics.sql_files import json_path, read_sql
+from fillpath.analytics.trade_attribution import attribute_trades
 from fillpath.instrumentation.errors import NotFound
 from fillpath.instrumentation.semconv import EventType, Fill, Order, Signal
 
@@ -107,6 +107,7 @@ def compute_results(connection: duckdb.DuckDBPyConnection, run_id: str) -> RunRe
             ),
             **_ledger_tables(ledger),
         }
+        tables |= attribute_trades(connection, run_id, ledger.trips, tables["orders"], tables["fills"])
     return RunResults(run, tables, ledger)
 
 
@@ -233,13 +234,6 @@ def _ledger_tables(ledger: Ledger) -> dict[str, TableRows]:
         (a.portfolio, a.account_id, a.account_type, a.currency, a.start, a.end) for a in stated
     )
     return {
-        "trades": _table(
-            "portfolio trade_id entry_sequence position_id strategy symbol venue direction "
-            "quantity open_quantity entry_time exit_time entry_price exit_price realized_pnl "
-            "unrealized_pnl commission currency entry_trace_id entry_span_id exit_trace_id "
-            "exit_span_id",
-            map(_trade, ledger.trips),
-        ),
         "pnl_slices": _table(
             "portfolio strategy symbol currency kind sequence event_time amount fill_id trace_id "
             "span_id",
@@ -259,35 +253,6 @@ def _ledger_tables(ledger: Ledger) -> dict[str, TableRows]:
             equity,
         ),
     }
-
-
-def _trade(trip: RoundTrip) -> Row:
-    entry, leave = trip.opened_by, trip.closed_by
-    exit_price = trip.exit_price
-    return (
-        entry.ref.portfolio,
-        trip.trade_id,
-        entry.ref.sequence,
-        trip.position_id,
-        entry.strategy or None,
-        entry.symbol or None,
-        entry.venue or None,
-        trip.direction,
-        trimmed(trip.entered, 0),
-        trimmed(trip.open_quantity, 0),
-        entry.ref.event_time,
-        leave.ref.event_time if leave and not trip.is_open else None,
-        trimmed(trip.entry_price, 0),
-        None if exit_price is None else trimmed(exit_price, 0),
-        trip.realized,
-        trip.unrealized,
-        trip.commission,
-        trip.currency,
-        entry.ref.trace_id,
-        entry.ref.span_id,
-        leave.ref.trace_id if leave else None,
-        leave.ref.span_id if leave else None,
-    )
 
 
 def _reconciliation(account: AccountReconciliation) -> Row:
