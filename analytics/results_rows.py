@@ -107,7 +107,9 @@ def compute_results(connection: duckdb.DuckDBPyConnection, run_id: str) -> RunRe
             ),
             **_ledger_tables(ledger),
         }
-        tables |= attribute_trades(connection, run_id, ledger.trips, tables["orders"], tables["fills"])
+        tables |= attribute_trades(
+            connection, run_id, ledger.trips, tables["orders"], tables["fills"]
+        )
     return RunResults(run, tables, ledger)
 
 

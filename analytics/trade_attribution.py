@@ -80,7 +80,7 @@ def _worths(
     trips: Iterable[RoundTrip],
     currencies: Mapping[OrderKey, str],
 ) -> dict[OrderKey, PriceWorth]:
-    """Say what the prices of each order are worth: by its fills, else by others of its instrument."""
+    """Say what prices are worth: by each order's fills, else by others of its instrument."""
     fills = [fill for trip in trips for fill, _ in (*trip.entries, *trip.exits)]
     by_order = {_order_key(fill): PriceWorth.of(fill) for fill in fills}
     by_instrument = {(fill.symbol, fill.venue): PriceWorth.of(fill) for fill in fills}

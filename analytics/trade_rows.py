@@ -66,7 +66,9 @@ class TradeContext:
     by_order: dict[OrderKey, OrderExecution] = field(init=False)
 
     def __post_init__(self) -> None:
-        keyed = {(one.order["portfolio"], one.order["client_order_id"]): one for one in self.executions}
+        keyed = {
+            (one.order["portfolio"], one.order["client_order_id"]): one for one in self.executions
+        }
         object.__setattr__(self, "by_order", keyed)
 
     def order_of(self, fill: FillEvent) -> OrderExecution | None:
@@ -154,9 +156,7 @@ def _regime(fill: FillEvent, context: TradeContext) -> str | None:
     return context.regime_at(fill.ref.portfolio, fill.symbol, fill.ref.sequence)
 
 
-def _latency(
-    fill: FillEvent, order: OrderExecution | None, context: TradeContext
-) -> int | None:
+def _latency(fill: FillEvent, order: OrderExecution | None, context: TradeContext) -> int | None:
     start = order.facts["market_start"] if order else None
     end = context.fill_starts.get(fill.ref.sequence)
     return None if start is None or end is None else end - start

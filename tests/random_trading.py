@@ -125,7 +125,9 @@ class RandomTrading:
 
     def act(self, symbol: str, strategy: str, market: int | None) -> None:
         """Cancel something, or send an order, after a signal or not."""
-        mine = [one for one in self.resting if (one["symbol"], one["strategy"]) == (symbol, strategy)]
+        mine = [
+            one for one in self.resting if (one["symbol"], one["strategy"]) == (symbol, strategy)
+        ]
         if mine and self.random.random() < 0.4:
             one = self.random.choice(mine)
             self.resting.remove(one)
@@ -160,7 +162,10 @@ class RandomTrading:
         if kind == "LIMIT" and self.random.random() < 0.3:
             first[Order.REDUCE_ONLY] = True
         last = self.publish(
-            EventType.ORDER, symbol, {**first, Order.STATUS: "INITIALIZED"}, cause=cause,
+            EventType.ORDER,
+            symbol,
+            {**first, Order.STATUS: "INITIALIZED"},
+            cause=cause,
             strategy=strategy,
         )
         for state in ("SUBMITTED", "ACCEPTED"):
@@ -168,11 +173,17 @@ class RandomTrading:
                 if self.random.random() < 0.3:
                     self.market(symbol, self.prices[symbol], self.prices[symbol] - D("0.02"))
                 last = self.publish(
-                    EventType.ORDER, symbol, {**named, Order.STATUS: state}, cause=last,
+                    EventType.ORDER,
+                    symbol,
+                    {**named, Order.STATUS: state},
+                    cause=last,
                     strategy=strategy,
                 )
-        one = {
-            "symbol": symbol, "strategy": strategy, "named": named, "last": last,
+        one: dict[str, Any] = {
+            "symbol": symbol,
+            "strategy": strategy,
+            "named": named,
+            "last": last,
             "left": int(named[Order.QUANTITY]),
         }
         if kind == "MARKET":
@@ -204,7 +215,10 @@ class RandomTrading:
             Order.STATUS: "PARTIALLY_FILLED" if one["left"] else "FILLED",
         }
         return self.publish(
-            EventType.FILL, one["symbol"], {**one["named"], **numbers}, cause=one["last"],
+            EventType.FILL,
+            one["symbol"],
+            {**one["named"], **numbers},
+            cause=one["last"],
             strategy=one["strategy"],
         )
 

@@ -93,9 +93,7 @@ def expected(log: list[Logged], order_id: str) -> Row:
     arrival = price_at(log, made.symbol, arrived)
     is_over = not left or states.keys() & {"CANCELED", "EXPIRED"}
     last = price_at(log, made.symbol, events[-1][0] if is_over else len(log))
-    paid = sum(
-        (D(f.attributes[Fill.QUANTITY]) * D(f.attributes[Fill.PRICE]) for f in fills), D(0)
-    )
+    paid = sum((D(f.attributes[Fill.QUANTITY]) * D(f.attributes[Fill.PRICE]) for f in fills), D(0))
     commission = sum((D(fill.attributes[Fill.COMMISSION]) for fill in fills), D(0))
     stop_never_came = made.attributes[Order.TYPE] == "STOP_MARKET" and not fills
     missed = D(0) if stop_never_came or Order.REDUCE_ONLY in made.attributes else left
@@ -192,9 +190,11 @@ class Desk:
         attributes = {keys[name]: value for name, value in told.items()}
         return self.say("ORDER", cause, attributes={**attributes, Order.STATUS: status})
 
-    def fill(self, cause: int | None, id: str, side: str, quantity: str, price: str, **more: Any) -> int:  # noqa: A002, E501
+    def fill(
+        self, cause: int | None, name: str, side: str, quantity: str, price: str, **more: Any
+    ) -> int:
         attributes = {
-            Order.CLIENT_ID: id,
+            Order.CLIENT_ID: name,
             Order.SIDE: side,
             Fill.QUANTITY: quantity,
             Fill.PRICE: price,
@@ -264,9 +264,18 @@ def test_an_order_in_answer_to_a_fill_was_decided_on_at_the_fill(desk: Desk) -> 
 def test_contracts_cost_by_multiplier_and_inverse_ones_by_the_reciprocal(desk: Desk) -> None:
     future = {Fill.MULTIPLIER: "50"}
     bar = desk.market(price="100")
-    desk.fill(desk.order(bar, id="O-1", side="SELL", quantity="2"), "O-1", "SELL", "2", "99", **future)
+    desk.fill(
+        desk.order(bar, id="O-1", side="SELL", quantity="2"), "O-1", "SELL", "2", "99", **future
+    )
     inverse = {Fill.IS_INVERSE: True, Fill.SETTLEMENT_CURRENCY: "BTC", Fill.MULTIPLIER: "1"}
-    desk.fill(desk.order(bar, id="O-2", side="BUY", quantity="1000"), "O-2", "BUY", "1000", "125", **inverse)
+    desk.fill(
+        desk.order(bar, id="O-2", side="BUY", quantity="1000"),
+        "O-2",
+        "BUY",
+        "1000",
+        "125",
+        **inverse,
+    )
     linear, reciprocal = desk.rows()["executions"]
     assert (linear["impact_cost"], linear["currency"]) == (100, "USD")
     assert (reciprocal["impact_cost"], reciprocal["currency"]) == (2, "BTC")
