@@ -33,6 +33,7 @@ from fillpath.analytics.cli_views import largest_traces, open_in_viewer
 from fillpath.analytics.db_cli import db_app
 from fillpath.analytics.import_command import import_files
 from fillpath.analytics.otlp_cli import otlp_app
+from fillpath.analytics.trades_cli import trades
 from fillpath.instrumentation.settings import ENV_DEBUG
 
 _EXIT_INTERRUPTED: Final = 130
@@ -250,6 +251,7 @@ def trace_descendants(
 
 trace_app.command("open")(open_in_viewer)
 trace_app.command("largest")(largest_traces)
+app.command()(trades)
 
 
 @app.command()

@@ -7,6 +7,7 @@ cancelled rests, shorts, flips, several strategies, host's own prices and reason
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -54,6 +55,7 @@ class RandomTrading:
     time: int = START
     resting: list[dict[str, Any]] = field(default_factory=list)
     orders: int = 0
+    held: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.random = Random(self.seed)
@@ -148,9 +150,10 @@ class RandomTrading:
         """Send an order; a market order fills at once, in one piece or two, or partly."""
         self.orders += 1
         kind = self.random.choice(("MARKET", "MARKET", "LIMIT", "STOP_MARKET"))
+        closing = "SELL" if self.held[symbol, strategy] > 0 else "BUY"
         named: dict[str, Any] = {
             Order.CLIENT_ID: f"O-{self.orders}",
-            Order.SIDE: self.random.choice(("BUY", "SELL")),
+            Order.SIDE: self.random.choice(("BUY", "SELL", closing, closing)),
             Order.TYPE: kind,
             Order.QUANTITY: str(self.random.randrange(1, 9)),
         }
@@ -161,6 +164,10 @@ class RandomTrading:
             first[Order.REASON] = "a whim"
         if kind == "LIMIT" and self.random.random() < 0.3:
             first[Order.REDUCE_ONLY] = True
+        if kind == "STOP_MARKET" and self.random.random() < 0.6:
+            first[Order.TRIGGER_PRICE] = str(self.prices[symbol] + D("0.40"))
+        if kind == "LIMIT":
+            first[Order.PRICE] = str(self.prices[symbol] - D("0.15"))
         last = self.publish(
             EventType.ORDER,
             symbol,
@@ -202,6 +209,8 @@ class RandomTrading:
     def fill(self, one: dict[str, Any], quantity: int) -> int:
         """Fill a part of an order."""
         one["left"] -= quantity
+        sign = 1 if one["named"][Order.SIDE] == "BUY" else -1
+        self.held[one["symbol"], one["strategy"]] += sign * quantity
         if not one["left"] and one in self.resting:
             self.resting.remove(one)
         price = self.prices[one["symbol"]] + D(self.random.randrange(-9, 10)) / 100

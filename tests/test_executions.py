@@ -88,15 +88,23 @@ def expected(log: list[Logged], order_id: str) -> Row:
     filled = sum((D(fill.attributes[Fill.QUANTITY]) for fill in fills), D(0))
     left = D(made.attributes[Order.QUANTITY]) - filled
     told = made.attributes.get(Order.DECISION_PRICE)
-    decision = D(told) if told else price_at(log, made.symbol, decided_at(log, first))
     arrived = states.get("ACCEPTED") or states.get("SUBMITTED") or first
+    decision = price_at(log, made.symbol, decided_at(log, first))
     arrival = price_at(log, made.symbol, arrived)
+    kind, only_closes = made.attributes[Order.TYPE], Order.REDUCE_ONLY in made.attributes
+    if kind == "STOP_MARKET" and fills:
+        first_fill = next(sequence for sequence, event in events if event.kind == "FILL")
+        decision = arrival = price_at(log, made.symbol, first_fill)
+    if Order.TRIGGER_PRICE in made.attributes:
+        decision = arrival = D(made.attributes[Order.TRIGGER_PRICE])
+    elif kind == "LIMIT" and only_closes:
+        decision = arrival = D(made.attributes[Order.PRICE])
+    decision = D(told) if told else decision
     is_over = not left or states.keys() & {"CANCELED", "EXPIRED"}
     last = price_at(log, made.symbol, events[-1][0] if is_over else len(log))
     paid = sum((D(f.attributes[Fill.QUANTITY]) * D(f.attributes[Fill.PRICE]) for f in fills), D(0))
     commission = sum((D(fill.attributes[Fill.COMMISSION]) for fill in fills), D(0))
-    stop_never_came = made.attributes[Order.TYPE] == "STOP_MARKET" and not fills
-    missed = D(0) if stop_never_came or Order.REDUCE_ONLY in made.attributes else left
+    missed = D(0) if only_closes or (kind == "STOP_MARKET" and not fills) else left
     row: Row = {
         "decision_price": decision,
         "arrival_price": arrival,
@@ -152,6 +160,8 @@ def test_without_market_data_prices_and_costs_are_unknown_and_not_zero(tmp_path:
     }
     assert told
     for row in rows["executions"]:
+        if row["order_type"] != "MARKET":
+            continue  # it may have a price of its own
         assert row["decision_price"] == told.get(row["client_order_id"])
         unknown = ("arrival_price", "last_price", "delay_cost", "impact_cost", "slippage")
         assert {row[name] for name in unknown} == {None}
@@ -161,7 +171,7 @@ def test_without_market_data_prices_and_costs_are_unknown_and_not_zero(tmp_path:
     assert rows["trades"]
     for trade in rows["trades"]:
         assert trade["best_price"] is trade["favourable_excursion"] is None
-        assert trade["delay_cost"] is trade["impact_cost"] is None
+    assert any(trade["shortfall"] is None for trade in rows["trades"])
 
 
 class Desk:
@@ -186,6 +196,7 @@ class Desk:
     def order(self, cause: int | None, status: str = "ACCEPTED", **told: Any) -> int:
         keys = {"id": Order.CLIENT_ID, "side": Order.SIDE, "type": Order.TYPE}
         keys |= {"quantity": Order.QUANTITY, "reason": Order.REASON, "parent": Order.PARENT_ID}
+        keys |= {"trigger": Order.TRIGGER_PRICE, "price": Order.PRICE}
         keys |= {"reduce_only": Order.REDUCE_ONLY, "links": Order.LINKED_IDS}
         attributes = {keys[name]: value for name, value in told.items()}
         return self.say("ORDER", cause, attributes={**attributes, Order.STATUS: status})
@@ -247,6 +258,28 @@ def test_perolds_shortfall_of_a_textbook_order(desk: Desk) -> None:
     assert row["signal"] == "value"
     assert row["signal_strength"] == 0.8
     assert all(row[hop] >= 0 for hop in ("market_to_signal", "signal_to_order", "ack_to_fill"))
+
+
+def test_a_stop_was_decided_at_its_trigger_and_a_leg_at_its_limit(desk: Desk) -> None:
+    signal = desk.say("SIGNAL", desk.market(price="100"), attributes={Signal.VALUE: 1})
+    stop = {"type": "TRAILING_STOP_MARKET", "side": "SELL", "quantity": "10", "parent": "entry"}
+    entry = desk.order(signal, id="entry", type="MARKET", side="BUY", quantity="20")
+    desk.fill(entry, "entry", "BUY", "20", "100.1")
+    stopped = desk.order(signal, id="stop", trigger="95", **stop)
+    target = {"type": "LIMIT", "side": "SELL", "quantity": "10", "parent": "entry"}
+    limit = desk.order(signal, id="limit", price="120", **target)
+    desk.market(price="121")
+    desk.fill(limit, "limit", "SELL", "10", "120.5")
+    stopped = desk.order(stopped, "UPDATED", id="stop", trigger="110", **stop)
+    desk.market(price="109")
+    desk.fill(stopped, "stop", "SELL", "10", "109")
+    tables = desk.rows()
+    rows = {row["client_order_id"]: row for row in tables["executions"]}
+    assert [rows[name]["decision_price"] for name in ("entry", "stop", "limit")] == [100, 110, 120]
+    assert [rows[name]["impact_cost"] for name in ("entry", "stop", "limit")] == [2, 10, -5]
+    assert [rows[name]["delay_cost"] for name in ("entry", "stop", "limit")] == [0, 0, 0]
+    (trade,) = tables["trades"]
+    assert (trade["shortfall"], trade["exit_decision_price"]) == (7, 115)
 
 
 def test_an_order_in_answer_to_a_fill_was_decided_on_at_the_fill(desk: Desk) -> None:

@@ -222,10 +222,11 @@ COMMENT ON COLUMN executions.filled_quantity IS 'Quantity filled.';
 COMMENT ON COLUMN executions.decision_time IS
     'Simulated time of the signal, or of the nearest market event, fill or handler without one, nanoseconds.';
 COMMENT ON COLUMN executions.decision_price IS
-    'Price of the market then, or the host''s own decision price; NULL if there was none.';
+    'The host''s own decision price; else the price that it waited for, of a stop (its trigger) and of a limit order that only closes; else that of the market then; NULL if there was none.';
 COMMENT ON COLUMN executions.arrival_time IS
     'Simulated time at which the venue had it: accepted, else submitted, nanoseconds.';
-COMMENT ON COLUMN executions.arrival_price IS 'Price of the market then: the middle of a quote.';
+COMMENT ON COLUMN executions.arrival_price IS
+    'Price of the market then: the middle of a quote; of an order that waited for a price, that one.';
 COMMENT ON COLUMN executions.average_price IS 'Mean price of the fills, weighted by quantity.';
 COMMENT ON COLUMN executions.last_price IS
     'Price of the market when it was done with: what was not filled would have cost that.';
