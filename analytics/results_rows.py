@@ -15,6 +15,7 @@ from fillpath.analytics.exact import ZERO, average, decimal_places, exact_arithm
 from fillpath.analytics.ledger import Ledger, compute_ledger
 from fillpath.analytics.order_causes import make_order_causes
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
+from fillpath.analytics.regimes import read_regimes
 from fillpath.analytics.shard_load import TableRows
 from fillpath.analytics.sql_files import json_path, read_sql
 from fillpath.analytics.trade_attribution import attribute_trades
@@ -107,8 +108,9 @@ def compute_results(connection: duckdb.DuckDBPyConnection, run_id: str) -> RunRe
             ),
             **_ledger_tables(ledger),
         }
+        regimes = read_regimes(connection, run_id)
         tables |= attribute_trades(
-            connection, run_id, ledger.trips, tables["orders"], tables["fills"]
+            connection, run_id, ledger.trips, tables["orders"], tables["fills"], regimes.at
         )
     return RunResults(run, tables, ledger)
 

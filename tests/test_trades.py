@@ -16,7 +16,7 @@ import pytest
 
 from fillpath.analytics.results_rows import compute_results
 from fillpath.exporters.event_store import EventStore
-from fillpath.instrumentation.semconv import Bar, Fill, Order
+from fillpath.instrumentation.semconv import Bar, Fill, Order, Regime
 from fillpath.instrumentation.settings import DataFolder
 
 sys.path.append(str(Path(__file__).parent))
@@ -262,6 +262,21 @@ def test_a_short_trade_that_grows_and_shrinks_has_the_extremes_of_its_whole_prof
 
 
 CENT = D("0.01")
+def test_the_regime_of_a_trade_is_the_one_that_the_host_had_named(desk: Desk) -> None:
+    def regime(name: str) -> None:
+        desk.say("REGIME_CHANGE", None, attributes={Regime.NAME: name})
+
+    regime("calm")
+    bar = desk.market(price="10")
+    desk.fill(desk.order(bar, id="O-1", side="BUY", quantity="1"), "O-1", "BUY", "1", "10")
+    regime("stormy")
+    bar = desk.market(price="9")
+    desk.fill(desk.order(bar, id="O-2", side="SELL", quantity="1"), "O-2", "SELL", "1", "9")
+    regime("later")
+    (trade,) = desk.rows()["trades"]
+    assert (trade["entry_regime"], trade["exit_regime"]) == ("calm", "stormy")
+
+
 HOSTS = [
     "nautilus_brackets",
     pytest.param("nautilus_netting_flips", marks=pytest.mark.full),
