@@ -262,6 +262,8 @@ def test_a_short_trade_that_grows_and_shrinks_has_the_extremes_of_its_whole_prof
 
 
 CENT = D("0.01")
+
+
 def test_the_regime_of_a_trade_is_the_one_that_the_host_had_named(desk: Desk) -> None:
     def regime(name: str) -> None:
         desk.say("REGIME_CHANGE", None, attributes={Regime.NAME: name})
