@@ -13,7 +13,7 @@ from fillpath.analytics.report_format import is_trace_id, money
 if TYPE_CHECKING:
     from fillpath.analytics.report_executions import ShortfallRow
 
-_MOST_STRATEGIES: Final = 8
+_MOST_STRATEGIES: Final = 4
 _ROOM: Final = 0.3
 """Room for the labels beyond the longest bar, as a part of what is shown."""
 
