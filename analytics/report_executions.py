@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from fillpath.analytics.exact import ZERO, exact_arithmetic, rounded
 from fillpath.analytics.report_format import currency_digits
 
 if TYPE_CHECKING:
     from fillpath.analytics.charts import ChartFigure
-    from fillpath.analytics.results_manager import ResultsManager, RunSummary
+    from fillpath.analytics.report_sections import ReportSource
 
 WORST: Final = 10
 """How many of the worst executions are shown, in each currency."""
@@ -26,22 +26,6 @@ _GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 Row = Mapping[str, Any]
-
-
-class ExecutionSource(Protocol):
-    """What this part of a report reads from."""
-
-    @property
-    def results(self) -> ResultsManager:
-        """Where the run is loaded."""
-
-    @property
-    def run(self) -> RunSummary:
-        """The run."""
-
-    @property
-    def currency_digits(self) -> Mapping[str, int]:
-        """Decimal places of currencies that have not the usual ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +98,7 @@ class CurrencyExecutions:
     chart: ChartFigure
 
 
-def read_executions(source: ExecutionSource) -> tuple[CurrencyExecutions, ...] | None:
+def read_executions(source: ReportSource) -> tuple[CurrencyExecutions, ...] | None:
     """Read what the orders of a run cost, by currency; ``None`` if it has no orders."""
     rows = source.results.rows("executions", source.run.run_id)
     by_currency: dict[str, list[Row]] = {}

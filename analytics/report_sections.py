@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from fillpath.analytics.report_executions import read_executions
+
 if TYPE_CHECKING:
     import duckdb
 
@@ -75,6 +77,7 @@ SECTIONS: Final = (
     Section("pnl", "Profit and loss", "_pnl.html", _of_the_report),
     Section("funnel", "Signals to fills", "_funnel.html", _of_the_report),
     Section("orders", "Orders", "_orders.html", _of_the_report),
+    Section("executions", "Slippage and shortfall", "_executions.html", read_executions),
     Section("latency", "Latency", "_latency.html", _of_the_report),
     Section("trades", "Largest trades", "_trades.html", _of_the_report),
 )

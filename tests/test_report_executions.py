@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from decimal import ROUND_HALF_UP, Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -14,8 +13,12 @@ from typing import Any
 import pytest
 
 from fillpath.analytics.postgres import open_results_database
+from fillpath.analytics.report import write_report
+from fillpath.analytics.report_data import report_data
 from fillpath.analytics.report_executions import COSTS, WORST, read_executions
-from fillpath.analytics.results_manager import ResultsManager, RunSummary
+from fillpath.analytics.report_format import money
+from fillpath.analytics.report_sections import ReportSource
+from fillpath.analytics.results_manager import ResultsManager
 from fillpath.exporters.event_store import EventStore
 from fillpath.instrumentation.settings import DataFolder
 
@@ -27,30 +30,23 @@ D = Decimal
 Row = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Source:
-    """What the section reads from."""
-
-    results: ResultsManager
-    run: RunSummary
-    currency_digits: Mapping[str, int] = field(default_factory=dict)
-
-
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Source]:
+def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReportSource]:
     data = tmp_path_factory.mktemp("data")
     record_random_trading(data, "run", 2)
     folder = DataFolder(data)
     with open_results_database(folder) as database, ResultsManager(database) as results:
-        results.load(EventStore(folder), "run")
-        yield Source(results, results.run("run"))
+        store = EventStore(folder)
+        results.load(store, "run")
+        with store.connect(["run"], further_views=()) as connection:
+            yield ReportSource(results, store, connection, results.run("run"), {})
 
 
 def cents(amount: Decimal) -> Decimal:
     return amount.quantize(D("0.01"), ROUND_HALF_UP)
 
 
-def test_every_number_of_the_section_is_a_sum_of_rows(source: Source) -> None:
+def test_every_number_of_the_section_is_a_sum_of_rows(source: ReportSource) -> None:
     rows = source.results.rows("executions", "run")
     parts = read_executions(source)
     assert parts is not None
@@ -81,7 +77,7 @@ def check(shown: Any, rows: list[Row]) -> None:
     assert shown.filled == sum(row["filled_quantity"] > 0 for row in rows)
 
 
-def test_the_chart_goes_from_the_decision_to_the_shortfall(source: Source) -> None:
+def test_the_chart_goes_from_the_decision_to_the_shortfall(source: ReportSource) -> None:
     (part,) = read_executions(source) or ()
     steps = [row for row in part.chart.rows if row["panel"] == 0]
     assert [row["name"] for row in steps] == [*COSTS, "shortfall"]
@@ -90,3 +86,18 @@ def test_the_chart_goes_from_the_decision_to_the_shortfall(source: Source) -> No
         assert after["a"] == before["z"]
     assert steps[-1]["z"] == pytest.approx(steps[-2]["z"], abs=0.05)
     assert len(part.chart.specs) == 3  # all orders, and two strategies
+
+
+def test_the_page_shows_them_with_their_traces(source: ReportSource, tmp_path: Path) -> None:
+    data = report_data(source.results, source.store, "run")
+    page = write_report(data, tmp_path / "report.html").read_text(encoding="utf-8")
+    section = page.partition('<section id="executions"')[2].partition("</section>")[0]
+    (part,) = read_executions(source) or ()
+    for _, rows in part.tables:
+        for row in rows:
+            assert row.trace_id
+            assert row.trace_id in section
+            for amount in (row.delay, row.impact, row.commission, row.opportunity, row.shortfall):
+                assert f">{money(amount, 2)}</span>" in section
+    for one in part.worst:
+        assert one.order["trace_id"] in section
