@@ -36,6 +36,7 @@ from fillpath.analytics.figures_cli import figures
 from fillpath.analytics.import_command import import_files
 from fillpath.analytics.otlp_cli import otlp_app
 from fillpath.analytics.runs_cli import runs_app
+from fillpath.analytics.trades_cli import trades
 from fillpath.instrumentation.settings import ENV_DEBUG
 
 _EXIT_INTERRUPTED: Final = 130
@@ -244,6 +245,7 @@ def trace_descendants(
 
 trace_app.command("open")(open_in_viewer)
 trace_app.command("largest")(largest_traces)
+app.command()(trades)
 
 
 @app.command()

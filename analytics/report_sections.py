@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from fillpath.analytics.report_attribution import read_attribution
+from fillpath.analytics.report_executions import read_executions
 from fillpath.analytics.report_tearsheet import read_tearsheet
 from fillpath.analytics.report_trades import read_trades
 
@@ -81,6 +82,7 @@ SECTIONS: Final = (
     Section("pnl", "Profit and loss", "_pnl.html", _of_the_report),
     Section("funnel", "Signals to fills", "_funnel.html", _of_the_report),
     Section("orders", "Orders", "_orders.html", _of_the_report),
+    Section("executions", "Slippage and shortfall", "_executions.html", read_executions),
     Section("latency", "Latency", "_latency.html", _of_the_report),
     Section("trades", "Largest trades", "_trades.html", _of_the_report),
     Section("all-trades", "All trades", "_all_trades.html", read_trades),

@@ -15,13 +15,14 @@ from fillpath.analytics.exact import ZERO, average, decimal_places, exact_arithm
 from fillpath.analytics.ledger import Ledger, compute_ledger
 from fillpath.analytics.ledger_events import CASH_FLOW_KINDS
 from fillpath.analytics.order_causes import make_order_causes, order_signals
+from fillpath.analytics.order_reasons import order_reasons
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
-from fillpath.analytics.round_trips import RoundTrip
 from fillpath.analytics.shard_load import TableRows
 from fillpath.analytics.slice_rows import pnl_rollups, pnl_slices
 from fillpath.analytics.slices import SliceLabels
 from fillpath.analytics.sql_files import json_path, read_sql
 from fillpath.analytics.tearsheet import tearsheet_tables
+from fillpath.analytics.trade_attribution import attribute_trades
 from fillpath.instrumentation.errors import NotFound
 from fillpath.instrumentation.semconv import EventType, Fill, Order, Signal
 
@@ -80,7 +81,12 @@ def compute_results(connection: duckdb.DuckDBPyConnection, run_id: str) -> RunRe
     """
     run, kinds = _run(connection, run_id)
     make_order_causes(connection, run_id)
-    ledger = compute_ledger(connection, run_id, SliceLabels(signals=order_signals(connection)))
+    labels = SliceLabels(
+        signals=order_signals(connection),
+        reasons=order_reasons(connection, run_id),
+        regime=read_regimes(connection, run_id).at,
+    )
+    ledger = compute_ledger(connection, run_id, labels)
     ledger = replace(ledger, accounts=tuple(_with_losses(ledger.accounts, kinds)))
     with exact_arithmetic():
         fills = [_fill(row) for row in _rows(connection, "fills", run_id)]
@@ -106,6 +112,15 @@ def compute_results(connection: duckdb.DuckDBPyConnection, run_id: str) -> RunRe
             ),
             **_ledger_tables(ledger),
         }
+        tables |= attribute_trades(
+            connection,
+            run_id,
+            ledger.trips,
+            tables["orders"],
+            tables["fills"],
+            labels.reasons,
+            labels.regime,
+        )
         tables |= tearsheet_tables(connection, run_id, run["parameters"], ledger.accounts, tables)
     return RunResults(run, tables, ledger)
 
@@ -237,13 +252,6 @@ def _ledger_tables(ledger: Ledger) -> dict[str, TableRows]:
         (a.portfolio, a.account_id, a.account_type, a.currency, a.start, a.end) for a in stated
     )
     return {
-        "trades": _table(
-            "portfolio trade_id entry_sequence position_id strategy symbol venue direction "
-            "quantity open_quantity entry_time exit_time entry_price exit_price realized_pnl "
-            "unrealized_pnl commission currency entry_trace_id entry_span_id exit_trace_id "
-            "exit_span_id",
-            map(_trade, ledger.trips),
-        ),
         "pnl_slices": pnl_slices(ledger.slices),
         "pnl_rollups": pnl_rollups(ledger.slices),
         "balances": _table(
@@ -260,35 +268,6 @@ def _ledger_tables(ledger: Ledger) -> dict[str, TableRows]:
             equity,
         ),
     }
-
-
-def _trade(trip: RoundTrip) -> Row:
-    entry, leave = trip.opened_by, trip.closed_by
-    exit_price = trip.exit_price
-    return (
-        entry.ref.portfolio,
-        trip.trade_id,
-        entry.ref.sequence,
-        trip.position_id,
-        entry.strategy or None,
-        entry.symbol or None,
-        entry.venue or None,
-        trip.direction,
-        trimmed(trip.entered, 0),
-        trimmed(trip.open_quantity, 0),
-        entry.ref.event_time,
-        leave.ref.event_time if leave and not trip.is_open else None,
-        trimmed(trip.entry_price, 0),
-        None if exit_price is None else trimmed(exit_price, 0),
-        trip.realized,
-        trip.unrealized,
-        trip.commission,
-        trip.currency,
-        entry.ref.trace_id,
-        entry.ref.span_id,
-        leave.ref.trace_id if leave else None,
-        leave.ref.span_id if leave else None,
-    )
 
 
 def _reconciliation(account: AccountReconciliation) -> Row:
