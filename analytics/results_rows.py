@@ -14,12 +14,15 @@ import duckdb
 from fillpath.analytics.exact import ZERO, average, decimal_places, exact_arithmetic, trimmed
 from fillpath.analytics.ledger import Ledger, compute_ledger
 from fillpath.analytics.order_causes import make_order_causes
+from fillpath.analytics.price_feeds import read_price_feeds
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
+from fillpath.analytics.regimes import find_regimes
 from fillpath.analytics.round_trips import RoundTrip
 from fillpath.analytics.shard_load import TableRows
+from fillpath.analytics.signal_results import signal_tables
 from fillpath.analytics.sql_files import json_path, read_sql
 from fillpath.instrumentation.errors import NotFound
-from fillpath.instrumentation.semconv import EventType, Fill, Order, Signal
+from fillpath.instrumentation.semconv import EventType, Fill, Order
 
 RUN_COLUMNS: Final = (
     "run_id",
@@ -97,16 +100,22 @@ def compute_results(connection: duckdb.DuckDBPyConnection, run_id: str) -> RunRe
                 "trace_id span_id",
                 fills,
             ),
-            "signals": _table(
-                "portfolio sequence strategy symbol name value event_time outcome trace_id span_id",
-                _rows(connection, "signals", run_id),
-            ),
             "latency": _table(
                 "portfolio hop count p50 p90 p99 max slowest_trace_id",
                 _rows(connection, "latency", run_id),
             ),
             **_ledger_tables(ledger),
         }
+        feeds = read_price_feeds(connection, run_id)
+        tables["regimes"] = find_regimes(connection, run_id, feeds).table()
+        tables |= signal_tables(
+            connection,
+            run_id,
+            orders=tables["orders"],
+            fills=tables["fills"],
+            trips=ledger.trips,
+            feeds=feeds,
+        )
     return RunResults(run, tables, ledger)
 
 
@@ -121,7 +130,6 @@ _PATHS: Final = {
         "reject_reason": Order.REJECT_REASON,
     },
     "fills": {"commission_currency": Fill.COMMISSION_CURRENCY},
-    "signals": {"signal_name": Signal.NAME, "signal_value": Signal.VALUE},
     "latency": {},
 }
 
