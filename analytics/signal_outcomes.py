@@ -115,12 +115,13 @@ class SignalOrders:
 def read_signals(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[SignalEvent]:
     """Read every signal of a run from the view ``spans``, in order."""
     parameters = {name: json_path(key) for name, key in _PATHS.items()}
-    rows = connection.execute(read_sql("signals"), parameters | {"run_id": run_id}).fetchall()
+    cursor = connection.execute(read_sql("signals"), parameters | {"run_id": run_id})
+    names = [column[0] for column in cursor.description or ()]
     signals = []
-    for row in rows:
-        *head, side, name, value, strength, event_time, trace_id, span_id = row
-        number = strength_of(value, strength, side)
-        signals.append(SignalEvent(*head, side, name, value, number, event_time, trace_id, span_id))
+    for row in cursor.fetchall():
+        values = dict(zip(names, row, strict=True))
+        number = strength_of(values["value"], values["strength"], values["side"])
+        signals.append(SignalEvent(**{**values, "strength": number}))
     return signals
 
 

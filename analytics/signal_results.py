@@ -145,7 +145,7 @@ def _holdings(fills: TableRows) -> Holdings:
     return holdings
 
 
-def _profits(trips: Iterable[RoundTrip]) -> dict[str | None, Decimal]:
+def _profits(trips: Iterable[RoundTrip]) -> dict[str, Decimal]:
     """Add up what trips came to, commission taken off, by currency."""
     return added(
         (trip.currency, trip.realized + (trip.unrealized or 0) - trip.commission) for trip in trips

@@ -74,8 +74,8 @@ class Judged:
 
     strength: float
     trace_id: str
-    pnl: Mapping[str | None, Decimal]
-    closed: Mapping[str | None, Decimal]
+    pnl: Mapping[str, Decimal]
+    closed: Mapping[str, Decimal]
 
 
 def bucket_numbers(strengths: Sequence[float]) -> list[int]:
@@ -102,9 +102,8 @@ def strength_rows(signals: Sequence[Judged]) -> Iterator[tuple[Any, ...]]:
     for number in range(1, max(numbers, default=0) + 1):
         bucket = [one for one, its in zip(signals, numbers, strict=True) if its == number]
         sizes = [abs(one.strength) for one in bucket]
-        currencies: list[str | None] = []
-        currencies += sorted({currency for one in bucket for currency in one.pnl})
-        for currency in currencies or [None]:
+        # A bucket of which nothing was traded has one row, too.
+        for currency in sorted({currency for one in bucket for currency in one.pnl}) or [""]:
             closed = [one.closed[currency] for one in bucket if currency in one.closed]
             amounts = [(one.pnl[currency], one) for one in bucket if currency in one.pnl]
             hits = sum(amount > 0 for amount in closed)
@@ -118,7 +117,7 @@ def strength_rows(signals: Sequence[Judged]) -> Iterator[tuple[Any, ...]]:
                 hits,
                 *hit_rate(hits, len(closed)),
                 sum((amount for amount, _ in amounts), ZERO) if amounts else None,
-                currency,
+                currency if amounts else None,
                 largest.trace_id,
             )
 
@@ -133,9 +132,9 @@ def hit_rate(hits: int, of: int) -> tuple[float | None, float | None, float | No
     return hits / of, float(interval.low), float(interval.high)
 
 
-def added(amounts: Iterable[tuple[str, Decimal]]) -> dict[str | None, Decimal]:
+def added(amounts: Iterable[tuple[str, Decimal]]) -> dict[str, Decimal]:
     """Add up amounts by currency."""
-    sums: dict[str | None, Decimal] = {}
+    sums: dict[str, Decimal] = {}
     for currency, amount in amounts:
         sums[currency] = sums.get(currency, ZERO) + amount
     return sums

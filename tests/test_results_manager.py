@@ -286,9 +286,9 @@ def test_a_fill_that_did_not_reach_the_lake_fails_the_account() -> None:
     ]
     with spans.connect() as connection:
         connection.execute(
-            f"CREATE VIEW runs AS SELECT '{RUN}' AS run_id, 'live' AS mode, 'Crashed' AS status, "
-            "NULL AS service_name, NULL AS engine, NULL AS engine_version, 1 AS started_at, "
-            "NULL AS ended_at, '{}' AS parameters, 3 AS published, 2 AS kept, 0 AS sampled_out, "
+            f"CREATE OR REPLACE VIEW runs AS SELECT '{RUN}' AS run_id, 'live' AS mode, "
+            "'Crashed' AS status, NULL AS service_name, NULL AS engine, NULL AS engine_version, "
+            "1 AS started_at, NULL AS ended_at, '{}' AS parameters, 3 AS published, 2 AS kept, 0 AS sampled_out, "
             f"1 AS dropped, '{json.dumps(kinds)}' AS completeness"
         )
         (account,) = compute_results(connection, RUN).ledger.accounts
