@@ -33,6 +33,7 @@ from fillpath.analytics.cli_views import largest_traces, open_in_viewer
 from fillpath.analytics.db_cli import db_app
 from fillpath.analytics.import_command import import_files
 from fillpath.analytics.otlp_cli import otlp_app
+from fillpath.analytics.signals_cli import add_signal_commands
 from fillpath.instrumentation.settings import ENV_DEBUG
 
 _EXIT_INTERRUPTED: Final = 130
@@ -368,6 +369,7 @@ def export(
 
 
 app.command("import")(import_files)
+add_signal_commands(app)
 
 
 @store_app.command("path")

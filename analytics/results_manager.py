@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from fillpath.exporters.event_store import EventStore
 
-RULES_VERSION: Final = 2
+RULES_VERSION: Final = 3
 """Rises when the same lake comes to other results, so that runs are loaded again."""
 DIMENSIONS: Final = ("portfolio", "strategy", "symbol")
 """What profit can be broken down by, within each currency and kind."""

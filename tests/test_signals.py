@@ -300,12 +300,15 @@ def truths_of(spans: MadeSpans) -> list[dict[Any, Any]]:
         if row["event_type"] == EventType.SIGNAL:
             seen = [price for sequence, price in closes if sequence < row["sequence"]]
             ahead = [price for sequence, price in closes if sequence > row["sequence"]]
+            future: dict[Any, Any] = {
+                h: ahead[h - 1] / seen[-1] - 1 for h in HORIZONS if len(ahead) >= h
+            }
             truths.append(
                 {
                     "strength": row["attributes"][Signal.VALUE],
                     "trade": orders.get(row["span_id"], {}).get("client_order_id"),
                     "trace_id": row["trace_id"],
-                    **{h: ahead[h - 1] / seen[-1] - 1 for h in HORIZONS if len(ahead) >= h},
+                    **future,
                 }
             )
     return truths
