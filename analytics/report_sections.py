@@ -11,6 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from fillpath.analytics.report_regimes import read_regimes
+from fillpath.analytics.report_signals import read_signals
+
 if TYPE_CHECKING:
     import duckdb
 
@@ -74,6 +77,8 @@ SECTIONS: Final = (
     Section("equity", "Equity and drawdown", "_equity.html", _of_the_report),
     Section("pnl", "Profit and loss", "_pnl.html", _of_the_report),
     Section("funnel", "Signals to fills", "_funnel.html", _of_the_report),
+    Section("signals", "Signal strength", "_signals.html", read_signals),
+    Section("regimes", "Market regimes", "_regimes.html", read_regimes),
     Section("orders", "Orders", "_orders.html", _of_the_report),
     Section("latency", "Latency", "_latency.html", _of_the_report),
     Section("trades", "Largest trades", "_trades.html", _of_the_report),

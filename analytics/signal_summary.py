@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
-from fillpath.analytics.exact import ZERO, exact_arithmetic
+from fillpath.analytics import report_format
+from fillpath.analytics.exact import ZERO
 from fillpath.analytics.signal_outcomes import REASONS, USED
 from fillpath.instrumentation.semconv import EventType
 
+if TYPE_CHECKING:
+    from fillpath.analytics.results_manager import ResultsManager
+
 Row = Mapping[str, Any]
 
-CLASSIFIED_KINDS = (EventType.BAR, EventType.TICK)
+_DAY: Final = 86_400_000_000_000
+_CLASSIFIED_KINDS: Final = (EventType.BAR, EventType.TICK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,11 @@ class RegimeTime:
     time: int | None
     trace_id: str | None
 
+    @property
+    def time_text(self) -> str:
+        """The time as it is shown; empty if unknown."""
+        return "" if self.time is None else simulated_span(self.time)
+
 
 @dataclass(frozen=True, slots=True)
 class RegimeProfit:
@@ -77,7 +87,7 @@ class RegimeProfit:
         name: The regime; ``None`` for lots that were entered in none, and for what is no lot's.
         currency: Currency of the amount.
         amount: Sum of all slices.
-        trace_id: The trace of the slice that moved most.
+        trace_id: The entry of the largest trade that was entered in it.
     """
 
     name: str | None
@@ -86,13 +96,9 @@ class RegimeProfit:
     trace_id: str | None
 
 
-def reason_counts(signals: Iterable[Row]) -> list[ReasonCount]:
-    """Count the signals of each name by what came of them; takes rows of table ``signals``."""
-    groups: dict[tuple[str, str | None, str | None, str], list[Row]] = {}
-    for row in signals:
-        key = (row["portfolio"], row["strategy"], row["name"], row["reason"])
-        groups.setdefault(key, []).append(row)
-    counts = [ReasonCount(*key, len(rows), rows[-1]["trace_id"]) for key, rows in groups.items()]
+def reason_counts(results: ResultsManager, run_id: str) -> list[ReasonCount]:
+    """Count the signals of each name by what came of them."""
+    counts = [ReasonCount(**row) for row in results.read("signal_reasons", run_id=run_id)]
     return sorted(
         counts,
         key=lambda one: (
@@ -104,9 +110,15 @@ def reason_counts(signals: Iterable[Row]) -> list[ReasonCount]:
     )
 
 
-def unused(signals: Iterable[Row]) -> list[Row]:
-    """Choose the signals that led to nothing."""
-    return [row for row in signals if row["reason"] not in USED]
+def unused_signals(results: ResultsManager, run_id: str, most: int | None = None) -> list[Row]:
+    """Read the signals that led to nothing, by column of table ``signals``.
+
+    Args:
+        results: Where the run is loaded.
+        run_id: The run; its whole id.
+        most: How many of each name and reason; all when None.
+    """
+    return list(results.read("unused_signals", run_id=run_id, used=list(USED), most=most))
 
 
 def regime_times(regimes: Sequence[Row]) -> list[RegimeTime]:
@@ -143,18 +155,17 @@ def regime_times(regimes: Sequence[Row]) -> list[RegimeTime]:
     return sorted(times, key=lambda one: (one.portfolio, one.symbol or "", one.source, one.name))
 
 
-def regime_profits(slices: Iterable[Row]) -> list[RegimeProfit]:
-    """Add up profit by the regime of its entry; takes rows of table ``pnl_slices``."""
-    sums: dict[tuple[str | None, str], Decimal] = {}
-    largest: dict[tuple[str | None, str], Row] = {}
-    with exact_arithmetic():
-        for row in slices:
-            key = (row.get("regime"), row["currency"])
-            sums[key] = sums.get(key, ZERO) + row["amount"]
-            if key not in largest or abs(row["amount"]) > abs(largest[key]["amount"]):
-                largest[key] = row
-    ordered = sorted(sums, key=lambda key: (key[1], key[0] is None, key[0] or ""))
-    return [RegimeProfit(*key, sums[key], largest[key]["trace_id"]) for key in ordered]
+def regime_profits(results: ResultsManager, run_id: str) -> list[RegimeProfit]:
+    """Read the profit of a run by the regime of its entries."""
+    return [RegimeProfit(**row) for row in results.read("pnl_by_regime", run_id=run_id)]
+
+
+def simulated_span(nanoseconds: int) -> str:
+    """Write a stretch of simulated time: days where it is long."""
+    if nanoseconds < 2 * _DAY:
+        return report_format.duration(nanoseconds)
+    days = (Decimal(nanoseconds) / _DAY).quantize(Decimal("0.1"))
+    return f"{report_format.number(days)}\N{NO-BREAK SPACE}d"
 
 
 def unclassified(completeness: Iterable[Row]) -> Iterator[str]:
@@ -163,7 +174,7 @@ def unclassified(completeness: Iterable[Row]) -> Iterator[str]:
     Takes rows of table ``completeness``.
     """
     for row in completeness:
-        if row["event_type"] in CLASSIFIED_KINDS and row["kept"] < row["published"]:
+        if row["event_type"] in _CLASSIFIED_KINDS and row["kept"] < row["published"]:
             missing = row["published"] - row["kept"]
             yield (
                 f"{row['portfolio']}: {missing:,} of {row['published']:,} {row['event_type']} "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,7 +26,7 @@ from fillpath.analytics.signal_summary import (
     regime_profits,
     regime_times,
     unclassified,
-    unused,
+    unused_signals,
 )
 from fillpath.analytics.span_words import short_trace
 from fillpath.exporters.event_store import EventStore
@@ -47,8 +48,10 @@ def show_signals(given: Invocation, wanted: str) -> None:
         NotFound: There is no such run.
         FillpathError: The lake or the results database cannot be used.
     """
-    run_id, read = _read(given, wanted, "signals", "signal_strength", "signal_decay")
-    counts = reason_counts(read["signals"])
+    with _loaded(given, wanted) as (run_id, results):
+        counts = reason_counts(results, run_id)
+        strength = results.rows("signal_strength", run_id)
+        decay = results.rows("signal_decay", run_id)
     if given.json:
         print_json(
             {
@@ -64,8 +67,8 @@ def show_signals(given: Invocation, wanted: str) -> None:
                     }
                     for one in counts
                 ],
-                "strength": _plain(read["signal_strength"]),
-                "decay": _plain(read["signal_decay"]),
+                "strength": _plain(strength),
+                "decay": _plain(decay),
             }
         )
         return
@@ -84,8 +87,8 @@ def show_signals(given: Invocation, wanted: str) -> None:
         number = report_format.count(one.count)
         drawn.add_row(*names, came_to, number, short_trace(one.trace_id or ""))
     console.print(drawn)
-    console.print(_strength_table(read["signal_strength"]))
-    console.print(_decay_table(read["signal_decay"]))
+    console.print(_strength_table(strength))
+    console.print(_decay_table(decay))
     say(
         ("IC: rank correlation of strength and return. Why some led to nothing: ", "dim"),
         given.command("signals", run_id, "--unused"),
@@ -116,7 +119,7 @@ def _strength_table(rows: Sequence[Row]) -> Any:
 
 
 def _decay_table(rows: Sequence[Row]) -> Any:
-    numbers = ["prices on", "signals", "IC", "95 %", "p", "hit rate", "mean return"]
+    numbers = ["prices on", "signals", "IC", "95 %", "p", "hit rate", "mean return, bp"]
     drawn = table(
         ["portfolio", "strategy", "signal", *numbers],
         title="What they foretold",
@@ -131,7 +134,7 @@ def _decay_table(rows: Sequence[Row]) -> Any:
             _interval(row["low"], row["high"], _figure),
             _figure(row["p_value"]),
             _share(row["hit_rate"]),
-            _share(row["mean_return"]),
+            _basis_points(row["mean_return"]),
         )
     return drawn
 
@@ -143,8 +146,8 @@ def show_unused_signals(given: Invocation, wanted: str) -> None:
         NotFound: There is no such run.
         FillpathError: The lake or the results database cannot be used.
     """
-    run_id, read = _read(given, wanted, "signals")
-    rows = unused(read["signals"])
+    with _loaded(given, wanted) as (run_id, results):
+        rows = unused_signals(results, run_id)
     if given.json:
         print_json({"run_id": run_id, "unused": _plain(rows)})
         return
@@ -177,9 +180,11 @@ def show_regimes(given: Invocation, wanted: str) -> None:
         NotFound: There is no such run.
         FillpathError: The lake or the results database cannot be used.
     """
-    run_id, read = _read(given, wanted, "regimes", "pnl_slices", "completeness")
-    times, profits = regime_times(read["regimes"]), regime_profits(read["pnl_slices"])
-    missing = list(unclassified(read["completeness"]))
+    with _loaded(given, wanted) as (run_id, results):
+        regimes = results.rows("regimes", run_id)
+        profits = regime_profits(results, run_id)
+        missing = list(unclassified(results.rows("completeness", run_id)))
+    times = regime_times(regimes)
     if given.json:
         print_json(
             {
@@ -187,7 +192,7 @@ def show_regimes(given: Invocation, wanted: str) -> None:
                 "remarks": missing,
                 "time": times,
                 "pnl": profits,
-                "regimes": _plain(read["regimes"]),
+                "regimes": _plain(regimes),
             }
         )
         return
@@ -210,31 +215,26 @@ def show_regimes(given: Invocation, wanted: str) -> None:
             report_format.count(one.spells),
             report_format.count(one.events),
             report_format.percent(one.share),
-            "" if one.time is None else report_format.duration(one.time),
+            one.time_text,
         )
     console.print(drawn)
     drawn = table(["regime at entry", "P&L", ""], title="Profit", right=["P&L"])
     for profit in profits:
         amount = _money(profit.amount, profit.currency)
         drawn.add_row(
-            styled(inert(profit.name or "none", LONGEST_NAME)), amount, inert(profit.currency)
+            styled(inert(profit.name or "unknown", LONGEST_NAME)), amount, inert(profit.currency)
         )
     console.print(drawn)
 
 
-def _read(given: Invocation, wanted: str, *tables: str) -> tuple[str, dict[str, list[Any]]]:
-    """Bring the results of a run up to date, and read some of its tables."""
+@contextmanager
+def _loaded(given: Invocation, wanted: str) -> Iterator[tuple[str, ResultsManager]]:
+    """Bring the results of a run up to date; gives its whole id, and where to read them."""
     with lake_connection(given.folder) as connection:
         run_id = find_run(connection, wanted)
     with results_of(given.folder) as results:
-        return run_id, _tables(results, given, run_id, tables)
-
-
-def _tables(
-    results: ResultsManager, given: Invocation, run_id: str, tables: Sequence[str]
-) -> dict[str, list[Any]]:
-    results.load(EventStore(given.folder), run_id)
-    return {name: results.rows(name, run_id) for name in tables}
+        results.load(EventStore(given.folder), run_id)
+        yield run_id, results
 
 
 def _plain(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -251,6 +251,10 @@ def _figure(value: float | None) -> str:
 
 def _share(value: float | None) -> str:
     return "" if value is None else f"{value:.1%}".replace("-", report_format.MINUS)
+
+
+def _basis_points(value: float | None) -> str:
+    return "" if value is None else f"{value * 10_000:.2f}".replace("-", report_format.MINUS)
 
 
 def _interval(low: float | None, high: float | None, shown: Callable[[float], str]) -> str:
