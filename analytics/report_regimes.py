@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Final
@@ -15,6 +15,8 @@ from fillpath.analytics.signal_summary import (
     regime_times,
     unclassified,
 )
+from fillpath.analytics.sql_files import read_sql
+from fillpath.instrumentation.semconv import DEFAULT_PORTFOLIO
 
 if TYPE_CHECKING:
     from fillpath.analytics.charts import ChartFigure
@@ -25,7 +27,8 @@ MOST_RIBBONS: Final = 10
 MOST_STRETCHES: Final = 200
 """Stretches of a ribbon; a longer one is thinned."""
 
-_LAST_TIME: Final = "SELECT max(event_time) FROM spans WHERE run_id = $run_id"
+LastTimes = Mapping[tuple[str | None, str | None], int | None]
+"""Simulated time of the last price by portfolio and symbol, and by two None of the last event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +97,10 @@ def read_regimes(source: ReportSource) -> RegimeSection:
     """Read the section's model; without regimes it is empty."""
     results, run_id = source.results, source.run.run_id
     rows = results.rows("regimes", run_id)
-    ends = source.connection.execute(_LAST_TIME, {"run_id": run_id}).fetchone()
-    drawn = tuple(ribbons(rows, ends[0] if ends else None))
+    times = source.connection.execute(
+        read_sql("last_price_times"), {"run_id": run_id, "default_portfolio": DEFAULT_PORTFOLIO}
+    )
+    drawn = tuple(ribbons(rows, {(one, symbol): time for one, symbol, time in times.fetchall()}))
     figure = None
     if drawn:
         from fillpath.analytics.signal_charts import regime_figure
@@ -110,12 +115,12 @@ def read_regimes(source: ReportSource) -> RegimeSection:
     )
 
 
-def ribbons(regimes: Iterable[Row], last_time: int | None) -> Iterator[Ribbon]:
+def ribbons(regimes: Iterable[Row], last_times: LastTimes) -> Iterator[Ribbon]:
     """Draw the regimes of the instruments with most price events.
 
     Args:
         regimes: Rows of table ``regimes``.
-        last_time: Simulated time at which the last regimes end.
+        last_times: When the last regimes end.
     """
     markets: dict[tuple[str, str | None], list[Row]] = {}
     for row in regimes:
@@ -123,9 +128,11 @@ def ribbons(regimes: Iterable[Row], last_time: int | None) -> Iterator[Ribbon]:
     largest = sorted(markets, key=lambda key: -sum(row["events"] for row in markets[key]))
     for portfolio, symbol in sorted(largest[:MOST_RIBBONS], key=lambda key: (key[0], key[1] or "")):
         rows = markets[portfolio, symbol]
+        last = last_times.get((portfolio, symbol), last_times.get((None, None)))
         stretches = []
         for row in rows:
-            begin, end = row["event_time"], row["end_time"] or last_time
+            begin, end = row["event_time"], row["end_time"]
+            end = last if end is None else end
             if begin is not None and end is not None and begin < end:
                 stretches.append(Stretch(begin, end, row["name"], row["trace_id"]))
         if stretches:
