@@ -36,6 +36,7 @@ from fillpath.analytics.figures_cli import figures
 from fillpath.analytics.import_command import import_files
 from fillpath.analytics.otlp_cli import otlp_app
 from fillpath.analytics.runs_cli import runs_app
+from fillpath.analytics.signals_cli import add_signal_commands
 from fillpath.analytics.trades_cli import trades
 from fillpath.instrumentation.settings import ENV_DEBUG
 
@@ -368,6 +369,7 @@ def export(
 
 app.command("import")(import_files)
 app.command()(attribution)
+add_signal_commands(app)
 
 
 @store_app.command("path")

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from fillpath.analytics.report_attribution import read_attribution
 from fillpath.analytics.report_executions import read_executions
+from fillpath.analytics.report_regimes import read_regimes
+from fillpath.analytics.report_signals import read_signals
 from fillpath.analytics.report_tearsheet import read_tearsheet
 from fillpath.analytics.report_trades import read_trades
 
@@ -81,6 +83,8 @@ SECTIONS: Final = (
     Section("attribution", "Attribution", "_attribution.html", read_attribution),
     Section("pnl", "Profit and loss", "_pnl.html", _of_the_report),
     Section("funnel", "Signals to fills", "_funnel.html", _of_the_report),
+    Section("signals", "Signal strength", "_signals.html", read_signals),
+    Section("regimes", "Market regimes", "_regimes.html", read_regimes),
     Section("orders", "Orders", "_orders.html", _of_the_report),
     Section("executions", "Slippage and shortfall", "_executions.html", read_executions),
     Section("latency", "Latency", "_latency.html", _of_the_report),

@@ -16,15 +16,18 @@ from fillpath.analytics.ledger import Ledger, compute_ledger
 from fillpath.analytics.ledger_events import CASH_FLOW_KINDS
 from fillpath.analytics.order_causes import make_order_causes, order_signals
 from fillpath.analytics.order_reasons import order_reasons
+from fillpath.analytics.price_feeds import read_price_feeds
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
+from fillpath.analytics.regimes import find_regimes
 from fillpath.analytics.shard_load import TableRows
+from fillpath.analytics.signal_results import signal_tables
 from fillpath.analytics.slice_rows import pnl_rollups, pnl_slices
 from fillpath.analytics.slices import SliceLabels
 from fillpath.analytics.sql_files import json_path, read_sql
 from fillpath.analytics.tearsheet import tearsheet_tables
 from fillpath.analytics.trade_attribution import attribute_trades
 from fillpath.instrumentation.errors import NotFound
-from fillpath.instrumentation.semconv import EventType, Fill, Order, Signal
+from fillpath.instrumentation.semconv import EventType, Fill, Order
 
 RUN_COLUMNS: Final = (
     "run_id",
@@ -81,10 +84,12 @@ def compute_results(connection: duckdb.DuckDBPyConnection, run_id: str) -> RunRe
     """
     run, kinds = _run(connection, run_id)
     make_order_causes(connection, run_id)
+    feeds = read_price_feeds(connection, run_id)
+    regimes = find_regimes(connection, run_id, feeds)
     labels = SliceLabels(
         signals=order_signals(connection),
         reasons=order_reasons(connection, run_id),
-        regime=read_regimes(connection, run_id).at,
+        regime=regimes.at,
     )
     ledger = compute_ledger(connection, run_id, labels)
     ledger = replace(ledger, accounts=tuple(_with_losses(ledger.accounts, kinds)))
@@ -102,10 +107,6 @@ def compute_results(connection: duckdb.DuckDBPyConnection, run_id: str) -> RunRe
                 "trace_id span_id",
                 fills,
             ),
-            "signals": _table(
-                "portfolio sequence strategy symbol name value event_time outcome trace_id span_id",
-                _rows(connection, "signals", run_id),
-            ),
             "latency": _table(
                 "portfolio hop count p50 p90 p99 max slowest_trace_id",
                 _rows(connection, "latency", run_id),
@@ -122,6 +123,15 @@ def compute_results(connection: duckdb.DuckDBPyConnection, run_id: str) -> RunRe
             labels.regime,
         )
         tables |= tearsheet_tables(connection, run_id, run["parameters"], ledger.accounts, tables)
+        tables["regimes"] = regimes.table()
+        tables |= signal_tables(
+            connection,
+            run_id,
+            orders=tables["orders"],
+            fills=tables["fills"],
+            trips=ledger.trips,
+            feeds=feeds,
+        )
     return RunResults(run, tables, ledger)
 
 
@@ -158,7 +168,6 @@ _PATHS: Final = {
         "reject_reason": Order.REJECT_REASON,
     },
     "fills": {"commission_currency": Fill.COMMISSION_CURRENCY},
-    "signals": {"signal_name": Signal.NAME, "signal_value": Signal.VALUE},
     "latency": {},
 }
 
