@@ -1,11 +1,11 @@
 """Histograms of durations that can be added up without losing anything more.
 
-They are OpenTelemetry's base-2 exponential histograms, see
-https://opentelemetry.io/docs/specs/otel/metrics/data-model/#exponentialhistogram: bucket ``i`` holds
-``(base**i, base**(i + 1)]`` with ``base = 2**(2**-scale)``, and where more than `MAX_BUCKETS` would
-be needed the scale falls, which joins buckets in pairs. The scale follows from the smallest and the
-largest value alone, so the sum of histograms is, bucket by bucket, the histogram of all their values,
-in whatever order they are added.
+They are OpenTelemetry's base-2 exponential histograms, as its metrics data model defines them
+(https://opentelemetry.io/docs/specs/otel/metrics/data-model/#exponentialhistogram): bucket ``i``
+holds ``(base**i, base**(i + 1)]`` with ``base = 2**(2**-scale)``, and where more than `MAX_BUCKETS`
+would be needed the scale falls, which joins buckets in pairs. The scale follows from the smallest
+and the largest value alone, so the sum of histograms is, bucket by bucket, the histogram of all
+their values, in whatever order they are added.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class ExponentialHistogram:
         if not self.count:
             return None
         place = rank(self.count, part, of)
-        if place == 1 or place == self.count:
+        if place in {1, self.count}:
             return self.min if place == 1 else self.max
         reached = self.zero_count
         if place <= reached:

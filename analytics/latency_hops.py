@@ -89,7 +89,9 @@ class ChainEvents:
         self._orders_of = self._orders(ready["order_id"])
         events = np.flatnonzero((self._orders_of >= 0) & (self._step >= Step.ORDER))
         # Order by order, each order's events as they came.
-        self._of_orders = events[np.argsort(self._orders_of[events], kind="stable")].astype(np.int32)
+        self._of_orders = events[np.argsort(self._orders_of[events], kind="stable")].astype(
+            np.int32
+        )
         self._is_first = _changes(self._orders_of[self._of_orders])
         is_new = self._step[self._of_orders] == _NEW
         self._step[self._of_orders[is_new & self._is_first]] = Step.ORDER

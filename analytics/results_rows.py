@@ -12,6 +12,7 @@ from typing import Any, Final
 import duckdb
 
 from fillpath.analytics.exact import ZERO, average, decimal_places, exact_arithmetic, trimmed
+from fillpath.analytics.latency_rows import latency_tables
 from fillpath.analytics.ledger import Ledger, compute_ledger
 from fillpath.analytics.order_causes import make_order_causes
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
@@ -101,10 +102,7 @@ def compute_results(connection: duckdb.DuckDBPyConnection, run_id: str) -> RunRe
                 "portfolio sequence strategy symbol name value event_time outcome trace_id span_id",
                 _rows(connection, "signals", run_id),
             ),
-            "latency": _table(
-                "portfolio hop count p50 p90 p99 max slowest_trace_id",
-                _rows(connection, "latency", run_id),
-            ),
+            **latency_tables(connection, run_id, live=run["mode"] == "live"),
             **_ledger_tables(ledger),
         }
     return RunResults(run, tables, ledger)
@@ -122,7 +120,6 @@ _PATHS: Final = {
     },
     "fills": {"commission_currency": Fill.COMMISSION_CURRENCY},
     "signals": {"signal_name": Signal.NAME, "signal_value": Signal.VALUE},
-    "latency": {},
 }
 
 

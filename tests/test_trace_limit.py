@@ -16,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from fillpath.analytics.chain_span import select_spans
 from fillpath.analytics.cli import main
+from fillpath.analytics.latency_measuring import measure
 from fillpath.analytics.sql_files import read_sql
 from fillpath.exporters.event_store import EventStore
 from fillpath.exporters.lineage import Lineage
@@ -283,8 +284,9 @@ def test_analytics_find_the_signal_beyond_the_division(trades: Path) -> None:
         names = {"signal_name": "x", "signal_value": "y"}
         signals = connection.execute(read_sql("signals"), {"run_id": "run", **names}).fetchall()
         assert {signal[7] for signal in signals} == {"ordered"}
-        hops = connection.execute(read_sql("latency"), {"run_id": "run"}).fetchall()
-        counts = {hop[1]: hop[2] for hop in hops}
+        durations = measure(connection, "run", live=False)
+        hops = durations.summaries(lambda group: group.hop)
+        counts = {hop: one.histogram.count for (hop, _), one in hops.items()}
         assert counts["SIGNAL → ORDER"] == 10
         assert counts["TICK → FILL"] == counts["TICK → SIGNAL"] == 10
 

@@ -1,23 +1,6 @@
--- The events of all chains with features, a signal, an order or a fill: what each of them is (see
--- `latency_hops.Step`), its cause, and when it began by the wall clock (-1: unknown). Ids become
--- integers, and who made the event a hash that `latency_names` explains, because a million of them
--- are compared. Runs on DuckDB.
-WITH RECURSIVE traces AS (
-    SELECT DISTINCT hash(trace_id) AS trace
-    FROM spans
-    WHERE run_id = $run_id
-      AND span_kind <> 'CONSUMER'
-      AND event_type IN ('FEATURES', 'SIGNAL', 'ORDER', 'FILL')
-
-    UNION
-
-    -- Where a trace was divided, its first event is caused in another one.
-    SELECT hash(trace_divisions.cause_trace_id)
-    FROM traces
-    JOIN trace_divisions ON hash(trace_divisions.trace_id) = traces.trace
-    WHERE trace_divisions.run_id = $run_id
-)
-
+-- The events of a run: what each is on the way from the market to a fill (see `latency_hops.Step`),
+-- its cause, and when it began by the wall clock (-1: unknown). Ids become integers, and who made the
+-- event a hash that `latency_names` explains, because a million of them are compared. On DuckDB.
 SELECT
     sequence,
     coalesce(TRY_CAST('0x' || span_id AS UBIGINT), 0) AS span,
@@ -49,4 +32,3 @@ SELECT
     END AS order_id
 FROM spans
 WHERE run_id = $run_id
-  AND hash(trace_id) IN (SELECT trace FROM traces)
