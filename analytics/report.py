@@ -114,6 +114,7 @@ def render_report(data: ReportData) -> str:
         run=data.run,
         runtime=Markup(runtime),  # noqa: S704 - our own files, checked by _block_source
         script=Markup(script),  # noqa: S704
+        sections=data.sections,
         style=Markup(style),  # noqa: S704
         traces=traces,
         unknown=[check for check in checks if check.passed is None],

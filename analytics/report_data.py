@@ -29,6 +29,7 @@ from fillpath.analytics.report_model import (
     RunCard,
     Trade,
 )
+from fillpath.analytics.report_sections import ReportSource, read_sections
 from fillpath.analytics.report_traces import read_traces
 from fillpath.analytics.results_manager import PnlSum, ResultsManager, Row, RunSummary
 from fillpath.analytics.sql_files import read_sql
@@ -72,6 +73,8 @@ def report_data(
     trades = results.read("largest_trades", run_id=run_id, most=LARGEST_TRADES)
     groups = results.read("trade_groups", run_id=run_id)
     with store.connect([run_id], further_views=()) as connection, exact_arithmetic():
+        digits = _digits(results.rows("pnl_slices", run_id))
+        source = ReportSource(results, store, connection, run, digits)
         traces = (trade[key] for trade in trades for key in ("entry_trace_id", "exit_trace_id"))
         return ReportData(
             run=_run_card(run, results, store, connection),
@@ -87,11 +90,12 @@ def report_data(
             orders=tuple(map(_order_count, results.read("order_counts", run_id=run_id))),
             largest_trades=tuple(map(_trade, trades)),
             traces=read_traces(connection, run_id, filter(None, traces)),
-            currency_digits=_digits(results.rows("pnl_slices", run_id)),
+            currency_digits=digits,
             command=tuple(command),
             notices=tuple(_notices(run, accounts)),
             made_at=time.time_ns(),
             viewers=tuple(viewers),
+            sections=read_sections(source),
         )
 
 

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from fillpath.analytics.report_sections import ALWAYS, FilledSection
 from fillpath.analytics.trace_links import TraceLink
 
 
@@ -469,6 +470,7 @@ class ReportData:
         notices: Sentences the reader must see before any number.
         made_at: Wall clock, when the report was made; ``None`` leaves it out.
         viewers: Where the reader can see traces besides; each trace is linked to all of them.
+        sections: The page's sections in its order, with what each read for itself.
     """
 
     run: RunCard
@@ -489,3 +491,4 @@ class ReportData:
     notices: tuple[str, ...] = ()
     made_at: int | None = None
     viewers: tuple[TraceLink, ...] = ()
+    sections: tuple[FilledSection, ...] = ALWAYS

@@ -28,6 +28,7 @@ from fillpath.analytics.report_model import (
     TraceSpan,
     Trade,
 )
+from fillpath.analytics.report_sections import Section
 
 D = Decimal
 SECOND = 1_000_000_000
@@ -329,6 +330,8 @@ def hostile(data: ReportData) -> ReportData:
         return names.setdefault(name, f"{HOSTILE[len(names) % len(HOSTILE)]}{len(names)}")
 
     def walk(value: Any) -> Any:
+        if isinstance(value, Section):
+            return value  # ours, whatever the run is called
         if isinstance(value, str):
             return other(value)
         if isinstance(value, tuple):
