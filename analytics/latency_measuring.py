@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -31,13 +31,15 @@ def measure(connection: duckdb.DuckDBPyConnection, run_id: str, *, live: bool) -
         live: Whether an event's own time is that of a clock, so that the time from it to its
             publication means something. In a backtest it is simulated.
     """
-    names = _Names(_columns(connection, "latency_names", run_id=run_id))
+    rows = connection.execute(read_sql("latency_names"), {"run_id": run_id}).fetchall()
+    names = _Names(rows)
     found = _Collected(names)
     chains = ChainEvents(_events(connection, run_id), names.nameless)
     for one in chains.hops():
         hops = np.full(one.sequence.size, found.number(one.hop))
         found.add(hops, one.who, one.decided_by, one.sequence, one.start, one.duration)
-    times = _columns(connection, "latency_times", run_id=run_id, live=live)
+    parameters = {"run_id": run_id, "live": live}
+    times = connection.execute(read_sql("latency_times"), parameters).fetchnumpy()
     who = times["who"]
     hops = np.array([found.number(hop) for hop in names.hops], np.int64)[names.places(who)]
     found.add(hops, who, who, times["sequence"], times["start_time"], times["duration"], own=True)
@@ -55,31 +57,16 @@ def _events(connection: duckdb.DuckDBPyConnection, run_id: str) -> Mapping[str, 
     return connection.execute(query, {"run_id": run_id}).fetchnumpy()
 
 
-def _columns(
-    connection: duckdb.DuckDBPyConnection, query: str, **parameters: object
-) -> Mapping[str, Any]:
-    return connection.execute(read_sql(query), parameters).fetchnumpy()
-
-
 class _Names:
     """Who makes events: names by hash."""
 
-    def __init__(self, columns: Mapping[str, Any]) -> None:
-        order = np.argsort(columns["who"])
-        self._hashes: Hashes = np.asarray(columns["who"])[order]
-        texts = {
-            name: [None if text is None else str(text) for text in _texts(columns[name], order)]
-            for name in ("portfolio", "strategy", "handler", "event")
-        }
-        self.portfolios = [text or DEFAULT_PORTFOLIO for text in texts["portfolio"]]
-        self.strategies = [text or None for text in texts["strategy"]]
-        is_handler = np.asarray(columns["is_handler"])[order].tolist()
-        pairs = list(zip(is_handler, texts["event"], strict=True))
-        self.hops = [_own_hop(handler, event or "") for handler, event in pairs]
-        self.handlers = [
-            text if handler else None
-            for handler, text in zip(is_handler, texts["handler"], strict=True)
-        ]
+    def __init__(self, rows: Iterable[Sequence[Any]]) -> None:
+        ordered = sorted(rows)
+        self._hashes: Hashes = np.array([row[0] for row in ordered], np.uint64)
+        self.portfolios = [row[1] or DEFAULT_PORTFOLIO for row in ordered]
+        self.strategies = [row[2] or None for row in ordered]
+        self.handlers = [(row[3] or None) if row[4] else None for row in ordered]
+        self.hops = [_own_hop(row[4], row[5] or "") for row in ordered]
         self.nameless = self._hashes[[strategy is None for strategy in self.strategies]]
 
     def places(self, who: Hashes) -> NDArray[np.int64]:
@@ -94,10 +81,6 @@ def _own_hop(is_handler: bool, event: str) -> str:
     if event.startswith(_PROCESS):
         event = event.removeprefix(_PROCESS)
     return f"{event or EventType.DELIVERY} → {HANDLED}"
-
-
-def _texts(column: Any, order: Integers) -> list[Any]:
-    return list(np.ma.filled(np.ma.asarray(column, object), None)[order])
 
 
 class _Collected:

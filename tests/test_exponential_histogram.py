@@ -1,4 +1,4 @@
-"""Exponential histograms: OpenTelemetry's, added up without loss, and how near their quantiles are."""
+"""Exponential histograms: OpenTelemetry's, added up without loss, quantiles within their bound."""
 
 from __future__ import annotations
 
