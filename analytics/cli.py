@@ -32,6 +32,7 @@ from fillpath.analytics.cli_options import (
 from fillpath.analytics.cli_views import largest_traces, open_in_viewer
 from fillpath.analytics.db_cli import db_app
 from fillpath.analytics.import_command import import_files
+from fillpath.analytics.latency_cli import latency
 from fillpath.analytics.otlp_cli import otlp_app
 from fillpath.instrumentation.settings import ENV_DEBUG
 
@@ -368,6 +369,7 @@ def export(
 
 
 app.command("import")(import_files)
+app.command()(latency)
 
 
 @store_app.command("path")

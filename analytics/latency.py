@@ -142,34 +142,33 @@ class Durations:
         Returns:
             By what `key` gave and the start of the period (None without `period`).
         """
-        numbers: dict[Key, int] = {}
-        codes = np.full(len(self.groups) + 1, -1, np.int64)
-        for place, group in enumerate(self.groups):
-            found = key(group)
-            if found is not None:
-                codes[place] = numbers.setdefault(found, len(numbers))
-        keys = list(numbers)
-        backwards = dict(_counted(codes[self.backwards_group], self.backwards_start, period))
+        keys, codes = self._numbered(key)
+        pairs = _counted(codes[self.backwards_group], self.backwards_start, period)
+        backwards = {(keys[code], start): number for code, start, number in pairs}
         summaries = {}
-        for part, of_part in self._parts(codes[self.group], period):
-            durations = self.duration[of_part]
-            count = durations.size
-            ties = of_part[np.searchsorted(durations, durations[-1]) :]
-            summaries[keys[part[0]], part[1]] = LatencySummary(
-                ExponentialHistogram.of_sorted(durations, self.bucket[of_part]),
-                tuple(int(durations[rank(count, each) - 1]) for each in QUANTILES),
-                backwards.pop(part, 0),
+        for found, start, places in self.parts(key, period):
+            durations = self.duration[places]
+            ties = places[np.searchsorted(durations, durations[-1]) :]
+            summaries[found, start] = LatencySummary(
+                ExponentialHistogram.of_sorted(durations, self.bucket[places]),
+                tuple(int(durations[rank(durations.size, part) - 1]) for part in QUANTILES),
+                backwards.pop((found, start), 0),
                 (self.run_id, int(self.sequence[ties].min())),
             )
-        for (code, start), number in backwards.items():
-            nothing = LatencySummary(ExponentialHistogram(), None, number)
-            summaries[keys[code], start] = nothing
+        for both, number in backwards.items():
+            summaries[both] = LatencySummary(ExponentialHistogram(), None, number)
         return summaries
 
-    def _parts(
-        self, codes: Integers, period: int | None
-    ) -> Iterator[tuple[tuple[int, int | None], Integers]]:
-        """Give the places of the durations of each code and period, the shortest first."""
+    def parts(
+        self, key: Callable[[HopGroup], Key | None], period: int | None = None
+    ) -> Iterator[tuple[Key, int | None, Integers]]:
+        """Give the places of the durations that belong together, the shortest first.
+
+        The arguments are those of `summaries`; gives what `key` gave, the start of the period, and
+        the places in the columns.
+        """
+        keys, numbers = self._numbered(key)
+        codes = numbers[self.group]
         if not codes.size:
             return
         bins = np.zeros_like(codes) if period is None else self.start // period
@@ -184,10 +183,18 @@ class Durations:
         for begin, end in zip([0, *edges[:-1].tolist()], edges.tolist(), strict=True):
             code, place = divmod(int(ordered[begin]), width)
             if code > 0:
-                yield (
-                    (code - 1, None if period is None else (low + place) * period),
-                    order[begin:end],
-                )
+                start = None if period is None else (low + place) * period
+                yield keys[code - 1], start, order[begin:end]
+
+    def _numbered(self, key: Callable[[HopGroup], Key | None]) -> tuple[list[Key], Integers]:
+        """What `key` gives, and the place of that for each group; -1 for what is left out."""
+        numbers: dict[Key, int] = {}
+        codes = np.full(len(self.groups), -1, np.int64)
+        for place, group in enumerate(self.groups):
+            found = key(group)
+            if found is not None:
+                codes[place] = numbers.setdefault(found, len(numbers))
+        return list(numbers), codes
 
 
 def period_for(extents: Iterable[tuple[int, int] | None]) -> int:
@@ -214,10 +221,10 @@ def place_on_the_way(hop: str) -> tuple[bool, int, int, str]:
 
 def _counted(
     codes: Integers, starts: Integers, period: int | None
-) -> Iterator[tuple[tuple[int, int | None], int]]:
+) -> Iterator[tuple[int, int | None, int]]:
     """Count events by code and period; those of code -1 are left out."""
     bins = np.zeros_like(starts) if period is None else starts // period
     pairs, counts = np.unique(np.stack([codes, bins]), axis=1, return_counts=True)
     for code, place, count in zip(*pairs.tolist(), counts.tolist(), strict=True):
         if code >= 0:
-            yield (code, None if period is None else place * period), count
+            yield code, None if period is None else place * period, count

@@ -40,6 +40,8 @@ def measure(connection: duckdb.DuckDBPyConnection, run_id: str, *, live: bool) -
         found.add(hops, one.who, one.decided_by, one.sequence, one.start, one.duration)
     parameters = {"run_id": run_id, "live": live}
     times = connection.execute(read_sql("latency_times"), parameters).fetchnumpy()
+    order = np.argsort(times["sequence"], kind="stable")
+    times = {name: np.asarray(values)[order] for name, values in times.items()}
     who = times["who"]
     hops = np.array([found.number(hop) for hop in names.hops], np.int64)[names.places(who)]
     found.add(hops, who, who, times["sequence"], times["start_time"], times["duration"], own=True)
@@ -127,7 +129,8 @@ class _Collected:
     def durations(self, run_id: str) -> Durations:
         """Bring everything together, in order."""
         columns = [np.concatenate(parts) for parts in zip(*self._parts, strict=True)]
-        order = np.argsort(columns[3])
+        # Stable, so that a run is always told alike.
+        order = np.argsort(columns[3], kind="stable")
         group, sequence, start, duration = (np.asarray(column)[order] for column in columns)
         split = int(np.searchsorted(duration, 0))
         return Durations(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from fillpath.analytics.latency import period_for
 from fillpath.analytics.latency_measuring import measure
+from fillpath.analytics.latency_slowest import SlowChain, slowest_chains, traces_of
 from fillpath.analytics.shard_load import TableRows
 
 if TYPE_CHECKING:
@@ -14,12 +14,15 @@ if TYPE_CHECKING:
 
 _LATENCY: Final = (
     "breakdown portfolio strategy handler hop count backwards min mean p50 p90 p99 max "
-    "slowest_trace_id"
+    "slowest_trace_id slowest"
 )
 _HISTOGRAMS: Final = (
     "portfolio strategy handler hop period_start count sum min max scale zero_count bucket_offset "
     "bucket_counts slowest_trace_id"
 )
+
+SLOWEST: Final = 10
+"""How many of the slowest chains of a hop are kept."""
 
 
 def latency_tables(
@@ -34,6 +37,9 @@ def latency_tables(
         "handler": measured.summaries(lambda group: group if group.is_handled else None),
     }
     in_time = measured.summaries(lambda group: group, period)
+    chains = slowest_chains(
+        connection, measured, lambda group: (group.portfolio, group.hop), SLOWEST
+    )
     every = [*by_breakdown.values(), in_time]
     slowest = {one.slowest[1] for part in every for one in part.values() if one.slowest}
     traces = traces_of(connection, run_id, slowest)
@@ -48,6 +54,11 @@ def latency_tables(
             *one.quantiles,
             one.histogram.max if one.histogram.count else None,
             traces.get(one.slowest[1]) if one.slowest else None,
+            [
+                _slow_chain(chain)
+                for chain in chains.get((group.portfolio, group.hop), ())
+                if breakdown == "hop"
+            ],
         )
         for breakdown, summaries in by_breakdown.items()
         for (group, _), one in summaries.items()
@@ -75,13 +86,11 @@ def latency_tables(
     }
 
 
-def traces_of(
-    connection: duckdb.DuckDBPyConnection, run_id: str, sequences: Iterable[int]
-) -> dict[int, str]:
-    """Tell which trace some events of a run are in, by their sequence."""
-    rows = connection.execute(
-        "SELECT sequence, trace_id FROM spans "
-        "WHERE run_id = $run_id AND sequence IN (SELECT unnest($sequences::BIGINT[]))",
-        {"run_id": run_id, "sequences": sorted(sequences)},
-    ).fetchall()
-    return dict(rows)
+def _slow_chain(chain: SlowChain) -> dict[str, object]:
+    return {
+        "trace_id": chain.trace_id,
+        "duration": chain.duration,
+        "start_time": chain.start,
+        "strategy": chain.group.strategy,
+        "handler": chain.group.handler,
+    }

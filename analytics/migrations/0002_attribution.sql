@@ -368,7 +368,8 @@ ALTER TABLE latency
     ADD handler text,
     ADD backwards bigint NOT NULL DEFAULT 0,
     ADD min bigint,
-    ADD mean double precision;
+    ADD mean double precision,
+    ADD slowest jsonb NOT NULL DEFAULT '[]';
 ALTER TABLE latency ADD CONSTRAINT latency_breakdown_known
     CHECK (breakdown IN ('hop', 'strategy', 'handler'));
 COMMENT ON TABLE latency IS
@@ -383,6 +384,9 @@ COMMENT ON COLUMN latency.backwards IS
     'How often the wall clock ran backwards from the one to the other; these are in no other number.';
 COMMENT ON COLUMN latency.min IS 'Shortest, nanoseconds; NULL if none was measured.';
 COMMENT ON COLUMN latency.mean IS 'Mean, nanoseconds.';
+COMMENT ON COLUMN latency.slowest IS
+    'Up to ten of the longest that are in different traces, the longest first, each with trace_id, '
+    'duration, start_time, strategy and handler; empty in other breakdowns than hop.';
 DROP INDEX latency_key;
 CREATE UNIQUE INDEX latency_key ON latency (
     run_id, shard, breakdown, hashtextextended(portfolio, 0),
