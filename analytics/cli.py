@@ -34,6 +34,7 @@ from fillpath.analytics.cli_views import largest_traces, open_in_viewer
 from fillpath.analytics.db_cli import db_app
 from fillpath.analytics.figures_cli import figures
 from fillpath.analytics.import_command import import_files
+from fillpath.analytics.latency_cli import latency
 from fillpath.analytics.otlp_cli import otlp_app
 from fillpath.analytics.runs_cli import runs_app
 from fillpath.analytics.signals_cli import add_signal_commands
@@ -370,6 +371,7 @@ def export(
 app.command("import")(import_files)
 app.command()(attribution)
 add_signal_commands(app)
+app.command()(latency)
 
 
 @store_app.command("path")

@@ -12,6 +12,7 @@ from typing import Any, Final
 import duckdb
 
 from fillpath.analytics.exact import ZERO, average, decimal_places, exact_arithmetic, trimmed
+from fillpath.analytics.latency_rows import latency_tables
 from fillpath.analytics.ledger import Ledger, compute_ledger
 from fillpath.analytics.ledger_events import CASH_FLOW_KINDS
 from fillpath.analytics.order_causes import make_order_causes, order_signals
@@ -107,10 +108,7 @@ def compute_results(connection: duckdb.DuckDBPyConnection, run_id: str) -> RunRe
                 "trace_id span_id",
                 fills,
             ),
-            "latency": _table(
-                "portfolio hop count p50 p90 p99 max slowest_trace_id",
-                _rows(connection, "latency", run_id),
-            ),
+            **latency_tables(connection, run_id, live=run["mode"] == "live"),
             **_ledger_tables(ledger),
         }
         tables |= attribute_trades(
@@ -168,7 +166,6 @@ _PATHS: Final = {
         "reject_reason": Order.REJECT_REASON,
     },
     "fills": {"commission_currency": Fill.COMMISSION_CURRENCY},
-    "latency": {},
 }
 
 

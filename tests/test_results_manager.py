@@ -249,6 +249,7 @@ def test_orders_signals_and_hops_are_told(results: ResultsManager, lake: Lake) -
         "SIGNAL → ORDER": 2,
         "ORDER → SUBMITTED": 2,
         "SUBMITTED → FILL": 2,
+        "BAR → ORDER": 2,
         "BAR → FILL": 2,
         "BAR → handled": 4,
     }
