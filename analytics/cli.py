@@ -33,6 +33,7 @@ from fillpath.analytics.cli_views import largest_traces, open_in_viewer
 from fillpath.analytics.db_cli import db_app
 from fillpath.analytics.import_command import import_files
 from fillpath.analytics.otlp_cli import otlp_app
+from fillpath.analytics.report_cli import report
 from fillpath.instrumentation.settings import ENV_DEBUG
 
 _EXIT_INTERRUPTED: Final = 130
@@ -252,27 +253,7 @@ trace_app.command("open")(open_in_viewer)
 trace_app.command("largest")(largest_traces)
 
 
-@app.command()
-def report(
-    context: typer.Context,
-    run: Annotated[
-        str, typer.Argument(metavar="RUN", help="A run, the beginning of its id, or latest.")
-    ],
-    *,
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Where to write it.", dir_okay=False),
-    ] = None,
-    open_it: Annotated[
-        bool, typer.Option("--open", metavar="", help="Open it in a browser.", show_default=False)
-    ] = False,
-    data: DataOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Write the HTML report of a run; it needs no network."""
-    from fillpath.analytics.report_command import make_report
-
-    make_report(invocation(context).take(data, json), run, output=output, open_it=open_it)
+app.command()(report)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fillpath.analytics.report_attribution import read_attribution
@@ -47,15 +48,17 @@ class Section:
     Attributes:
         key: Its anchor: lower-case letters and dashes.
         title: Its heading, and its entry in the contents.
-        template: File in ``templates/``. It writes a ``<section>`` with `key` as its id, and is
+        template: File in `folder`. It writes a ``<section>`` with `key` as its id, and is
             given `section` (what `read` gave), every macro as ``ui.…``, and every filter.
         read: Reads what the template shows; None leaves the section out.
+        folder: Where `template` is; None for our own ``templates/``.
     """
 
     key: str
     title: str
     template: str
     read: Callable[[ReportSource], object | None]
+    folder: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

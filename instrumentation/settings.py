@@ -66,6 +66,8 @@ ENV_TRACE_URL = "FILLPATH_TRACE_URL"
 ENV_TRACE_LINKS = "FILLPATH_TRACE_LINKS"
 """Several viewers by name, `NAME=URL NAME=URL`; of `jaeger`, `grafana` and `tempo` the mere address
 is enough."""
+ENV_REPORT_TEMPLATES = "FILLPATH_REPORT_TEMPLATES"
+"""Folder whose templates are further sections of every report."""
 ENV_DEBUG = "FILLPATH_DEBUG"
 """When set, an error on the command line shows where it happened."""
 ENV_OTEL_SDK_DISABLED = "OTEL_SDK_DISABLED"
