@@ -120,7 +120,6 @@ def notebook_card(data: ReportData) -> str:
     shown = {id(row) for row in rows[:MOST_ROWS]}
     template = report_environment(data, frozenset()).get_template("notebook.html")
     return template.render(
-        # A page may show cards of several runs.
         anchor="fillpath-"
         + hashlib.sha256(data.run.run_id.encode("utf-8", "replace")).hexdigest()[:12],
         run=data.run,
@@ -131,6 +130,10 @@ def notebook_card(data: ReportData) -> str:
         more_curves=max(0, len([one for one in data.equity if one.points]) - MOST_CURVES),
         size=(WIDTH, HEIGHT),
     )
+
+
+def _anchor(run_id: str) -> str:
+    return f"fillpath-{hashlib.sha256(run_id.encode(errors='replace')).hexdigest()[:12]}"
 
 
 def _curves(data: ReportData) -> Iterable[DrawnCurve]:
