@@ -68,6 +68,7 @@ def render_report(data: ReportData) -> str:
         MissingExtra: If the extra ``report`` is not installed.
     """
     try:
+        import jinja2  # noqa: F401 - the modules below may have been imported when it was there
         from markupsafe import Markup
 
         from fillpath.analytics import report_views

@@ -85,6 +85,7 @@ SECTIONS: Final = (
     Section("latency", "Latency", "_latency.html", _of_the_report),
     Section("trades", "Largest trades", "_trades.html", _of_the_report),
     Section("all-trades", "All trades", "_all_trades.html", read_trades),
+    Section("appendix", "Definitions", "_appendix.html", _of_the_report),
 )
 """Every section, in the order of the page."""
 

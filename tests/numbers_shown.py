@@ -120,7 +120,7 @@ def numbers_shown(page: str) -> dict[Place, list[str]]:
                 heading = node.words()
             elif node.tag == "table":
                 _of_table(node, section, heading, note)
-            elif node.tag == "dl":
+            elif node.tag == "dl" and "definitions" not in node.classes:
                 for pair in node.find("div"):
                     (term,), (value,) = pair.find("dt"), pair.find("dd")
                     note(section, heading, "", term.words(), value)

@@ -291,11 +291,11 @@ class Reckoning:
             for column in KIND_COLUMNS:
                 if column in row:
                     amounts["Total"][column] += row[column]
-        for row, columns in amounts.items():
+        for label, columns in amounts.items():
             for column, amount in columns.items():
-                yield f"By {title}, USD", row, column, [money(amount)]
+                yield f"By {title}, USD", label, column, [money(amount)]
             total = sum(columns.values(), ZERO)
-            yield f"By {title}, USD", row, "Total", [money(total, signed=True)]
+            yield f"By {title}, USD", label, "Total", [money(total, signed=True)]
 
     def _pnl(self) -> Iterator[tuple[str, str, str, list[str]]]:
         for key in ("portfolio", "strategy", "symbol"):
