@@ -177,6 +177,17 @@ class MadeSpans:
         numbers = ", ".join(f"CAST({name} AS DECIMAL(38, 18)) AS {name}" for name in _NUMBERS)
         json_ = ", ".join(f"CAST({name} AS JSON) AS {name}" for name in ("links", "attributes"))
         connection.execute(f"CREATE VIEW spans AS SELECT * REPLACE ({numbers}, {json_}) FROM raw")
+        prices = ", ".join(
+            f"CAST(attributes ->> '$.\"{key}\"' AS DOUBLE) AS {name}"
+            for name, key in (("bid", Tick.BID), ("ask", Tick.ASK))
+        )
+        connection.execute(
+            "CREATE VIEW raw_spans AS "
+            f"SELECT *, {prices}, CAST(NULL AS VARCHAR) AS sampling_reason FROM spans"
+        )
+        connection.execute(
+            f"CREATE VIEW runs AS SELECT '{RUN}' AS run_id, CAST(NULL AS VARCHAR) AS completeness"
+        )
         connection.execute(
             "CREATE VIEW trace_divisions AS "
             "SELECT run_id, trace_id, trace_id AS cause_trace_id FROM spans WHERE false"
