@@ -183,7 +183,7 @@ def read_attribution(source: ReportSource) -> Attribution | None:
             for dimension in DIMENSIONS
             for currency in currencies
             # A dimension of which nothing is known says nothing.
-            if any(row.name is not None for row in grouped[dimension, currency])
+            if any(row.name is not None for row in grouped.get((dimension, currency), ()))
         )
     return Attribution(waterfalls, breakdowns)
 
