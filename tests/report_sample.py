@@ -389,7 +389,7 @@ def attribution_rows(names: Sequence[str] = ("Trend", "Mean", "Pairs")) -> list[
         for number, name in enumerate(names, 1)
         for kind in ("realized", "unrealized", "commission")
     }
-    rows = []
+    rows: list[tuple[str, str | None, str, Decimal]] = []
     for dimension in ("strategy", "symbol", "regime"):
         for (name, kind), amount in amounts.items():
             rows.append((dimension, name, kind, amount))
