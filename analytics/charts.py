@@ -454,9 +454,9 @@ def waterfall_figure(waterfall: Waterfall, digits: int) -> ChartFigure:
 
 
 def _levels_shown(steps: Sequence[Step]) -> tuple[float, float]:
-    """Return the part of the scale that all changes need, with room for their labels."""
+    """Return the part of the scale that all changes need, with room for labels on a phone."""
     levels = [float(level) for step in steps for level in (step.before, step.after)] or [0.0]
     low, high = min(levels), max(levels)
     spread = high - low or abs(high) or 1.0
     low = 0.0 if 0 <= low < 2 * spread else low - 0.15 * spread
-    return low, high + 0.3 * spread
+    return low, high + 0.45 * spread

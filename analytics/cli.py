@@ -36,6 +36,7 @@ from fillpath.analytics.figures_cli import figures
 from fillpath.analytics.import_command import import_files
 from fillpath.analytics.latency_cli import latency
 from fillpath.analytics.otlp_cli import otlp_app
+from fillpath.analytics.report_cli import report
 from fillpath.analytics.runs_cli import runs_app
 from fillpath.analytics.signals_cli import add_signal_commands
 from fillpath.analytics.trades_cli import trades
@@ -250,27 +251,7 @@ trace_app.command("largest")(largest_traces)
 app.command()(trades)
 
 
-@app.command()
-def report(
-    context: typer.Context,
-    run: Annotated[
-        str, typer.Argument(metavar="RUN", help="A run, the beginning of its id, or latest.")
-    ],
-    *,
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Where to write it.", dir_okay=False),
-    ] = None,
-    open_it: Annotated[
-        bool, typer.Option("--open", metavar="", help="Open it in a browser.", show_default=False)
-    ] = False,
-    data: DataOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Write the HTML report of a run; it needs no network."""
-    from fillpath.analytics.report_command import make_report
-
-    make_report(invocation(context).take(data, json), run, output=output, open_it=open_it)
+app.command()(report)
 
 
 app.command()(figures)

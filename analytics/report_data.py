@@ -110,6 +110,7 @@ def _run_card(
     extent = connection.execute(read_sql("run_extent"), {"run_id": run.run_id}).fetchone()
     simulated_from, simulated_to, portfolios, strategies = extent or (None, None, None, None)
     counts = results.read("counts", run_id=run.run_id)[0]
+    (row,) = results.read("run_row", run_id=run.run_id)
     return RunCard(
         run_id=run.run_id,
         mode=run.mode or "unknown",
@@ -128,6 +129,8 @@ def _run_card(
         fills=counts["fills"],
         trades=counts["trades"],
         lake_path=store.folder.lake_place,
+        code_version=row["code_version"],
+        seed=row["seed"],
         parameters={name: _printed(value) for name, value in run.parameters.items()},
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fillpath.analytics.report_attribution import read_attribution
@@ -51,15 +52,17 @@ class Section:
     Attributes:
         key: Its anchor: lower-case letters and dashes.
         title: Its heading, and its entry in the contents.
-        template: File in ``templates/``. It writes a ``<section>`` with `key` as its id, and is
+        template: File in `folder`. It writes a ``<section>`` with `key` as its id, and is
             given `section` (what `read` gave), every macro as ``ui.…``, and every filter.
         read: Reads what the template shows; None leaves the section out.
+        folder: Where `template` is; None for our own ``templates/``.
     """
 
     key: str
     title: str
     template: str
     read: Callable[[ReportSource], object | None]
+    folder: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,7 @@ SECTIONS: Final = (
     Section("latency", "Latency", "_latency.html", _of_the_report),
     Section("trades", "Largest trades", "_trades.html", _of_the_report),
     Section("all-trades", "All trades", "_all_trades.html", read_trades),
+    Section("appendix", "Definitions", "_appendix.html", _of_the_report),
 )
 """Every section, in the order of the page."""
 
