@@ -115,7 +115,11 @@ def profit_of(results: ResultsManager, run_id: str) -> RunProfit:
 def reconciliation_words(account: AccountReconciliation) -> tuple[bool, str]:
     """Say whether an account follows from the fills, in one line."""
     name = f"{account.portfolio} {account.account_id}".strip()
-    if account.status is ReconciliationStatus.NO_STATEMENT or account.end is None:
+    if account.end is None:
+        if account.status is ReconciliationStatus.FAILED:
+            return False, f"{name}: {' '.join(account.notes)}"
+        return True, f"{name}: the engine says nothing about its account"
+    if account.status is ReconciliationStatus.NO_STATEMENT:
         return True, f"{name}: the engine says nothing about its account"
     digits = report_format.currency_digits(account.currency, {})
     end = f"{report_format.money(account.end, digits)} {account.currency}"

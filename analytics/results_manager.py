@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from fillpath.analytics.exact import ZERO, exact_arithmetic
 from fillpath.analytics.migrate import apply_migrations
+from fillpath.analytics.pnl_dimensions import DIMENSIONS, breakdown_query, known_dimensions
 from fillpath.analytics.postgres import ResultsDatabase
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
 from fillpath.analytics.result_partitions import PARTITIONED
@@ -50,8 +51,6 @@ if TYPE_CHECKING:
 
 RULES_VERSION: Final = 3
 """Rises when the same lake comes to other results, so that runs are loaded again."""
-DIMENSIONS: Final = ("portfolio", "strategy", "symbol")
-"""What profit can be broken down by, within each currency and kind; and by ``day``."""
 _ORDER: Final = {
     "completeness": ("portfolio", "event_type"),
     "orders": ("sequence",),
@@ -61,14 +60,14 @@ _ORDER: Final = {
     "balances": ("portfolio", "account_id", "currency"),
     "reconciliation": ("portfolio", "account_id", "currency"),
     "equity": ("sequence", "currency"),
-    "latency": ("portfolio", "hop"),
+    "latency": ("breakdown", "portfolio", "hop", "strategy", "handler"),
     "signals": ("sequence",),
     "pnl_rollups": ("portfolio", "strategy", "symbol", "currency", "kind", "day"),
     "executions": ("sequence",),
     "signal_strength": ("portfolio", "strategy", "name", "bucket", "currency"),
     "signal_decay": ("portfolio", "strategy", "name", "horizon"),
     "regimes": ("sequence", "portfolio", "symbol"),
-    "latency_histograms": ("portfolio", "strategy", "hop", "period_start"),
+    "latency_histograms": ("portfolio", "strategy", "hop", "handler", "period_start"),
     "daily_returns": ("portfolio", "currency", "day"),
     "figures": ("portfolio", "currency", "name"),
 }
@@ -365,23 +364,12 @@ class ResultsManager:
         Raises:
             UsageError: There is no such dimension.
         """
-        from psycopg import sql
-
-        unknown = [name for name in dimensions if name not in (*DIMENSIONS, "day")]
-        if unknown:
-            raise UsageError(
-                f"Profit cannot be broken down by {', '.join(unknown)}.",
-                next_command=", ".join((*DIMENSIONS, "day")),
-            )
-        names = tuple(dict.fromkeys(dimensions))
+        names = known_dimensions(dimensions)
         month, months = self._in_month(run_id)
-        columns = [sql.Identifier(name) for name in (*names, "currency", "kind")]
-        statement = sql.SQL(
-            "SELECT {columns}, sum(amount) FROM pnl_rollups WHERE run_id = %s AND {month} "
-            "GROUP BY {columns} ORDER BY {columns}"
-        ).format(columns=sql.SQL(", ").join(columns), month=month)
         with self._explained():
-            rows = self._connection.execute(statement, [run_id, *months]).fetchall()
+            rows = self._connection.execute(
+                breakdown_query(names, month), [run_id, *months]
+            ).fetchall()
         groups: dict[tuple[Any, ...], dict[str, Decimal]] = {}
         for *values, kind, amount in rows:
             key = tuple(value if value is None else str(value) for value in values)
@@ -477,3 +465,6 @@ def _reconciliation(row: Row) -> AccountReconciliation:
     values["status"] = ReconciliationStatus(values["status"])
     values["notes"] = tuple(values["notes"])
     return AccountReconciliation(**values)
+
+
+__all__ = ["DIMENSIONS", "PnlSum", "ResultsManager", "RunSummary"]
