@@ -216,7 +216,7 @@ class ResultsManager:
         with self._explained():
             # Both kinds of connection take a query and give rows in the same way.
             run_id = find_run(cast("DuckDBPyConnection", self._connection), given)
-        return next(_run_summary(row) for row in self.read("run", run_id=run_id))
+        return next(_run_summary(row) for row in self.read("run_row", run_id=run_id))
 
     def top_runs(
         self,
@@ -359,7 +359,7 @@ class ResultsManager:
 
         Args:
             run_id: The run; its whole id.
-            dimensions: Some of `DIMENSIONS` and ``day``; none gives the total of each currency.
+            dimensions: Some of `DIMENSIONS`; none gives the total of each currency.
 
         Raises:
             UsageError: There is no such dimension.
