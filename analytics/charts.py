@@ -93,6 +93,16 @@ def _spec(chart: _Layers) -> Spec:
     return spec
 
 
+def page_spec(chart: alt.LayerChart, description: str) -> Spec:
+    """Write a chart's specification in the style of the page.
+
+    Args:
+        chart: A chart of the data set `ROWS`.
+        description: What it shows, for who cannot see it.
+    """
+    return {**_spec(chart), "description": description}
+
+
 def _link(row: Row, trace_id: str | None) -> None:
     """Let a click on the row's mark lead to the trace: the page makes a command of the id."""
     if is_trace_id(trace_id):
@@ -444,9 +454,9 @@ def waterfall_figure(waterfall: Waterfall, digits: int) -> ChartFigure:
 
 
 def _levels_shown(steps: Sequence[Step]) -> tuple[float, float]:
-    """Return the part of the scale that all changes need, with room for their labels."""
+    """Return the part of the scale that all changes need, with room for labels on a phone."""
     levels = [float(level) for step in steps for level in (step.before, step.after)] or [0.0]
     low, high = min(levels), max(levels)
     spread = high - low or abs(high) or 1.0
     low = 0.0 if 0 <= low < 2 * spread else low - 0.15 * spread
-    return low, high + 0.3 * spread
+    return low, high + 0.45 * spread

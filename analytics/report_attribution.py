@@ -183,7 +183,7 @@ def read_attribution(source: ReportSource) -> Attribution | None:
             for dimension in DIMENSIONS
             for currency in currencies
             # A dimension of which nothing is known says nothing.
-            if any(row.name is not None for row in grouped[dimension, currency])
+            if any(row.name is not None for row in grouped.get((dimension, currency), ()))
         )
     return Attribution(waterfalls, breakdowns)
 
@@ -196,7 +196,7 @@ def _grouped(rows: Iterable[Row]) -> dict[tuple[str, str], list[AttributionRow]]
     grouped: dict[tuple[str, str], list[AttributionRow]] = {}
     for (dimension, currency, name), kinds in parts.items():
         largest = max(kinds, key=lambda row: row["size"])
-        row = AttributionRow(
+        together = AttributionRow(
             name,
             name if name is not None else DIMENSIONS.get(dimension, ("", "Total"))[1],
             {row["kind"]: row["amount"] for row in kinds},
@@ -204,7 +204,7 @@ def _grouped(rows: Iterable[Row]) -> dict[tuple[str, str], list[AttributionRow]]
             sum(row["slices"] for row in kinds),
             Evidence(largest["trace_id"]),
         )
-        grouped.setdefault((dimension, currency), []).append(row)
+        grouped.setdefault((dimension, currency), []).append(together)
     return grouped
 
 

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from fillpath.analytics.exact import ZERO, exact_arithmetic
+from fillpath.analytics.order_causes import make_order_causes
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
 from fillpath.analytics.report_format import currency_digits
 from fillpath.analytics.report_model import (
@@ -109,6 +110,7 @@ def _run_card(
     extent = connection.execute(read_sql("run_extent"), {"run_id": run.run_id}).fetchone()
     simulated_from, simulated_to, portfolios, strategies = extent or (None, None, None, None)
     counts = results.read("counts", run_id=run.run_id)[0]
+    (row,) = results.read("run_row", run_id=run.run_id)
     return RunCard(
         run_id=run.run_id,
         mode=run.mode or "unknown",
@@ -127,6 +129,8 @@ def _run_card(
         fills=counts["fills"],
         trades=counts["trades"],
         lake_path=store.folder.lake_place,
+        code_version=row["code_version"],
+        seed=row["seed"],
         parameters={name: _printed(value) for name, value in run.parameters.items()},
     )
 
@@ -262,6 +266,7 @@ def _literal(text: str) -> str:
 
 
 def _funnel(connection: duckdb.DuckDBPyConnection, run_id: str) -> Iterator[FunnelRow]:
+    make_order_causes(connection, run_id)
     cursor = connection.execute(read_sql("funnel"), {"run_id": run_id})
     names = [column[0] for column in cursor.description or ()]
     for values in cursor.fetchall():

@@ -64,6 +64,8 @@ class RunCard:
         trades: Trades (entry matched with exit), open ones included.
         fillpath_version: Version of fillpath that made this report.
         lake_path: Folder or URL of the lake; ``None`` leaves it out.
+        code_version: Version of the host's code; ``None`` if it is not known.
+        seed: Seed of the host's random numbers; ``None`` if none was told.
         parameters: What the run was started with, shown as it is.
     """
 
@@ -84,6 +86,8 @@ class RunCard:
     fills: int = 0
     trades: int = 0
     lake_path: str | None = None
+    code_version: str | None = None
+    seed: str | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
 
 

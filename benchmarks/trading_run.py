@@ -47,9 +47,10 @@ class TradingRun:
         self._balance = START_BALANCE
         self._fills = 0
         names = (Bar.OPEN, Bar.HIGH, Bar.LOW, Bar.CLOSE)
-        common = {"portfolio": PORTFOLIO, "venue": VENUE}
         self._bars = {
-            symbol: self._tracer.emitter(EventType.BAR, symbol=symbol, fields=names, **common)
+            symbol: self._tracer.emitter(
+                EventType.BAR, portfolio=PORTFOLIO, venue=VENUE, symbol=symbol, fields=names
+            )
             for symbol in SYMBOLS
         }
         self._features = {
@@ -58,7 +59,8 @@ class TradingRun:
                 symbol=symbol,
                 strategy=strategy,
                 fields=("feature.momentum", "feature.deviation"),
-                **common,
+                portfolio=PORTFOLIO,
+                venue=VENUE,
             )
             for symbol in SYMBOLS
             for strategy in STRATEGIES
@@ -114,7 +116,7 @@ class TradingRun:
             Order.TYPE: "MARKET",
             Order.QUANTITY: str(size),
         }
-        value = {Signal.NAME: "crossing", Signal.VALUE: "1" if buys else "-1"}
+        value: dict[str, Any] = {Signal.NAME: "crossing", Signal.VALUE: "1" if buys else "-1"}
         value[Signal.STRENGTH] = round(self._random.uniform(0.1, 1.0), 3)
         opened = [self._open(EventType.SIGNAL, bar, value, *key)]
         for kind, more in (
