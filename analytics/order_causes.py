@@ -23,9 +23,10 @@ def make_order_causes(connection: duckdb.DuckDBPyConnection, run_id: str) -> Non
     ``symbol``, ``venue``, ``event_time``, ``start_time``, ``trace_id``, ``span_id``,
     ``parent_span_id``), the nearest signal's (``signal_span_id``, ``signal_trace_id``,
     ``signal_sequence``, ``signal_time``, ``signal_start``, ``signal_name``, ``signal_value`` and
-    ``signal_strength`` as text), the nearest market event's (``market_span_id``,
-    ``market_trace_id``, ``market_event_type``, ``market_sequence``, ``market_time``,
-    ``market_start``), and ``handler_span_id`` and ``fill_span_id``. What an order has not is NULL.
+    ``signal_strength`` as text), ``signal_span_ids`` (all signals above it, the nearest first),
+    the nearest market event's (``market_span_id``, ``market_trace_id``, ``market_event_type``,
+    ``market_sequence``, ``market_time``, ``market_start``), and
+    ``handler_span_id`` and ``fill_span_id``. What an order has not is NULL.
 
     Args:
         connection: Has the views ``spans`` and ``trace_divisions``.

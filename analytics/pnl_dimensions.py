@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from fillpath.instrumentation.errors import UsageError
 
 if TYPE_CHECKING:
-    from psycopg.sql import Composed
+    from psycopg.sql import Composable, Composed
 
 _AT: Final = "to_char(event_at AT TIME ZONE 'UTC', '{}')"
 _OF_SLICES: Final = {
@@ -59,11 +59,15 @@ def known_dimensions(wanted: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def breakdown_query(names: Sequence[str]) -> Composed:
+def breakdown_query(names: Sequence[str], condition: Composable) -> Composed:
     """Write the query that sums a run's profit by dimensions, currency and kind.
 
     The rollups serve where they have the dimensions; they are sums of the slices, so the answer is
-    the same. It takes the run's id as its only parameter.
+    the same.
+
+    Args:
+        names: Some of `DIMENSIONS`.
+        condition: What else the rows must meet; its parameters come after the run's id.
     """
     from psycopg import sql
 
@@ -74,6 +78,11 @@ def breakdown_query(names: Sequence[str]) -> Composed:
                for n, t in enumerate(texts)]  # fmt: skip
     places = sql.SQL(", ").join(sql.SQL(str(n + 1)) for n in range(len(texts)))
     return sql.SQL(
-        "SELECT {columns}, sum(amount) FROM {table} WHERE run_id = %s "
+        "SELECT {columns}, sum(amount) FROM {table} WHERE run_id = %s AND {condition} "
         "GROUP BY {places} ORDER BY {places}"
-    ).format(columns=sql.SQL(", ").join(columns), table=sql.Identifier(table), places=places)
+    ).format(
+        columns=sql.SQL(", ").join(columns),
+        table=sql.Identifier(table),
+        condition=condition,
+        places=places,
+    )

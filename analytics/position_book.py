@@ -232,7 +232,7 @@ class PositionBook:
             holding = Holding(fill.multiplier, fill.is_inverse)
             held = self.positions[key] = OpenPosition(holding, trip, account_id)
         held.holding.add(fill.sign, quantity, fill.price)
-        held.trip.enter(quantity, fill.price)
+        held.trip.enter(fill, quantity)
         return held.trip
 
     def _engine_realized(self, fill: FillEvent, said: Sequence[PositionEvent]) -> Decimal | None:
