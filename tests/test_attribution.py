@@ -438,9 +438,13 @@ class Host:
 
 
 @pytest.fixture(scope="module")
-def honest(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Host]:
-    folder = tmp_path_factory.mktemp("attribution") / "data"
-    return folder, Host(folder, "honest").run()
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("attribution") / "data"
+
+
+@pytest.fixture(scope="module")
+def honest(data: Path) -> tuple[Path, Host]:
+    return data, Host(data, "honest").run()
 
 
 def asked(capsys: pytest.CaptureFixture[str], data: Path, *words: str, exit_code: int = 0) -> Any:
@@ -457,7 +461,7 @@ def test_the_breakdown_is_the_brute_force(
     assert rows == host.expected()
     assert document["currency"] == "USD"
     assert D(document["total"]) == sum(host.expected().values())
-    (realized,) = asked(capsys, data, "latest", "--by", "strategy,symbol", "--kind", "realized")
+    (realized,) = asked(capsys, data, "honest", "--by", "strategy,symbol", "--kind", "realized")
     rows = {(row["strategy"], row["symbol"]): D(row["amount"]) for row in realized["rows"]}
     assert rows == host.realized
 
@@ -494,9 +498,9 @@ def test_what_cannot_be_asked_is_told(
 
 
 def test_a_table_of_names_is_safe_for_a_spreadsheet(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data, file = tmp_path / "data", tmp_path / "rows.csv"
+    file = tmp_path / "rows.csv"
     with Tracing("evil", data=data, writer="inline"):
         bus = TracedEventBus(Bus())
         bus.publish({"type": "FILL", "side": "BUY", "quantity": 1, "price": 2, "strategy": "=1+1",
@@ -533,23 +537,27 @@ def test_reconciling_shows_both_sides(
 
 
 @pytest.mark.parametrize(
-    ("tamper", "amount"),
+    ("run_id", "tamper", "amount"),
     [
-        ({"lie": D("0.01")}, None),
-        ({"unpublished": True}, None),
-        ({"fee": D("0.10")}, "0.1"),
+        ("lie", {"lie": D("0.01")}, None),
+        ("missing", {"unpublished": True}, None),
+        ("fee", {"fee": D("0.10")}, "0.1"),
     ],
     ids=["a statement that lies by a cent", "a fill that is missing", "another commission"],
 )
 def test_an_account_that_lies_is_flagged(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], tamper: dict[str, Any], amount: str | None
+    data: Path,
+    capsys: pytest.CaptureFixture[str],
+    run_id: str,
+    tamper: dict[str, Any],
+    amount: str | None,
 ) -> None:
-    Host(tmp_path / "data", "lies").run(**tamper)
-    assert main(["--data", str(tmp_path / "data"), "attribution", "lies", "--reconcile"]) == 3
+    Host(data, run_id).run(**tamper)
+    assert main(["--data", str(data), "attribution", run_id, "--reconcile"]) == 3
     told = capsys.readouterr()
     assert "home/made c1" in told.err
     assert "✘" in told.out
-    document = asked(capsys, tmp_path / "data", "lies", "--reconcile", exit_code=3)
+    document = asked(capsys, data, run_id, "--reconcile", exit_code=3)
     (account,) = document["accounts"]
     assert (document["reconciled"], account["status"]) == (False, "failed")
     assert any(one["flagged"] for one in account["differences"])
@@ -558,21 +566,21 @@ def test_an_account_that_lies_is_flagged(
 
 
 def test_a_host_without_statements_is_not_a_mismatch(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Tracing("bare", data=tmp_path, writer="inline"):
+    with Tracing("bare", data=data, writer="inline"):
         bus = TracedEventBus(Bus())
         for side, price in (("BUY", 10.5), ("SELL", "11.75")):
             bus.publish({"type": "FILL", "side": side, "quantity": 2.5, "price": price})
-    document = asked(capsys, tmp_path, "bare", "--reconcile")
+    document = asked(capsys, data, "bare", "--reconcile")
     (account,) = document["accounts"]
     assert (account["status"], account["currency"]) == ("no account statement", None)
-    assert asked(capsys, tmp_path, "bare", "--by", "strategy") == [
+    assert asked(capsys, data, "bare", "--by", "strategy") == [
         {"currency": None, "total": "3.125", "rows": [{"strategy": None, "amount": "3.125"}]}
     ]
-    with Tracing("unreadable", data=tmp_path, writer="inline"):
+    with Tracing("unreadable", data=data, writer="inline"):
         TracedEventBus(Bus()).publish({"type": "FILL", "side": "BUY", "price": 3})
-    document = asked(capsys, tmp_path, "unreadable", "--reconcile", exit_code=3)
+    document = asked(capsys, data, "unreadable", "--reconcile", exit_code=3)
     assert document["accounts"][0]["notes"] == [
         "1 fill without side, quantity or price: not counted."
     ]
