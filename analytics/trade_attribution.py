@@ -13,7 +13,6 @@ from fillpath.analytics.executions import FilledPart, OrderKey, order_executions
 from fillpath.analytics.ledger_events import FillEvent
 from fillpath.analytics.lone_fills import lone_fills
 from fillpath.analytics.market_prices import MarketPrices
-from fillpath.analytics.order_reasons import order_reasons
 from fillpath.analytics.price_worth import PriceWorth
 from fillpath.analytics.round_trips import RoundTrip
 from fillpath.analytics.shard_load import TableRows
@@ -31,6 +30,7 @@ def attribute_trades(
     trips: Sequence[RoundTrip],
     orders: TableRows,
     fills: TableRows,
+    reasons: Mapping[OrderKey, str],
     regime_at: RegimeAt = no_regime,
 ) -> dict[str, TableRows]:
     """Make the rows of the tables ``executions`` and ``trades``.
@@ -41,6 +41,7 @@ def attribute_trades(
         trips: Its trades.
         orders: The rows of table ``orders``.
         fills: The rows of table ``fills``.
+        reasons: Why each order was sent.
         regime_at: The regime of a portfolio's symbol at a sequence, if there is one.
     """
     prices = MarketPrices(connection, run_id)
@@ -65,7 +66,7 @@ def attribute_trades(
         orders=every_order,
         fills=by_order,
         worths=_worths(every_order, trips, currencies),
-        reasons=order_reasons(connection, run_id),
+        reasons=reasons,
     )
     worths = {fill.ref.sequence: PriceWorth.of(fill) for fill in _fills_of(trips)}
     alone = lone_fills(connection, run_id, prices, worths)

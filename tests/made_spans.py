@@ -43,6 +43,8 @@ _INTEGERS = ["sequence", "event_time", "start_time", "end_time"]
 _OF_A_BAR = {"high": Bar.HIGH, "low": Bar.LOW}
 _OF_A_TICK = {"bid": Tick.BID, "ask": Tick.ASK}
 _NUMBERS = ["quantity", "price", "commission"]
+_RUN_TEXT = ("service_name", "engine", "engine_version", "parameters", "completeness")
+_RUN_NUMBERS = ("started_at", "ended_at", "published", "kept", "sampled_out", "dropped")
 _SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in (*_TEXT, *_NUMBERS, "links", "attributes")),
@@ -188,7 +190,9 @@ class MadeSpans:
             f"SELECT *, {prices}, CAST(NULL AS VARCHAR) AS sampling_reason FROM spans"
         )
         connection.execute(
-            f"CREATE VIEW runs AS SELECT '{RUN}' AS run_id, CAST(NULL AS VARCHAR) AS completeness"
+            f"CREATE VIEW runs AS SELECT '{RUN}' AS run_id, 'backtest' AS mode, 'Ended' AS status, "
+            + "".join(f"CAST(NULL AS VARCHAR) AS {name}, " for name in _RUN_TEXT)
+            + ", ".join(f"CAST(NULL AS BIGINT) AS {name}" for name in _RUN_NUMBERS)
         )
         connection.execute(
             "CREATE VIEW trace_divisions AS "

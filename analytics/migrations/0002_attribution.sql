@@ -374,13 +374,35 @@ COMMENT ON COLUMN regimes.events IS 'Price events of the instrument in it.';
 COMMENT ON COLUMN regimes.trace_id IS 'Trace of the event that began it, 32 hex digits.';
 COMMENT ON COLUMN regimes.span_id IS 'Span of that event, 16 hex digits.';
 
-ALTER TABLE latency ADD strategy text, ADD min bigint, ADD mean double precision;
-COMMENT ON COLUMN latency.strategy IS 'Strategy, in the engine''s own words; NULL if none.';
-COMMENT ON COLUMN latency.min IS 'Shortest, nanoseconds.';
+ALTER TABLE latency
+    ADD breakdown text NOT NULL DEFAULT 'hop',
+    ADD strategy text,
+    ADD handler text,
+    ADD backwards bigint NOT NULL DEFAULT 0,
+    ADD min bigint,
+    ADD mean double precision,
+    ADD slowest jsonb NOT NULL DEFAULT '[]';
+ALTER TABLE latency ADD CONSTRAINT latency_breakdown_known
+    CHECK (breakdown IN ('hop', 'strategy', 'handler'));
+COMMENT ON TABLE latency IS
+    'How long each hop of a chain took by the wall clock; exact. Each breakdown has all of them.';
+COMMENT ON COLUMN latency.breakdown IS
+    'hop: a portfolio''s all together; strategy: by strategy; handler: handlers by strategy and name.';
+COMMENT ON COLUMN latency.strategy IS
+    'Strategy, in the engine''s own words; NULL if none, and in the breakdown hop.';
+COMMENT ON COLUMN latency.handler IS
+    'Handler that ran, as Class.method; NULL if unknown, and in other breakdowns.';
+COMMENT ON COLUMN latency.backwards IS
+    'How often the wall clock ran backwards from the one to the other; these are in no other number.';
+COMMENT ON COLUMN latency.min IS 'Shortest, nanoseconds; NULL if none was measured.';
 COMMENT ON COLUMN latency.mean IS 'Mean, nanoseconds.';
+COMMENT ON COLUMN latency.slowest IS
+    'Up to ten of the longest that are in different traces, the longest first, each with trace_id, '
+    'duration, start_time, strategy and handler; empty in other breakdowns than hop.';
 DROP INDEX latency_key;
 CREATE UNIQUE INDEX latency_key ON latency (
-    run_id, shard, hashtextextended(portfolio, 0), hashtextextended(coalesce(strategy, ''), 0),
+    run_id, shard, breakdown, hashtextextended(portfolio, 0),
+    hashtextextended(coalesce(strategy, ''), 0), hashtextextended(coalesce(handler, ''), 0),
     hashtextextended(hop, 0)
 );
 
@@ -389,6 +411,7 @@ CREATE TABLE latency_histograms (
     shard text NOT NULL DEFAULT 'all',
     portfolio text NOT NULL,
     strategy text,
+    handler text,
     hop text NOT NULL,
     period_start bigint NOT NULL,
     count bigint NOT NULL,
@@ -408,6 +431,8 @@ COMMENT ON COLUMN latency_histograms.shard IS
     'Part of the run that was loaded at once; a load replaces its shard.';
 COMMENT ON COLUMN latency_histograms.portfolio IS 'Portfolio namespace, such as fund/desk/book.';
 COMMENT ON COLUMN latency_histograms.strategy IS 'Strategy, in the engine''s own words; NULL if none.';
+COMMENT ON COLUMN latency_histograms.handler IS
+    'Handler that ran, as Class.method; NULL if unknown, and of hops.';
 COMMENT ON COLUMN latency_histograms.hop IS 'From what to what, such as SIGNAL → ORDER.';
 COMMENT ON COLUMN latency_histograms.period_start IS
     'Wall clock at the start of the period, nanoseconds since 1970-01-01 UTC.';
@@ -428,7 +453,7 @@ CREATE TABLE daily_returns (
     portfolio text NOT NULL,
     currency text NOT NULL,
     day date NOT NULL,
-    equity numeric NOT NULL,
+    equity numeric,
     transfers numeric NOT NULL DEFAULT 0,
     pnl numeric NOT NULL,
     return double precision
@@ -441,11 +466,12 @@ COMMENT ON COLUMN daily_returns.shard IS
 COMMENT ON COLUMN daily_returns.portfolio IS 'Portfolio namespace; empty for all of the run.';
 COMMENT ON COLUMN daily_returns.currency IS 'Currency of the amounts.';
 COMMENT ON COLUMN daily_returns.day IS 'Day, UTC.';
-COMMENT ON COLUMN daily_returns.equity IS 'Equity at the end of the day.';
+COMMENT ON COLUMN daily_returns.equity IS
+    'Equity at the end of the day; NULL if the balance at the start is unknown.';
 COMMENT ON COLUMN daily_returns.transfers IS 'Deposits less withdrawals of the day.';
-COMMENT ON COLUMN daily_returns.pnl IS 'Change of the equity, transfers taken off.';
+COMMENT ON COLUMN daily_returns.pnl IS 'Sum of the day''s pnl_slices.';
 COMMENT ON COLUMN daily_returns.return IS
-    'pnl / (equity at the end of the day before + transfers); NULL if that is not positive.';
+    'pnl / (equity at the end of the day before + transfers); NULL if that is not positive, and once equity has come down to zero or below.';
 
 CREATE TABLE figures (
     run_id text NOT NULL REFERENCES runs ON DELETE CASCADE,
