@@ -93,7 +93,7 @@ def _spec(chart: _Layers) -> Spec:
     return spec
 
 
-def page_spec(chart: alt.LayerChart, description: str) -> Spec:
+def page_spec(chart: _Layers, description: str) -> Spec:
     """Write a chart's specification in the style of the page.
 
     Args:
