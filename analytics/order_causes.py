@@ -34,3 +34,16 @@ def make_order_causes(connection: duckdb.DuckDBPyConnection, run_id: str) -> Non
     """
     parameters = {name: json_path(key) for name, key in _PATHS.items()}
     connection.execute(read_sql("order_causes"), parameters | {"run_id": run_id})
+
+
+def order_signals(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], str]:
+    """Name the signal that each order came from: by its name, or its value if it has none.
+
+    Args:
+        connection: Has the table that `make_order_causes` makes.
+
+    Returns:
+        By portfolio and client order id; orders without a signal are missing.
+    """
+    rows = connection.execute(read_sql("order_signals")).fetchall()
+    return {(portfolio, client_order_id): signal for portfolio, client_order_id, signal in rows}

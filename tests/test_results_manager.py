@@ -137,7 +137,9 @@ def test_names_of_any_kind_stay_names(results: ResultsManager, lake: Lake, name:
     portfolio = f"fund/{name}"
     lake.record("one", strategy=name, symbol=name, portfolio=portfolio)
     results.load(lake.store, "one")
-    (by_all,) = results.pnl_by("one", *DIMENSIONS)
+    by_all, *others = results.pnl_by("one", "portfolio", "strategy", "symbol")
+    assert not others
+    assert len(results.pnl_by("one", *DIMENSIONS)) > 1
     assert by_all.names == {"portfolio": portfolio, "strategy": name, "symbol": name}
     assert by_all.total == D("-15.00")
     assert {row["strategy"] for row in results.rows("fills", "one")} == {name}
@@ -247,6 +249,7 @@ def test_orders_signals_and_hops_are_told(results: ResultsManager, lake: Lake) -
         "SIGNAL → ORDER": 2,
         "ORDER → SUBMITTED": 2,
         "SUBMITTED → FILL": 2,
+        "BAR → ORDER": 2,
         "BAR → FILL": 2,
         "BAR → handled": 4,
     }

@@ -16,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from fillpath.analytics.chain_span import select_spans
 from fillpath.analytics.cli import main
+from fillpath.analytics.latency_measuring import measure
 from fillpath.analytics.order_causes import make_order_causes
 from fillpath.analytics.signal_outcomes import read_signal_orders, read_signals
 from fillpath.analytics.sql_files import read_sql
@@ -285,8 +286,9 @@ def test_analytics_find_the_signal_beyond_the_division(trades: Path) -> None:
         assert row[1:7] == ("s", 10, 10, 10, 0, 10)
         orders = read_signal_orders(connection, "run").by_signal
         assert set(orders) == {signal.span_id for signal in read_signals(connection, "run")}
-        hops = connection.execute(read_sql("latency"), {"run_id": "run"}).fetchall()
-        counts = {hop[1]: hop[2] for hop in hops}
+        durations = measure(connection, "run", live=False)
+        hops = durations.summaries(lambda group: group.hop)
+        counts = {hop: one.histogram.count for (hop, _), one in hops.items()}
         assert counts["SIGNAL → ORDER"] == 10
         assert counts["TICK → FILL"] == counts["TICK → SIGNAL"] == 10
 
