@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from fillpath.analytics.report_latency import NO_LATENCY, read_latency
+
 if TYPE_CHECKING:
     import duckdb
 
@@ -75,13 +77,16 @@ SECTIONS: Final = (
     Section("pnl", "Profit and loss", "_pnl.html", _of_the_report),
     Section("funnel", "Signals to fills", "_funnel.html", _of_the_report),
     Section("orders", "Orders", "_orders.html", _of_the_report),
-    Section("latency", "Latency", "_latency.html", _of_the_report),
+    Section("latency", "Latency", "_latency.html", read_latency),
     Section("trades", "Largest trades", "_trades.html", _of_the_report),
 )
 """Every section, in the order of the page."""
 
+_WITHOUT_ROWS: Final[Mapping[str, object]] = {"latency": NO_LATENCY}
 ALWAYS: Final = tuple(
-    FilledSection(section, True) for section in SECTIONS if section.read is _of_the_report
+    FilledSection(section, _WITHOUT_ROWS.get(section.key, True))
+    for section in SECTIONS
+    if section.read is _of_the_report or section.key in _WITHOUT_ROWS
 )
 """The sections that say what they would show when there is nothing."""
 
