@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import altair as alt
 
+from fillpath.analytics.latency import DAY
 from fillpath.analytics.report_equity import Curve
 from fillpath.analytics.report_format import (
     count,
@@ -396,7 +397,16 @@ def latency_over_time_figure(over_time: LatencyOverTime) -> ChartFigure:
         ticks=False,
         labelPadding=8,
     )
-    time = _time_axis(labels=True)
+    days = over_time.points[-1].start - over_time.points[0].start >= 2 * DAY
+    at_starts = alt.Axis(
+        title=None,
+        tickCount=min(len(rows), 8),
+        format="%d %b %H:%M" if days else "%H:%M:%S",
+        grid=False,
+        labelOverlap=True,
+        labelFlush=True,
+    )
+    time = alt.X("t", type="temporal", scale=alt.Scale(type="utc"), axis=at_starts)
     median = alt.Y("a", type="quantitative", scale=scale, axis=axis)
     base = alt.Chart(alt.NamedData(name=ROWS)).encode(x=time, y=median)
     band = base.mark_area(color="var(--series-1)", opacity=0.22, line=False).encode(y2="c")

@@ -22,6 +22,10 @@ MOST_ROWS: Final = 60
 """Rows of the tables by strategy and by handler; the others are counted."""
 MOST_CHAINS: Final = 10
 """Chains in the list of the slowest."""
+_PERIOD_WORDS: Final = (
+    *("1 second", "10 seconds", "1 minute", "10 minutes", "1 hour"),
+    *("1 day", "7 days", "28 days"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,11 @@ class LatencyOverTime:
     period: int
     relative_error: float
     points: tuple[PeriodLatency, ...]
+
+    @property
+    def period_words(self) -> str:
+        """Its length in words."""
+        return _PERIOD_WORDS[PERIODS.index(self.period)]
 
     @property
     def chart(self) -> ChartFigure:
