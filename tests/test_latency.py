@@ -209,6 +209,23 @@ def test_a_clock_that_ran_backwards_is_counted_and_in_no_number() -> None:
     assert nothing.slowest is None
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_a_hop_belongs_to_the_nearest_strategy_and_to_the_portfolio_of_its_end(seed: int) -> None:
+    spans = made_at_random(seed)
+    walk = Walk(spans)
+    expected = {}
+    for row in spans.rows:
+        way = [row, *(walk.above(row) if is_event(row) else ())]
+        named = (one["strategy"] for one in way if one["strategy"] is not None)
+        expected[row["sequence"]] = (row["portfolio"], next(named, None))
+    durations = measure_made(spans)
+    for group, sequence in zip(durations.group.tolist(), durations.sequence.tolist(), strict=True):
+        one = durations.groups[group]
+        assert (one.portfolio, one.strategy) == expected[sequence], one
+        handler = spans.rows[sequence - 1].get("handler")
+        assert one.handler == (handler if one.is_handled else None)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_traces_without_a_hop_change_nothing(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     spans = made_at_random(seed)

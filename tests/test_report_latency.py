@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ from recorded_market import Market
 class Read:
     """A run's section, and what it is made of."""
 
+    folder: Path
     section: LatencySection
     durations: Durations
     traces: set[str]
@@ -60,7 +62,7 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Read]:
         results.load(store, "run")
         source = ReportSource(results, store, connection, results.run("run"), {})
         traces = {trace for (trace,) in connection.execute("SELECT trace_id FROM spans").fetchall()}
-        yield Read(read_latency(source), measure(connection, "run", live=False), traces)
+        yield Read(folder, read_latency(source), measure(connection, "run", live=False), traces)
 
 
 def test_hops_strategies_and_handlers_are_those_of_the_events(read: Read) -> None:
@@ -127,3 +129,19 @@ def test_the_slowest_chains_are_the_runs(read: Read) -> None:
     # Each fill of this market is in a trace of its own.
     assert [chain.duration for chain in whole] == sorted(fills, reverse=True)[:10]
     assert {chain.strategy for chain in whole} <= {"Trend-1", "Mean-2", "Pairs-3"}
+
+
+def test_the_example_of_the_page_adds_up_the_runs_that_are_loaded(
+    read: Read, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "latency.md").read_text("utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    monkeypatch.setenv("FILLPATH_DATA", str(read.folder))
+    exec(compile(example, "docs/latency.md", "exec"), {})  # noqa: S102 - our own page
+    told = capsys.readouterr().out.split()
+    summaries = read.durations.summaries(lambda group: group.hop)
+    fills = summaries["BAR → FILL", None].histogram
+    assert told == [
+        str(one)
+        for one in (fills.count, fills.quantile(50), fills.quantile(99), fills.relative_error)
+    ]
