@@ -9,9 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from fillpath.analytics.report_attribution import read_attribution
+from fillpath.analytics.report_executions import read_executions
 from fillpath.analytics.report_latency import NO_LATENCY, read_latency
+from fillpath.analytics.report_regimes import read_regimes
+from fillpath.analytics.report_signals import read_signals
+from fillpath.analytics.report_tearsheet import read_tearsheet
+from fillpath.analytics.report_trades import read_trades
 
 if TYPE_CHECKING:
     import duckdb
@@ -46,15 +53,17 @@ class Section:
     Attributes:
         key: Its anchor: lower-case letters and dashes.
         title: Its heading, and its entry in the contents.
-        template: File in ``templates/``. It writes a ``<section>`` with `key` as its id, and is
+        template: File in `folder`. It writes a ``<section>`` with `key` as its id, and is
             given `section` (what `read` gave), every macro as ``ui.…``, and every filter.
         read: Reads what the template shows; None leaves the section out.
+        folder: Where `template` is; None for our own ``templates/``.
     """
 
     key: str
     title: str
     template: str
     read: Callable[[ReportSource], object | None]
+    folder: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +83,18 @@ SECTIONS: Final = (
     Section("accounts", "Result and account", "_accounts.html", _of_the_report),
     Section("completeness", "Completeness", "_completeness.html", _of_the_report),
     Section("equity", "Equity and drawdown", "_equity.html", _of_the_report),
+    Section("tearsheet", "Tearsheet", "_tearsheet.html", read_tearsheet),
+    Section("attribution", "Attribution", "_attribution.html", read_attribution),
     Section("pnl", "Profit and loss", "_pnl.html", _of_the_report),
     Section("funnel", "Signals to fills", "_funnel.html", _of_the_report),
+    Section("signals", "Signal strength", "_signals.html", read_signals),
+    Section("regimes", "Market regimes", "_regimes.html", read_regimes),
     Section("orders", "Orders", "_orders.html", _of_the_report),
+    Section("executions", "Slippage and shortfall", "_executions.html", read_executions),
     Section("latency", "Latency", "_latency.html", read_latency),
     Section("trades", "Largest trades", "_trades.html", _of_the_report),
+    Section("all-trades", "All trades", "_all_trades.html", read_trades),
+    Section("appendix", "Definitions", "_appendix.html", _of_the_report),
 )
 """Every section, in the order of the page."""
 
