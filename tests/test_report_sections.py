@@ -306,7 +306,7 @@ def test_a_package_brings_a_section(
         BAD=Section("bad", "Bad", "mine.html", lambda s: 1 / 0, tmp_path),
         OTHER="no section",
     )
-    monkeypatch.setitem(sys.modules, "a_package", module)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "a_package", module)
     group = report_own_sections.ENTRY_POINTS
     brought += [EntryPoint(name, f"a_package:{name}", group) for name in ("GOOD", "NONE", "BAD")]
     page, err = report(data, tmp_path, capsys)
