@@ -93,6 +93,16 @@ def _spec(chart: _Layers) -> Spec:
     return spec
 
 
+def page_spec(chart: alt.LayerChart, description: str) -> Spec:
+    """Write a chart's specification in the style of the page.
+
+    Args:
+        chart: A chart of the data set `ROWS`.
+        description: What it shows, for who cannot see it.
+    """
+    return {**_spec(chart), "description": description}
+
+
 def _link(row: Row, trace_id: str | None) -> None:
     """Let a click on the row's mark lead to the trace: the page makes a command of the id."""
     if is_trace_id(trace_id):

@@ -15,6 +15,7 @@ from typing import Annotated, Final, Literal
 
 import typer
 
+from fillpath.analytics.attribution_cli import attribution
 from fillpath.analytics.cli_options import (
     PROGRAM,
     AllOption,
@@ -31,9 +32,14 @@ from fillpath.analytics.cli_options import (
 )
 from fillpath.analytics.cli_views import largest_traces, open_in_viewer
 from fillpath.analytics.db_cli import db_app
+from fillpath.analytics.figures_cli import figures
 from fillpath.analytics.import_command import import_files
+from fillpath.analytics.latency_cli import latency
 from fillpath.analytics.otlp_cli import otlp_app
 from fillpath.analytics.report_cli import report
+from fillpath.analytics.runs_cli import runs_app
+from fillpath.analytics.signals_cli import add_signal_commands
+from fillpath.analytics.trades_cli import trades
 from fillpath.instrumentation.settings import ENV_DEBUG
 
 _EXIT_INTERRUPTED: Final = 130
@@ -44,7 +50,6 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
 )
-runs_app = typer.Typer(help="The runs in the lake.", no_args_is_help=True)
 trace_app = typer.Typer(help="Chains of events, from bar to fill.", no_args_is_help=True)
 store_app = typer.Typer(help="Where the spans are, and how long.", no_args_is_help=True)
 app.add_typer(runs_app, name="runs")
@@ -139,14 +144,6 @@ def run(
         otlp=otlp,
     )
     raise typer.Exit(code)
-
-
-@runs_app.command("list")
-def runs_list(context: typer.Context, *, data: DataOption = None, json: JsonOption = False) -> None:
-    """List the runs, the newest first."""
-    from fillpath.analytics.runs_view import list_runs
-
-    list_runs(invocation(context).take(data, json))
 
 
 @trace_app.command("show")
@@ -251,9 +248,13 @@ def trace_descendants(
 
 trace_app.command("open")(open_in_viewer)
 trace_app.command("largest")(largest_traces)
+app.command()(trades)
 
 
 app.command()(report)
+
+
+app.command()(figures)
 
 
 @app.command()
@@ -349,6 +350,9 @@ def export(
 
 
 app.command("import")(import_files)
+app.command()(attribution)
+add_signal_commands(app)
+app.command()(latency)
 
 
 @store_app.command("path")

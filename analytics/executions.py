@@ -10,6 +10,10 @@ the order at the price of the decision and pays nothing, has over the real one:
     opportunity = (last - decision) * not filled
 
 each signed so that a cost is positive, in the currency that the instrument settles in.
+
+An order that waits for a price of its own was decided at that price: a stop at its trigger, a limit
+order that only closes at its limit. Set against the market's price when it was placed, it would
+count as a cost, or a gain, what the trade earned in between.
 """
 
 from __future__ import annotations
@@ -37,6 +41,7 @@ _PATHS: Final = {
     "decision_price": Order.DECISION_PRICE,
     "reduce_only": Order.REDUCE_ONLY,
     "parent_id": Order.PARENT_ID,
+    "trigger_price": Order.TRIGGER_PRICE,
 }
 _BASIS_POINTS: Final = 10_000
 
@@ -128,7 +133,7 @@ def order_executions(
     """
     facts = _facts(connection, run_id)
     known = [order for order in orders if order["side"] in SIGNS and _key(order) in facts]
-    moments = {_key(order): _moments(order, facts[_key(order)]) for order in known}
+    moments = {_key(one): list(_moments(one, facts[_key(one)])) for one in known}
     found = prices.at(moment for triple in moments.values() for moment in triple)
     return [
         _execution(
@@ -165,9 +170,23 @@ def _moments(order: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[Mom
     """When its prices are looked up: decision, arrival, and when it was done with."""
     is_done = not _unfilled(order) or (order["status"] or "").upper() in _ENDED
     last = facts["last_word"] if is_done else None
-    for sequence in (facts["decision_sequence"], facts["arrival_sequence"], last):
+    decision, arrival = facts["decision_sequence"], facts["arrival_sequence"]
+    if is_conditional(order["order_type"]) and facts["triggered"] is not None:
+        decision = arrival = facts["triggered"]
+    for sequence in (decision, arrival, last):
         place = order["portfolio"], order["symbol"] or "", order["venue"] or ""
         yield *place, END_OF_RUN if sequence is None else sequence
+
+
+def _own_price(order: Mapping[str, Any], facts: Mapping[str, Any]) -> Decimal | None:
+    """The price that an order waits for: a stop's trigger, the limit of one that only closes."""
+    limit: Decimal | None = facts["limit_price"]
+    limit = None if limit is None else trimmed(limit, 0)
+    if is_conditional(order["order_type"]):
+        trigger = told_price(facts["trigger_price"])
+        return limit if trigger is None else trigger
+    is_limit = "LIMIT" in (order["order_type"] or "").upper()
+    return limit if is_limit and facts["only_closes"] else None
 
 
 def _missed(order: Mapping[str, Any], facts: Mapping[str, Any]) -> Decimal:
@@ -176,7 +195,7 @@ def _missed(order: Mapping[str, Any], facts: Mapping[str, Any]) -> Decimal:
     A stop whose trigger never came was not to be filled. What an order that only closes has left,
     another order has closed, or it is still held: the profit and loss shows it.
     """
-    waits = is_conditional(order["order_type"]) and not facts["was_triggered"]
+    waits = is_conditional(order["order_type"]) and facts["triggered"] is None
     return ZERO if waits or facts["only_closes"] else _unfilled(order)
 
 
@@ -189,6 +208,9 @@ def _execution(
     found: Sequence[Decimal | None],
 ) -> OrderExecution:
     decision, arrival, last = found
+    own = _own_price(order, facts)
+    if own is not None:
+        decision = arrival = own
     told = told_price(facts["told_decision_price"])
     decision = decision if told is None else told
     sign = SIGNS[order["side"]]

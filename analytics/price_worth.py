@@ -48,4 +48,5 @@ class PriceWorth:
             wanted: The price to compare with.
             got: The price that was paid or taken.
         """
-        return sign * quantity * (self.of_price(got) - self.of_price(wanted))
+        # Plus zero, because a sale at the very price would be a cost of minus zero.
+        return sign * quantity * (self.of_price(got) - self.of_price(wanted)) + ZERO

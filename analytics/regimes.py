@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Final
 
 import duckdb
@@ -17,6 +17,7 @@ import numpy as np
 
 from fillpath.analytics.price_feeds import PriceFeed, PriceFeeds, namespaces, read_price_feeds
 from fillpath.analytics.regime_classifier import classify
+from fillpath.analytics.shard_load import TableRows
 from fillpath.analytics.sql_files import json_path, read_sql
 from fillpath.instrumentation.semconv import DEFAULT_PORTFOLIO, EventType, Regime
 
@@ -92,6 +93,11 @@ class Regimes:
         """Every stay in a regime, by sequence: the rows of table ``regimes``."""
         every = [spell for timeline in self.timelines for spell in timeline.spells]
         return sorted(every, key=lambda one: (one.sequence, one.portfolio, one.symbol or ""))
+
+    def table(self) -> TableRows:
+        """Give the rows of table ``regimes``."""
+        names = [one.name for one in fields(Spell)]
+        return TableRows(names, [tuple(getattr(one, n) for n in names) for one in self.spells])
 
     def at(self, portfolio: str, symbol: str, sequence: int) -> str | None:
         """Give the regime in force at an event.

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from fillpath.analytics.exact import ZERO, exact_arithmetic
+from fillpath.analytics.order_causes import make_order_causes
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
 from fillpath.analytics.report_format import currency_digits
 from fillpath.analytics.report_model import (
@@ -265,6 +266,7 @@ def _literal(text: str) -> str:
 
 
 def _funnel(connection: duckdb.DuckDBPyConnection, run_id: str) -> Iterator[FunnelRow]:
+    make_order_causes(connection, run_id)
     cursor = connection.execute(read_sql("funnel"), {"run_id": run_id})
     names = [column[0] for column in cursor.description or ()]
     for values in cursor.fetchall():

@@ -13,6 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fillpath.analytics.report_attribution import read_attribution
+from fillpath.analytics.report_executions import read_executions
+from fillpath.analytics.report_regimes import read_regimes
+from fillpath.analytics.report_signals import read_signals
+from fillpath.analytics.report_tearsheet import read_tearsheet
 from fillpath.analytics.report_trades import read_trades
 
 if TYPE_CHECKING:
@@ -78,10 +82,14 @@ SECTIONS: Final = (
     Section("accounts", "Result and account", "_accounts.html", _of_the_report),
     Section("completeness", "Completeness", "_completeness.html", _of_the_report),
     Section("equity", "Equity and drawdown", "_equity.html", _of_the_report),
+    Section("tearsheet", "Tearsheet", "_tearsheet.html", read_tearsheet),
     Section("attribution", "Attribution", "_attribution.html", read_attribution),
     Section("pnl", "Profit and loss", "_pnl.html", _of_the_report),
     Section("funnel", "Signals to fills", "_funnel.html", _of_the_report),
+    Section("signals", "Signal strength", "_signals.html", read_signals),
+    Section("regimes", "Market regimes", "_regimes.html", read_regimes),
     Section("orders", "Orders", "_orders.html", _of_the_report),
+    Section("executions", "Slippage and shortfall", "_executions.html", read_executions),
     Section("latency", "Latency", "_latency.html", _of_the_report),
     Section("trades", "Largest trades", "_trades.html", _of_the_report),
     Section("all-trades", "All trades", "_all_trades.html", read_trades),

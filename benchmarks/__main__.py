@@ -22,7 +22,7 @@ from harness import Size
 
 NAMES: Final = (
     "caller", "disabled", "pipeline", "api", "otlp", "size", "find", "memory", "sampling",
-    "engines", "report",
+    "engines", "postgres", "queries", "report",
 )  # fmt: skip
 _HERE: Final = Path(__file__).resolve().parent
 

@@ -20,7 +20,7 @@ events AS (
     SELECT
         *,
         json_extract_string(
-            attributes, [$decision_price, $reduce_only, $parent_id]
+            attributes, [$decision_price, $reduce_only, $parent_id, $trigger_price]
         ) AS words
     FROM told
     -- A second order under an id that is taken is denied, and changes nothing of the first.
@@ -38,7 +38,10 @@ orders AS (
         min(sequence) AS sequence,
         arg_min(words[1], sequence) FILTER (words[1] <> '') AS decision_price,
         coalesce(bool_or(words[2] = 'true'), false) OR max(words[3]) IS NOT NULL AS only_closes,
-        coalesce(bool_or(state = 'TRIGGERED' OR event_type = 'FILL'), false) AS was_triggered,
+        arg_max(words[4], sequence) FILTER (event_type = 'ORDER' AND words[4] <> '')
+            AS trigger_price,
+        arg_max(price, sequence) FILTER (event_type = 'ORDER') AS limit_price,
+        min(sequence) FILTER (state = 'TRIGGERED' OR event_type = 'FILL') AS triggered,
         min(sequence) FILTER (state = 'ACCEPTED' AND event_type = 'ORDER') AS accepted,
         min(sequence) FILTER (state = 'SUBMITTED' AND event_type = 'ORDER') AS submitted,
         max(sequence) FILTER (
@@ -119,7 +122,9 @@ SELECT
     orders.filled_start,
     orders.last_word,
     orders.only_closes,
-    orders.was_triggered
+    orders.triggered,
+    orders.trigger_price,
+    orders.limit_price
 FROM order_causes
 JOIN orders USING (portfolio, client_order_id)
 JOIN decided USING (portfolio, client_order_id)
