@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _AT: Final = "run_id = ? AND sequence BETWEEN ? AND ? AND sequence IN (SELECT unnest(?::BIGINT[]))"
-_IDENTITIES: Final = (
-    "SELECT hash(span_id), lower(hex(span_id)), status_code, status_message "
-    f"FROM raw_spans WHERE {_AT}"  # noqa: S608 - ours
-)
+_IDENTITIES: Final = f"""
+    SELECT hash(span_id), lower(hex(span_id)), status_code, status_message
+    FROM raw_spans WHERE {_AT}
+"""  # noqa: S608 - ours
 
 
 def read_events(

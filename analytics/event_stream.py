@@ -251,7 +251,8 @@ def _compared(rows: pa.Table, kind: Places, kinds: list[str], comparison: Compar
     critical = np.array([comparison.kinds.get(name) is False for name in kinds], bool)
     if not len(kinds):
         return compared
-    return compared & (wholly[kind] | (critical[kind] & _numbers(rows["is_critical"]).astype(bool)))
+    compared &= wholly[kind] | (critical[kind] & _numbers(rows["is_critical"]).astype(bool))
+    return compared
 
 
 def _causes(parent: Places, compared: Mask, rows: pa.Table) -> tuple[Places, Hashes]:

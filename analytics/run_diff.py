@@ -106,7 +106,7 @@ class Lanes(NamedTuple):
 
     names: Hashes
     start: Places
-    count: Places
+    size: Places
     order: Places
 
 
@@ -179,7 +179,7 @@ def partners(lane: Hashes, position: Places, lanes: Lanes) -> Places:
     if not len(lanes.names):
         return partner
     at = np.minimum(np.searchsorted(lanes.names, lane), len(lanes.names) - 1)
-    there = np.flatnonzero((lanes.names[at] == lane) & (position < lanes.count[at]))
+    there = np.flatnonzero((lanes.names[at] == lane) & (position < lanes.size[at]))
     partner[there] = lanes.order[lanes.start[at[there]] + position[there]]
     return partner
 
@@ -244,9 +244,9 @@ class _Confirmed:
         suspects = np.flatnonzero(content_differs)
         batch = _FIRST_BATCH
         while len(suspects):
-            asked, suspects = suspects[:batch], suspects[batch:]
+            batched, suspects = suspects[:batch].tolist(), suspects[batch:]
             batch *= 8
-            asked = [one for one in asked.tolist() if one < parts.get(int(a.lane[one]), len(a))]
+            asked = [one for one in batched if one < parts.get(int(a.lane[one]), len(a))]
             fields = self.fields([(one, int(partner[one])) for one in asked])
             for one in asked:
                 lane = int(a.lane[one])
@@ -333,7 +333,7 @@ class _Partings:
         at = int(np.searchsorted(lanes.names, name))
         if at == len(lanes.names) or lanes.names[at] != name:
             return lanes.order[:0]
-        return lanes.order[lanes.start[at] : lanes.start[at] + lanes.count[at]]
+        return lanes.order[lanes.start[at] : lanes.start[at] + lanes.size[at]]
 
     def _same_content(self, mine: Places, theirs: Places, *, other_cause: bool) -> Difference:
         """Say how two events differ that say the same."""
