@@ -31,6 +31,7 @@ from fillpath.analytics.cli_options import (
 )
 from fillpath.analytics.cli_views import largest_traces, open_in_viewer
 from fillpath.analytics.db_cli import db_app
+from fillpath.analytics.diff_cli import runs_diff
 from fillpath.analytics.import_command import import_files
 from fillpath.analytics.otlp_cli import otlp_app
 from fillpath.instrumentation.settings import ENV_DEBUG
@@ -146,6 +147,9 @@ def runs_list(context: typer.Context, *, data: DataOption = None, json: JsonOpti
     from fillpath.analytics.runs_view import list_runs
 
     list_runs(invocation(context).take(data, json))
+
+
+runs_app.command("diff")(runs_diff)
 
 
 @trace_app.command("show")

@@ -181,7 +181,8 @@ def read_stream(connection: DuckDBPyConnection, run_id: str, comparison: Compari
     event_of = np.full(len(span), NOWHERE, np.int64)
     event_of[own] = np.arange(len(own))
     lane = _numbers(rows["lane"])[own]
-    cause, handler = _causes(parent, compared, rows)
+    nearest = _nearest(parent, compared)
+    cause = np.where(parent >= 0, nearest[parent], parent)[own]
     ids = connection.sql(
         read_sql("run_event_ids"),
         params={
@@ -203,12 +204,12 @@ def read_stream(connection: DuckDBPyConnection, run_id: str, comparison: Compari
         lane=lane,
         position=positions(lane),
         content=_numbers(rows["content"])[own],
-        cause=np.where(cause[own] >= 0, event_of[cause[own]], cause[own]),
-        handler=handler[own],
+        cause=np.where(cause >= 0, event_of[cause], cause),
+        handler=_handlers(parent, rows)[own],
         kinds=kinds,
         portfolios=portfolios,
         ids=_of_events(finder, event_of, ids),
-        links=_links(finder, event_of, links),
+        links=_links(finder, event_of, nearest, links),
         span=span[own],
         spans=(_numbers(rows["sequence"]), parent, own),
     )
@@ -255,8 +256,8 @@ def _compared(rows: pa.Table, kind: Places, kinds: list[str], comparison: Compar
     return compared
 
 
-def _causes(parent: Places, compared: Mask, rows: pa.Table) -> tuple[Places, Hashes]:
-    """Give for every span its nearest ancestor that is compared, and who published it."""
+def _nearest(parent: Places, compared: Mask) -> Places:
+    """Give for every span the nearest one above it that is compared, itself if it is."""
     here = np.arange(len(parent))
     nearest = np.where(compared, here, parent)
     for _ in range(_MOST_DOUBLINGS):
@@ -266,11 +267,16 @@ def _causes(parent: Places, compared: Mask, rows: pa.Table) -> tuple[Places, Has
         nearest[open_ones] = nearest[nearest[open_ones]]  # twice as far each time
     else:
         nearest[open_ones] = UNKNOWN  # parents in a circle: made up
-    cause = np.where(parent >= 0, nearest[parent], parent)
+    return nearest
+
+
+def _handlers(parent: Places, rows: pa.Table) -> Hashes:
+    """Give for every span the handler that published it; 0 without one."""
     handler = _numbers(rows["handler"])
     delivered = _numbers(rows["is_delivery"]).astype(bool)
     by_handler = (parent >= 0) & delivered[parent]
-    return cause, np.where(by_handler, handler[parent], np.uint64(0))
+    handlers: Hashes = np.where(by_handler, handler[parent], np.uint64(0))
+    return handlers
 
 
 def positions(lane: Hashes) -> Places:
@@ -295,12 +301,15 @@ def _of_events(
     return event[there], slot, space, name
 
 
-def _links(finder: _Finder, event_of: Places, links: pa.Table) -> tuple[Places, Places]:
+def _links(
+    finder: _Finder, event_of: Places, nearest: Places, links: pa.Table
+) -> tuple[Places, Places]:
     place = finder.places(_numbers(links["span"]))
     if not len(event_of):
         return place, place
     event = np.where(place >= 0, event_of[place], NOWHERE)
     there = np.flatnonzero(event >= 0)
     target = finder.places(_numbers(links["target"])[there])
-    # A link to what is not compared cannot be compared either.
+    # A link to a handler's run means what was handled.
+    target = np.where(target >= 0, nearest[target], UNKNOWN)
     return event[there], np.where(target >= 0, event_of[target], UNKNOWN)

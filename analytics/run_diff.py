@@ -208,8 +208,10 @@ def _other_links(a: EventStream, b: EventStream, partner: Places) -> Mask:
     alike = counts_a == counts_b
     mine, theirs = mine[alike[pair_a[mine]]], theirs[alike[event_b[theirs]]]
     ours, others = target_a[mine], target_b[theirs]
-    expected = np.where(ours >= 0, partner[np.maximum(ours, 0)], UNKNOWN) if len(a) else ours
-    known = (ours != UNKNOWN) & (others != UNKNOWN)
+    if not len(a):
+        return differs
+    expected = np.where(ours >= 0, partner[np.maximum(ours, 0)], UNKNOWN)
+    known = (expected >= 0) & (others >= 0)
     differs[event_a[mine[known & (expected != others)]]] = True
     return differs
 
