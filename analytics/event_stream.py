@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from fillpath.analytics.sql_files import json_path, read_sql
+from fillpath.analytics.sql_files import read_sql
 from fillpath.exporters.schema import (
     DROPPED_BY_SDK,
     LINK_ATTRIBUTES,
@@ -36,7 +36,7 @@ UNKNOWN: Final = -2
 """Place of a cause that is not among the run's spans."""
 
 EXACT_IDS: Final = frozenset({Account.ID})
-"""Keys that end like an id's and still are compared as they are: whose account it is, matters."""
+"""Keys that end like an id's and still are compared as they are: whose account it is, counts."""
 ORDER_IDS: Final = (
     "client_order_id",
     Order.CLIENT_ID,
@@ -64,11 +64,12 @@ NEVER_COMPARED: Final = frozenset(
 
 ID_KEY: Final = r"(?:[^\"\\]*[._])?(?:ids?|uuid)"
 """Keys whose values are ids: the last word is id, ids or uuid."""
-UUID: Final = r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
+UUID: Final = r"\b[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}\b"
 """What is an id wherever it stands."""
 _MOST_DOUBLINGS: Final = 64
 _VALUE: Final = r'"(?:[^"\\]|\\.)*"|\[[^\]]*\]|[^,}\]]*'
 _ID_MEMBER: Final = f'"({ID_KEY})":({_VALUE})'
+_ANY_ID: Final = f'"{ID_KEY}":|{UUID}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +165,9 @@ def read_stream(connection: DuckDBPyConnection, run_id: str, comparison: Compari
         "ignored": f'"(?:{"|".join(map(re.escape, ignored))})":(?:{_VALUE}),?',
         "id_member": _ID_MEMBER,
         "uuid": UUID,
-        "account_id": json_path(Account.ID),
+        "account_id": f'"{Account.ID}":',
     }
+    parameters["any"] = f"{parameters['ignored']}|{_ANY_ID}"
     rows = connection.sql(read_sql("run_events"), params=parameters).to_arrow_table()
     kind, kinds = _coded(rows["event_type"])
     portfolio, portfolios = _coded(rows["portfolio"])
@@ -189,9 +191,11 @@ def read_stream(connection: DuckDBPyConnection, run_id: str, comparison: Compari
             "run_id": run_id,
             "id_member": _ID_MEMBER,
             "uuid": UUID,
+            "any": _ANY_ID,
+            "account_id": parameters["account_id"],
             "order_keys": list(ORDER_IDS),
             "event_keys": list(EVENT_IDS),
-            "exact_keys": [*EXACT_IDS, *ignored],
+            "ignored_keys": ignored,
         },
     ).to_arrow_table()
     links = connection.sql(read_sql("run_event_links"), params={"run_id": run_id}).to_arrow_table()

@@ -273,8 +273,8 @@ def _last_shared(stream: EventStream, event: int | None, counterpart: Places) ->
 
 
 def _one_sided(connection: DuckDBPyConnection, stream: EventStream, places: Places) -> OneSided:
-    row = connection.execute("SELECT hash('client_order_id')").fetchone()
-    orders = orders_among(stream, row[0] if row else 0, places)
+    ((slot,),) = connection.execute("SELECT hash('client_order_id')").fetchall()
+    orders = orders_among(stream, slot, places)
     fills = fills_among(stream, places)
     shown = sorted({*orders[:MOST_EXAMPLES].tolist(), *fills[:MOST_EXAMPLES].tolist()})
     events = read_events(connection, stream, shown)

@@ -14,6 +14,10 @@ from fillpath.exporters.further_views import read_sql, with_scale
 from fillpath.exporters.schema import DECIMAL_SCALE, RUN_SCHEMA, SPAN_SCHEMA
 
 SECOND = 1_000_000_000
+_SCHEMAS = {
+    "raw_spans": SPAN_SCHEMA.remove(SPAN_SCHEMA.get_field_index("event_timestamp")),
+    "raw_runs": RUN_SCHEMA,
+}
 
 
 @dataclass
@@ -37,26 +41,33 @@ class MadeEvent:
     links: list[MadeEvent] = field(default_factory=list)
 
 
-def connect(runs: Mapping[str, Sequence[MadeEvent]]) -> duckdb.DuckDBPyConnection:
-    """Open a connection with the views of a lake that holds these runs, each event in its turn.
+def connect(runs: Mapping[str, Sequence[MadeEvent]] | None = None) -> duckdb.DuckDBPyConnection:
+    """Open a connection with the views of a lake that holds these runs, each event in its turn."""
+    connection = duckdb.connect()
+    for name, schema in _SCHEMAS.items():
+        empty = schema.empty_table()
+        connection.register(f"empty_{name}", empty)
+        connection.execute(f"CREATE TABLE {name} AS SELECT * FROM empty_{name}")
+    for name in ("macros", "spans", "trace_divisions", "runs"):
+        connection.execute(with_scale(read_sql(name), DECIMAL_SCALE))
+    hold(connection, runs or {})
+    return connection
+
+
+def hold(connection: duckdb.DuckDBPyConnection, runs: Mapping[str, Sequence[MadeEvent]]) -> None:
+    """Put runs in place of those that a connection shows.
 
     Spans get ids of their own and clocks of their own in every run, and handlers' runs get spans.
     """
     rows: list[dict[str, Any]] = []
     for number, (run_id, events) in enumerate(runs.items()):
         rows += _rows(run_id, events, seed=number * 1_000_003 + 7)
-    connection = duckdb.connect()
-    for name, schema in (("raw_spans", SPAN_SCHEMA), ("raw_runs", RUN_SCHEMA)):
-        found = rows if name == "raw_spans" else [_run(run_id) for run_id in runs]
-        full = [{column: row.get(column) for column in schema.names} for row in found]
-        table = pa.Table.from_pylist(full, schema).drop_columns(
-            ["event_timestamp"] if name == "raw_spans" else []
-        )
-        connection.register(f"made_{name}", table)
-        connection.execute(f"CREATE TABLE {name} AS SELECT * FROM made_{name}")
-    for name in ("macros", "spans", "trace_divisions", "runs"):
-        connection.execute(with_scale(read_sql(name), DECIMAL_SCALE))
-    return connection
+    made = {"raw_spans": rows, "raw_runs": [_run(run_id) for run_id in runs]}
+    for name, schema in _SCHEMAS.items():
+        full = [{column: row.get(column) for column in schema.names} for row in made[name]]
+        connection.register(f"made_{name}", pa.Table.from_pylist(full, schema))
+        connection.execute(f"DELETE FROM {name}")
+        connection.execute(f"INSERT INTO {name} SELECT * FROM made_{name}")
 
 
 def _run(run_id: str) -> dict[str, Any]:
