@@ -74,6 +74,8 @@ def _fields(span: ChainSpan, ignored: Collection[str]) -> Mapping[str, Any]:
         fields["handler"] = span.handler
     for name in _ID_COLUMNS:
         fields[name] = None if getattr(span, name) is None else _AN_ID
+    # Where they lead is compared with the causes; a divided trace has one to its cause.
+    fields["links"] = sum(link.span_id != span.parent_span_id for link in span.links)
     fields |= {
         key: _without_ids(key, value)
         for key, value in span.attributes.items()
