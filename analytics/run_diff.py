@@ -187,9 +187,9 @@ def partners(lane: Hashes, position: Places, lanes: Lanes) -> Places:
 def _other_cause(a: EventStream, b: EventStream, partner: Places, paired: Places) -> Mask:
     ours, theirs = a.cause[paired], b.cause[partner[paired]]
     expected = np.where(ours >= 0, partner[np.maximum(ours, 0)], ours)
-    known = (ours != UNKNOWN) & (theirs != UNKNOWN)
     # A cause that has no partner stands where its lane has parted.
     expected[(ours >= 0) & (expected < 0)] = UNKNOWN
+    known = (expected != UNKNOWN) & (theirs != UNKNOWN)
     differs: Mask = known & (expected != theirs)
     return differs
 

@@ -226,7 +226,7 @@ def test_an_order_whose_fill_names_another_order_is_a_difference_of_its_own() ->
     assert first_in_order(a, b) == fills[2]
 
 
-@settings(deadline=None, max_examples=30, derandomize=True)
+@settings(deadline=None, max_examples=20, derandomize=True)
 @given(
     seed=st.integers(0, 10_000),
     how=st.sampled_from(["tick", "attribute", "removed", "doubled", "parent", "id"]),
