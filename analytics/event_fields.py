@@ -96,6 +96,12 @@ def _without_ids(key: str, value: Any) -> Any:
     return value
 
 
+def same_value(a: Any, b: Any) -> bool:
+    """Tell whether two values are the same: numbers by value, whatever they were written as."""
+    with exact_arithmetic():
+        return _same(a, b, Decimal(0))
+
+
 def _same(a: Any, b: Any, tolerance: Decimal) -> bool:
     if a is None or b is None:
         return a is b
