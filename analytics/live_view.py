@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from fillpath.analytics.live_command import EffectLine
 
+_SPANS: Final = ("span, live", "span, backtest")
 MOST_ROWS: Final = 10
 """Signals of each kind that are shown; the JSON document has all."""
 Command = Callable[..., str]
@@ -42,10 +43,10 @@ def print_match(
     console.print(styled(*_counts(found)), soft_wrap=True)
     for line in _lateness(found):
         console.print(line, soft_wrap=True)
-    _print_alone(console, "Missed: the backtest's alone", found.missed, command)
-    _print_alone(console, "Extra: the live run's alone", found.extra, command)
-    _print_late(console, found, command)
-    _print_fills(console, found.differing, command)
+    _print_alone(console, "Missed: the backtest's alone", found.missed)
+    _print_alone(console, "Extra: the live run's alone", found.extra)
+    _print_late(console, found)
+    _print_fills(console, found.differing)
     if lines:
         console.print()
         _print_effects(console, lines)
@@ -86,19 +87,17 @@ def _apart(nanoseconds: int) -> str:
     return sign + span_of_time(abs(nanoseconds))
 
 
-def _print_alone(
-    console: Console, title: str, signals: Sequence[SeenSignal], command: Command
-) -> None:
+def _print_alone(console: Console, title: str, signals: Sequence[SeenSignal]) -> None:
     if not signals:
         return
-    drawn = table(("simulated time", "strategy", "signal", "filled", "trace"))
+    drawn = table(("simulated time", "strategy", "signal", "filled", "span"))
     for signal in signals[:MOST_ROWS]:
         drawn.add_row(
             styled(time_words(signal.time)),
             styled(inert(signal.span.strategy or "", LONGEST_NAME)),
             styled(_signal_words(signal)),
             styled(_filled_words(signal)),
-            _trace(signal, command),
+            _span(signal),
         )
     _print_titled(console, title, drawn, len(signals))
 
@@ -110,29 +109,29 @@ def _print_titled(console: Console, title: str, drawn: object, number: int) -> N
     console.print(drawn)
 
 
-def _print_late(console: Console, found: LiveMatch, command: Command) -> None:
+def _print_late(console: Console, found: LiveMatch) -> None:
     late = sorted(found.late, key=lambda pair: -pair.lateness)
     if not late:
         return
-    drawn = table(("late by", "simulated time", "strategy", "signal", "trace"), right=("late by",))
+    drawn = table(("late by", "simulated time", "strategy", "signal", *_SPANS), right=("late by",))
     for pair in late[:MOST_ROWS]:
         drawn.add_row(
             styled((_apart(pair.lateness), "bold red")),
             styled(time_words(pair.live.time)),
             styled(inert(pair.live.span.strategy or "", LONGEST_NAME)),
             styled(_signal_words(pair.live)),
-            _trace(pair.live, command),
+            *(_span(signal) for signal in (pair.live, pair.backtest)),
         )
     _print_titled(console, "Late, the latest first", drawn, len(late))
 
 
-def _print_fills(console: Console, pairs: Sequence[SignalPair], command: Command) -> None:
+def _print_fills(console: Console, pairs: Sequence[SignalPair]) -> None:
     rows = [(pair, fill) for pair in pairs for fill in pair.fills]
     if not rows:
         return
     rows.sort(key=lambda row: row[1].effect)
     numbers = ("live", "at", "backtest", "at ", "effect")
-    names = ("simulated time", "strategy", "fill", *numbers, "currency", "trace")
+    names = ("simulated time", "strategy", "fill", *numbers, "currency", *_SPANS)
     drawn = table(names, right=numbers)
     for pair, fill in rows[:MOST_ROWS]:
         digits = report_format.currency_digits(fill.currency, {})
@@ -145,7 +144,7 @@ def _print_fills(console: Console, pairs: Sequence[SignalPair], command: Command
             *(styled(_number(n)) for n in (fill.backtest_quantity, fill.backtest_price)),
             styled((effect.text, "red" if effect.tone == "negative" else "")),
             styled(inert(fill.currency)),
-            _trace(pair.live, command),
+            *(_span(signal) for signal in (pair.live, pair.backtest)),
         )
     _print_titled(console, "Filled differently, the dearest first", drawn, len(rows))
 
@@ -199,6 +198,5 @@ def _filled_words(signal: SeenSignal) -> str:
     return f"{orders} order{'' if orders == 1 else 's'}, no fill" if orders else "no order"
 
 
-def _trace(signal: SeenSignal, command: Command) -> Text:
-    span = signal.span
-    return styled((command("trace", "show", span.span_id, "--run", span.run_id), "dim"))
+def _span(signal: SeenSignal) -> Text:
+    return styled((signal.span.span_id, "dim"))

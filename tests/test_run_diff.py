@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import pytest
@@ -421,8 +421,9 @@ def test_only_what_both_runs_kept_is_compared() -> None:
 
 
 def test_a_sampled_run_is_the_same_as_the_whole_one(tmp_path: Path) -> None:
-    for name, settings_ in (("whole", {}), ("sampled", {"lake_sampling": "policy"})):
-        with Tracing(name, data=tmp_path, writer="inline", **settings_) as tracing:
+    kept: dict[str, Literal["all", "policy"]] = {"whole": "all", "sampled": "policy"}
+    for name, sampling in kept.items():
+        with Tracing(name, data=tmp_path, writer="inline", lake_sampling=sampling) as tracing:
             market = Market(tracing)
             for number in range(40):
                 market.bar(str(100 + number % 7))
@@ -533,7 +534,9 @@ def test_the_effect_on_profit_adds_up(engines: Path, capsys: pytest.CaptureFixtu
 
 def profit_by_hand(data: Path, run_id: str) -> Decimal:
     """Cash that the fills brought, and what is held at the last close."""
-    cash, held, close = Decimal(0), defaultdict(Decimal), {}
+    cash = Decimal(0)
+    held: dict[str, Decimal] = defaultdict(Decimal)
+    close: dict[str, Decimal] = {}
     for kind, _, _, symbol, side, _, _, quantity, price, commission, *_ in plain_rows(data, run_id):
         if kind == "BAR":
             close[symbol] = price
@@ -541,7 +544,7 @@ def profit_by_hand(data: Path, run_id: str) -> Decimal:
             signed = quantity if side == "BUY" else -quantity
             cash -= signed * price + commission
             held[symbol] += signed
-    return cash + sum(number * close[symbol] for symbol, number in held.items())
+    return cash + sum((number * close[symbol] for symbol, number in held.items()), Decimal(0))
 
 
 def test_it_reads_well(engines: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -565,8 +568,7 @@ def test_runs_of_two_lakes_are_compared(
     code, document = diff(capsys, engines, *words)
     assert code == EXIT_DIFFERENT
     assert document["b"]["run_id"] == "elsewhere"
-    words = ("elsewhere", "elsewhere", "--data-b", str(tmp_path))
-    code, document = diff(capsys, tmp_path, *words)
+    code, document = diff(capsys, tmp_path, "elsewhere", "elsewhere", "--data-b", str(tmp_path))
     assert (code, document["identical"]) == (EXIT_OK, True)
 
 
