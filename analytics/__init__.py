@@ -7,11 +7,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fillpath.analytics.report_notebook import RunReport, report_of
     from fillpath.analytics.results_manager import ResultsManager
 
-__all__ = ["ResultsManager"]
+__all__ = ["ResultsManager", "RunReport", "report_of"]
 
-_HOMES = {"ResultsManager": "results_manager"}
+_HOMES = {
+    "ResultsManager": "results_manager",
+    "RunReport": "report_notebook",
+    "report_of": "report_notebook",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
-from fillpath.analytics.account_entries import AccountEntries, SliceKind, Sums
-from fillpath.analytics.bookings import Amounts, Explanation, Rule, explain, rules_for
+from fillpath.analytics.account_entries import AccountEntries, Sums
+from fillpath.analytics.bookings import Amounts, Explanation, Rule, bring, explain, rules_for
 from fillpath.analytics.exact import ZERO, trimmed
 from fillpath.analytics.exchange_rates import MarketRates, foreign_currencies
-from fillpath.analytics.ledger_events import AccountEvent, FillEvent
+from fillpath.analytics.ledger_events import AccountEvent, CashFlowEvent, FillEvent
 from fillpath.analytics.position_book import Execution
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
+from fillpath.analytics.slices import SliceKind
 
 _MAX_NOTES: Final = 5
 _MOST_IN_A_QUEUE: Final = 16
@@ -33,6 +34,7 @@ class AccountBook:
         market_rates: Rates by the run's market data.
         account_type: By the statements.
         entries: Every amount so far.
+        fifo: Realised and unrealised profit by currency, first in first out, when it is reckoned.
     """
 
     portfolio: str
@@ -42,12 +44,15 @@ class AccountBook:
     market_rates: MarketRates | None = None
     account_type: str = ""
     entries: AccountEntries = field(init=False)
+    fifo: tuple[Amounts, Amounts] = field(default_factory=lambda: ({}, {}))
     _start: dict[str, Decimal] = field(default_factory=dict)
     _totals: dict[str, Decimal] = field(default_factory=dict)
     _stated: bool = False
     _never_moved: bool = True
     _pending: list[Execution] = field(default_factory=list)
     _passed_over: int = 0
+    _flows: list[CashFlowEvent] = field(default_factory=list)
+    _last_stated: int = -1
     _failures: list[str] = field(default_factory=list)
     _remarks: set[str] = field(default_factory=set)
 
@@ -58,6 +63,21 @@ class AccountBook:
     def base_currency(self) -> str | None:
         """The one currency the account is kept in, by the statements."""
         return self.entries.base_currency
+
+    @property
+    def is_stated(self) -> bool:
+        """Whether the engine's statements tell what the account's fills came to."""
+        return self.states_expected and self._stated
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether its statements do not follow from its fills."""
+        has_difference = any(sums.difference for sums in self.entries.sums.values())
+        return self.is_stated and (bool(self._failures) or has_difference)
+
+    def remark(self, sentence: str) -> None:
+        """Add what a reader should know."""
+        self._remarks.add(sentence)
 
     @property
     def balances(self) -> Mapping[str, Decimal]:
@@ -92,10 +112,59 @@ class AccountBook:
             if total != self._totals.get(currency, ZERO)
         }
         self._never_moved = self._never_moved and not change
-        if not self._settle(change):
-            for currency, amount in change.items():
-                self.entries.fund(event.ref, currency, amount)
+        self._last_stated = event.ref.sequence
+        self._take_change(event, change)
         self._totals.update(totals)
+
+    def _take_change(self, event: AccountEvent, change: Amounts) -> None:
+        """Find the cash flows and fills that a change of the account shows, and book them."""
+        for count in range(len(self._flows), -1, -1):
+            left = self._less_flows(change, self._flows[:count])
+            if count and not left and not self._pending[self._passed_over :]:
+                self._book_flows(count)
+                return
+            if self._settle(left):
+                self._book_flows(count)
+                return
+        fresh = self._pending[self._passed_over :]
+        # A cash flow that the host told is more certain than a rule that has to be guessed.
+        left = self._less_flows(change, self._flows if change else [])
+        if change:
+            self._book_flows(len(self._flows))
+        if fresh and left:
+            self._book(fresh, None, left)
+            self._pending = self._pending[: -len(fresh)]
+            return
+        self._passed_over = len(self._pending)
+        for currency, amount in left.items():
+            self.entries.fund(event.ref, currency, amount)
+
+    def flow(self, event: CashFlowEvent) -> None:
+        """Take a cash flow of the host; a statement may show it before or after."""
+        if not self.states_expected:
+            self.entries.flow(event, event.currency, event.amount)
+            return
+        currency, amount = self._flow_amount(event)
+        if self._stated and self.entries.unfund(currency, amount):
+            self.entries.flow(event, currency, amount)
+            return
+        self._flows.append(event)
+
+    def _flow_amount(self, event: CashFlowEvent) -> tuple[str, Decimal]:
+        rates = self.entries.rates
+        return bring(event.currency, event.amount, self.base_currency, rates, self.digits)
+
+    def _less_flows(self, change: Amounts, flows: Sequence[CashFlowEvent]) -> dict[str, Decimal]:
+        left = dict(change)
+        for event in flows:
+            currency, amount = self._flow_amount(event)
+            left[currency] = left.get(currency, ZERO) - amount
+        return {currency: amount for currency, amount in left.items() if amount}
+
+    def _book_flows(self, count: int) -> None:
+        for event in self._flows[:count]:
+            self.entries.flow(event, *self._flow_amount(event))
+        del self._flows[:count]
 
     def _open(self, event: AccountEvent, totals: dict[str, Decimal]) -> None:
         self._stated = True
@@ -103,12 +172,15 @@ class AccountBook:
         self.entries.base_currency = event.base_currency
         self._totals = dict(totals)
         self._start = dict(totals)
-        if not self._pending:
+        self._last_stated = event.ref.sequence
+        if not self._pending and not self._flows:
             return
         # Recording began when the account already traded: where it stood before is reckoned back.
-        self._remarks.add("The first statement came after the first fill.")
-        self._book(self._pending, None)
-        self._pending = []
+        if self._pending:
+            self._remarks.add("The first statement came after the first fill.")
+            self._book(self._pending, None)
+            self._pending = []
+        self._book_flows(len(self._flows))
         for currency, amount in self.entries.explained().items():
             self._start[currency] = totals.get(currency, ZERO) - amount
 
@@ -119,7 +191,7 @@ class AccountBook:
         a fill that a statement has passed over may show up in a later one, or never.
 
         Returns:
-            False if the change has nothing to do with fills.
+            False if the change does not follow from fills.
         """
         passed, fresh = self._pending[: self._passed_over], self._pending[self._passed_over :]
         for before, taken, after, may_solve in _ways_to_take(
@@ -131,11 +203,6 @@ class AccountBook:
                 self._pending = [*before, *after]
                 self._passed_over = len(before)
                 return True
-        if fresh and change:
-            self._book(fresh, None, change)
-            self._pending = self._pending[: -len(fresh)]
-            return True
-        self._passed_over = len(self._pending)
         return False
 
     def _explain(
@@ -157,6 +224,7 @@ class AccountBook:
 
     def finish(self) -> None:
         """No more statements come."""
+        self._finish_flows()
         if not self._pending:
             return
         if self._stated and self._never_moved and not self._foreign(self._pending):
@@ -168,6 +236,23 @@ class AccountBook:
         explanation = self._explain(self._pending, {})
         self._book(self._pending, explanation, {})
         self._pending = []
+
+    def _finish_flows(self) -> None:
+        """Book the cash flows that no statement has shown."""
+        for event in self._flows:
+            currency, amount = self._flow_amount(event)
+            self.entries.flow(event, currency, amount)
+            what = f"{event.flow_type or 'a cash flow'} of {amount} {currency}".strip()
+            if not self._stated:
+                continue
+            sums = self.entries.sum(currency)
+            if event.ref.sequence > self._last_stated:
+                sums.not_booked -= amount
+                self._remarks.add(f"No statement came after {what}: the balance is without it.")
+            else:
+                sums.difference -= amount
+                self._failures.append(f"The account does not show {what}.")
+        self._flows = []
 
     def _foreign(self, executions: Sequence[Execution]) -> list[str]:
         """The currencies that the account must convert to book the fills."""
@@ -242,6 +327,7 @@ class AccountBook:
 
     def _learn(self, execution: Execution, rates: Amounts) -> None:
         self.entries.rates.update(rates)
+        self.entries.past_rates.append((execution.fill.ref.sequence, dict(self.entries.rates)))
         if self.market_rates is not None and self.base_currency is not None:
             self.market_rates.confirm(execution.fill, self.base_currency, rates)
 
@@ -269,13 +355,14 @@ class AccountBook:
             rest = len(failures) - _MAX_NOTES
             failures = [*failures[:_MAX_NOTES], f"And {rest} more like these."]
         rows = []
-        for currency in sorted({*self.entries.sums, *self._totals}):
+        valued = {one.currency for one in self.entries.valuations}
+        for currency in sorted({*self.entries.sums, *self._totals, *valued}):
             sums, places = self.entries.sum(currency), self.digits[currency]
             start, end = self._start.get(currency), self._totals.get(currency)
             engines = None if sums.engine_is_silent else sums.engine_realized
-            if currency not in self._totals and sums == Sums():
+            if currency not in {*self._totals, *valued} and sums == Sums():
                 continue
-            if not self.states_expected or not self._stated:
+            if not self.is_stated:
                 status = ReconciliationStatus.NO_STATEMENT
             else:
                 failed = failures or sums.difference
@@ -295,6 +382,11 @@ class AccountBook:
                     rounding=sums.rounding,
                     conversion=sums.conversion,
                     funding=sums.funding,
+                    cash_flow=sums.cash_flow,
+                    transfers=trimmed(sums.transfers, places),
+                    unrealized=trimmed(self.entries.unrealized(currency), places),
+                    realized_fifo=trimmed(self.fifo[0].get(currency, ZERO), places),
+                    unrealized_fifo=trimmed(self.fifo[1].get(currency, ZERO), places),
                     held=trimmed(sums.held, places),
                     not_booked=trimmed(sums.not_booked, places),
                     difference=trimmed(sums.difference, places),

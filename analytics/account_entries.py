@@ -5,38 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Literal
 
 from fillpath.analytics.bookings import Amounts, Rule, bring
 from fillpath.analytics.exact import ZERO, quotient, rounded, trimmed
-from fillpath.analytics.ledger_events import SpanRef
+from fillpath.analytics.ledger_events import CashFlowEvent, SpanRef
 from fillpath.analytics.position_book import Execution, HoldingKey
 from fillpath.analytics.round_trips import RoundTrip
-
-SliceKind = Literal["realized", "unrealized", "commission", "rounding", "conversion", "funding"]
+from fillpath.analytics.slices import Slice, SliceKind
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
-    """One amount of profit; any breakdown is a sum of these.
+class Valuation:
+    """What an open position is worth at the end, by the engine's rule.
 
     Attributes:
-        ref: The span that brought it about: the fill, the price it is valued at, or the account.
-        strategy: Empty if none.
-        symbol: Empty if none.
+        ref: The span of the price.
+        holding: The position.
         currency: Currency of the amount.
-        kind: `commission` is negative for a cost.
-        amount: As the account feels it.
-        fill_id: The venue's id of the fill, if it was one.
+        amount: Profit of what is held, rounded.
     """
 
     ref: SpanRef
-    strategy: str
-    symbol: str
+    holding: HoldingKey
     currency: str
-    kind: SliceKind
     amount: Decimal
-    fill_id: str | None = None
 
 
 @dataclass(slots=True)
@@ -48,7 +40,9 @@ class Sums:
         commission: Negative for a cost.
         rounding: What the account's rounding added or took.
         conversion: What changes of exchange rates added or took.
-        funding: Changes without a fill.
+        funding: Changes without a fill that nothing explains.
+        cash_flow: Dividends and the like, as the host gave them.
+        transfers: Deposits less withdrawals.
         held: What is held: minus its cost, plus the quantity of a currency that was bought.
         not_booked: What the engine leaves out by a rule of its own.
         difference: What nothing explains.
@@ -61,6 +55,8 @@ class Sums:
     rounding: Decimal = ZERO
     conversion: Decimal = ZERO
     funding: Decimal = ZERO
+    cash_flow: Decimal = ZERO
+    transfers: Decimal = ZERO
     held: Decimal = ZERO
     not_booked: Decimal = ZERO
     difference: Decimal = ZERO
@@ -71,7 +67,8 @@ class Sums:
     def explained(self) -> Decimal:
         """The change of the balance that they make."""
         parts = (self.realized, self.commission, self.rounding, self.conversion, self.funding)
-        return sum(parts, ZERO) + self.held + self.not_booked
+        given = self.cash_flow + self.transfers
+        return sum(parts, ZERO) + given + self.held + self.not_booked
 
 
 @dataclass(slots=True)
@@ -81,9 +78,12 @@ class AccountEntries:
     Attributes:
         digits: Decimal places by currency.
         base_currency: The account's only currency, if it has one.
-        slices: Every amount so far.
+        slices: Every amount so far, by the engine's own rule and without what only lots know.
         sums: What makes up the account's change, by currency.
         rates: What one unit of a foreign currency came to last.
+        past_rates: The same over time: the sequence of a fill, and the rates from then on.
+        realized_at: The currency that each fill's profit came to, and at which rate; by sequence.
+        valuations: What is still open.
     """
 
     digits: Mapping[str, int]
@@ -91,6 +91,9 @@ class AccountEntries:
     slices: list[Slice] = field(default_factory=list)
     sums: dict[str, Sums] = field(default_factory=dict)
     rates: dict[str, Decimal] = field(default_factory=dict)
+    past_rates: list[tuple[int, dict[str, Decimal]]] = field(default_factory=list)
+    realized_at: dict[int, tuple[str, Decimal]] = field(default_factory=dict)
+    valuations: list[Valuation] = field(default_factory=list)
     _converted_basis: dict[HoldingKey, Decimal] = field(default_factory=dict)
 
     def sum(self, currency: str) -> Sums:
@@ -112,6 +115,10 @@ class AccountEntries:
         """
         fill = execution.fill
         self._note_engine(execution, rates)
+        profits_in = fill.currency if rule.pays_notional else fill.settlement_currency
+        currency = self._converted(profits_in, ZERO, rates)[0]
+        rate = Decimal(1) if currency == profits_in else rates[profits_in]
+        self.realized_at[fill.ref.sequence] = currency, rate
         if rule.pays_notional:
             self._book_notional(execution, rule, rates, rounds_later=rounds_later)
         elif execution.closed:
@@ -206,20 +213,26 @@ class AccountEntries:
         elif execution.closed:
             sums.engine_is_silent = True
 
-    def value(self, ref: SpanRef, trip: RoundTrip, currency: str, profit: Decimal) -> None:
-        """Make the entry of the unrealised profit of a position that is still open.
+    def value(
+        self, ref: SpanRef, holding: HoldingKey, trip: RoundTrip, currency: str, profit: Decimal
+    ) -> None:
+        """Take note of the unrealised profit of a position that is still open.
 
         Args:
             ref: The span of the price.
-            trip: The position.
+            holding: The position.
+            trip: Its round trip.
             currency: Currency of the profit.
             profit: Exact.
         """
         rough = rounded(profit, self.digits[currency])
         currency, amount = self._converted(currency, rough, self.rates)
         trip.unrealized_by_currency[currency] = amount
-        fill = trip.opened_by
-        self.slices.append(Slice(ref, fill.strategy, fill.symbol, currency, "unrealized", amount))
+        self.valuations.append(Valuation(ref, holding, currency, amount))
+
+    def unrealized(self, currency: str) -> Decimal:
+        """Profit of what is open, by the engine's rule."""
+        return sum((one.amount for one in self.valuations if one.currency == currency), ZERO)
 
     def add(self, execution: Execution, currency: str, kind: SliceKind, amount: Decimal) -> None:
         """Make one entry for a fill; nothing for nothing."""
@@ -233,6 +246,24 @@ class AccountEntries:
         """Make the entry of a change without a fill."""
         exact = trimmed(amount, self.digits[currency])
         self._add(Slice(ref, "", "", currency, "funding", exact))
+
+    def unfund(self, currency: str, amount: Decimal) -> bool:
+        """Take back the last entry of a change without a fill, if it was of this very amount."""
+        last = next((one for one in reversed(self.slices) if one.kind == "funding"), None)
+        if last is None or (last.currency, last.amount) != (currency, amount):
+            return False
+        self.slices.remove(last)
+        self.sum(currency).funding -= last.amount
+        return True
+
+    def flow(self, event: CashFlowEvent, currency: str, amount: Decimal) -> None:
+        """Make the entry of a cash flow; a transfer is no profit and makes no slice."""
+        exact = trimmed(amount, self.digits[currency])
+        if event.is_transfer:
+            self.sum(currency).transfers += exact
+            return
+        names = (event.strategy, event.symbol)
+        self._add(Slice(event.ref, *names, currency, "cash_flow", exact, venue=event.venue))
 
     def _add(self, new: Slice) -> None:
         self.slices.append(new)

@@ -6,6 +6,7 @@ exact value. Colours are CSS variables of the page, so that light, dark and prin
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +14,7 @@ from typing import Any, Literal
 
 import altair as alt
 
+from fillpath.analytics.report_attribution import Step, Waterfall
 from fillpath.analytics.report_equity import Curve
 from fillpath.analytics.report_format import (
     count,
@@ -82,12 +84,23 @@ class ChartFigure:
 
 
 def _spec(chart: _Layers) -> Spec:
-    spec: Spec = chart.to_dict()
+    # What it says is checked by drawing it; the schema would take longer than all the rest.
+    spec: Spec = chart.to_dict(validate=False)
     # Whatever theme the process has enabled, a report looks the same.
     spec["config"] = dict(_CONFIG)
     # The page has one runtime; a schema's address would only look like a request.
     del spec["$schema"]
     return spec
+
+
+def page_spec(chart: alt.LayerChart, description: str) -> Spec:
+    """Write a chart's specification in the style of the page.
+
+    Args:
+        chart: A chart of the data set `ROWS`.
+        description: What it shows, for who cannot see it.
+    """
+    return {**_spec(chart), "description": description}
 
 
 def _link(row: Row, trace_id: str | None) -> None:
@@ -358,3 +371,92 @@ def latency_figure(hops: Sequence[LatencyHop]) -> ChartFigure:
     titles |= {"p50": "p50", "p90": "p90", "p99": "p99", "max": "Slowest"}
     description = "Wall-clock latency of each hop, logarithmic scale"
     return ChartFigure(rows, [{**_spec(chart), "description": description}], titles)
+
+
+def waterfall_figure(waterfall: Waterfall, digits: int) -> ChartFigure:
+    """Return the steps of a waterfall as bars from one level to the next, from the top down.
+
+    Args:
+        waterfall: The steps.
+        digits: The currency's decimal places.
+    """
+    currency = waterfall.currency
+    rows: list[Row] = []
+    for place, step in enumerate(waterfall.steps):
+        row: Row = {
+            # A strategy may be called like a step.
+            "i": place,
+            "name": step.name,
+            "a": float(step.before),
+            "z": float(step.after),
+            "tone": "level" if step.is_level else money(step.amount, digits).tone,
+            "label": str(money(step.amount, digits, signed=not step.is_level)),
+            "change": f"{money(step.amount, digits, signed=True)} {currency}",
+            "level": f"{money(step.after, digits)} {currency}",
+        }
+        if step.is_level:
+            del row["change"]
+        _link(row, step.evidence.trace_id)
+        rows.append(row)
+    low, high = _levels_shown([step for step in waterfall.steps if not step.is_level])
+    for row in rows:
+        row["l"] = max(row["a"], row["z"])
+        if row["tone"] == "level":  # far from zero, a level would dwarf every change
+            row["a"] = min(max(0.0, low), row["z"])
+    names = [row["name"] for row in rows]
+    base = alt.Chart(alt.NamedData(name=ROWS)).encode(
+        y=alt.Y(
+            "i",
+            type="ordinal",
+            sort=None,
+            scale=alt.Scale(paddingInner=0.3),
+            axis=alt.Axis(
+                title=None,
+                ticks=False,
+                domain=False,
+                labelPadding=10,
+                labelExpr=f"{json.dumps(names)}[datum.value]",
+            ),
+        ),
+        tooltip=_HAS_TOOLTIP,
+    )
+    scale = alt.Scale(domain=[low, high], nice=False, zero=False, clamp=True)
+    axis = alt.Axis(title=None, format=_AMOUNTS, tickCount=5, domain=False, ticks=False)
+    x = alt.X("a", type="quantitative", scale=scale, axis=axis)
+    bars = base.mark_bar(cursor="pointer").encode(
+        x=x,
+        x2="z",
+        color=alt.Color(
+            "tone",
+            type="nominal",
+            legend=None,
+            scale=alt.Scale(
+                domain=["positive", "negative", "zero", "level"],
+                range=[
+                    "var(--positive-bar)",
+                    "var(--negative-bar)",
+                    "var(--muted)",
+                    "var(--series-1)",
+                ],
+            ),
+        ),
+    )
+    labels = base.mark_text(
+        align="left", dx=6, fontSize=11, baseline="middle", color="var(--ink)"
+    ).encode(
+        x=alt.X("l", type="quantitative", scale=scale, axis=axis),
+        text=alt.Text("label", type="nominal"),
+    )
+    chart = alt.layer(bars, labels).properties(width="container", height=26 * len(rows))
+    titles = {"name": "Step", "change": "Change", "level": "Level"}
+    description = f"From start to end in {currency}"
+    return ChartFigure(rows, [{**_spec(chart), "description": description}], titles)
+
+
+def _levels_shown(steps: Sequence[Step]) -> tuple[float, float]:
+    """Return the part of the scale that all changes need, with room for labels on a phone."""
+    levels = [float(level) for step in steps for level in (step.before, step.after)] or [0.0]
+    low, high = min(levels), max(levels)
+    spread = high - low or abs(high) or 1.0
+    low = 0.0 if 0 <= low < 2 * spread else low - 0.15 * spread
+    return low, high + 0.45 * spread

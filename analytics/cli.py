@@ -15,6 +15,7 @@ from typing import Annotated, Final, Literal
 
 import typer
 
+from fillpath.analytics.attribution_cli import attribution
 from fillpath.analytics.cli_options import (
     PROGRAM,
     AllOption,
@@ -31,9 +32,14 @@ from fillpath.analytics.cli_options import (
 )
 from fillpath.analytics.cli_views import largest_traces, open_in_viewer
 from fillpath.analytics.db_cli import db_app
-from fillpath.analytics.diff_cli import runs_diff
+from fillpath.analytics.figures_cli import figures
 from fillpath.analytics.import_command import import_files
+from fillpath.analytics.latency_cli import latency
 from fillpath.analytics.otlp_cli import otlp_app
+from fillpath.analytics.report_cli import report
+from fillpath.analytics.runs_cli import runs_app
+from fillpath.analytics.signals_cli import add_signal_commands
+from fillpath.analytics.trades_cli import trades
 from fillpath.instrumentation.settings import ENV_DEBUG
 
 _EXIT_INTERRUPTED: Final = 130
@@ -44,7 +50,6 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
 )
-runs_app = typer.Typer(help="The runs in the lake.", no_args_is_help=True)
 trace_app = typer.Typer(help="Chains of events, from bar to fill.", no_args_is_help=True)
 store_app = typer.Typer(help="Where the spans are, and how long.", no_args_is_help=True)
 app.add_typer(runs_app, name="runs")
@@ -139,17 +144,6 @@ def run(
         otlp=otlp,
     )
     raise typer.Exit(code)
-
-
-@runs_app.command("list")
-def runs_list(context: typer.Context, *, data: DataOption = None, json: JsonOption = False) -> None:
-    """List the runs, the newest first."""
-    from fillpath.analytics.runs_view import list_runs
-
-    list_runs(invocation(context).take(data, json))
-
-
-runs_app.command("diff")(runs_diff)
 
 
 @trace_app.command("show")
@@ -254,29 +248,13 @@ def trace_descendants(
 
 trace_app.command("open")(open_in_viewer)
 trace_app.command("largest")(largest_traces)
+app.command()(trades)
 
 
-@app.command()
-def report(
-    context: typer.Context,
-    run: Annotated[
-        str, typer.Argument(metavar="RUN", help="A run, the beginning of its id, or latest.")
-    ],
-    *,
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Where to write it.", dir_okay=False),
-    ] = None,
-    open_it: Annotated[
-        bool, typer.Option("--open", metavar="", help="Open it in a browser.", show_default=False)
-    ] = False,
-    data: DataOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Write the HTML report of a run; it needs no network."""
-    from fillpath.analytics.report_command import make_report
+app.command()(report)
 
-    make_report(invocation(context).take(data, json), run, output=output, open_it=open_it)
+
+app.command()(figures)
 
 
 @app.command()
@@ -372,6 +350,9 @@ def export(
 
 
 app.command("import")(import_files)
+app.command()(attribution)
+add_signal_commands(app)
+app.command()(latency)
 
 
 @store_app.command("path")

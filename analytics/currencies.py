@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
+from typing import Final
 
 from fillpath.analytics.exact import ZERO, decimal_places
-from fillpath.analytics.ledger_events import AccountEvent, FillEvent, LedgerEvent, PositionEvent
+from fillpath.analytics.ledger_events import (
+    AccountEvent,
+    CashFlowEvent,
+    FillEvent,
+    LedgerEvent,
+    PositionEvent,
+)
 from fillpath.analytics.report_format import currency_digits
+
+_UNROUNDED: Final = 40
+_COINS: Final = frozenset({"BTC", "ETH", "XBT"})
 
 
 class CurrencyDigits(Mapping[str, int]):
@@ -45,5 +55,49 @@ def amounts_stated(events: Iterable[LedgerEvent]) -> Iterator[tuple[str, Decimal
         elif isinstance(event, AccountEvent):
             for currency, balance in event.balances.items():
                 yield currency, balance.total
-        elif isinstance(event, PositionEvent) and event.currency is not None:
+        elif isinstance(event, CashFlowEvent):
+            yield event.currency, event.amount
+        elif event.currency is not None:
             yield event.currency, event.realized_pnl or ZERO
+
+
+class LeafDigits(Mapping[str, int]):
+    """Decimal places that slices are rounded to.
+
+    A currency that people know, or in which the engine states amounts, has its own; in any other
+    (a token that nobody rounded yet, or none that is named) nothing is rounded that matters.
+    """
+
+    def __init__(self, digits: CurrencyDigits, events: Iterable[LedgerEvent]) -> None:
+        self._digits = digits
+        self._stated: set[str] = set()
+        for event in events:
+            if isinstance(event, AccountEvent):
+                self._stated.update(event.balances)
+            elif isinstance(event, PositionEvent) and event.currency is not None:
+                self._stated.add(event.currency)
+
+    def __getitem__(self, currency: str) -> int:
+        places = self._digits[currency]
+        if currency in self._stated or currency in _ISO_4217 or currency in _COINS:
+            return places
+        return max(places, _UNROUNDED)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._digits)
+
+    def __len__(self) -> int:
+        return len(self._digits)
+
+
+_ISO_4217: Final = frozenset(
+    """
+    AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN BWP
+    BYN BZD CAD CDF CHF CLP CNH CNY COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP
+    GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HTG HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS
+    KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR
+    MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF
+    SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD
+    TZS UAH UGX USD UYU UZS VED VES VND VUV WST XAF XCD XOF XPF YER ZAR ZMW ZWG
+    """.split()  # noqa: SIM905 - a code a line would be longer than all the rest
+)

@@ -42,6 +42,55 @@ def db_load(
     load_runs(invocation(context).take(data, json), wanted or [], everything=everything)
 
 
+@db_app.command("upgrade")
+def db_upgrade(
+    context: typer.Context,
+    *,
+    plan: Annotated[
+        bool,
+        typer.Option("--plan", metavar="", help="Show what would be done.", show_default=False),
+    ] = False,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Bring the schema of the results database up to date, as every load does."""
+    from fillpath.analytics.db_state import upgrade_database
+
+    upgrade_database(invocation(context).take(data, json), only_plan=plan)
+
+
+@db_app.command("status")
+def db_status(context: typer.Context, *, data: DataOption = None, json: JsonOption = False) -> None:
+    """Show where the results are, how large, and which runs of the lake they lack."""
+    from fillpath.analytics.db_state import show_status
+
+    show_status(invocation(context).take(data, json))
+
+
+@db_app.command("retain")
+def db_retain(
+    context: typer.Context,
+    *,
+    older_than: Annotated[
+        str | None,
+        typer.Option("--older-than", metavar="AGE", help="Let runs go that ended before, as 180d."),
+    ] = None,
+    keep: Annotated[
+        int | None,
+        typer.Option("--keep", metavar="N", min=0, help="Keep the newest, let others go."),
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", metavar="", help="Do it; else the plan is shown.")
+    ] = False,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Let runs go from the results; the lake keeps them."""
+    from fillpath.analytics.db_retain import retain_results
+
+    retain_results(invocation(context).take(data, json), older_than=older_than, keep=keep, yes=yes)
+
+
 @db_app.command("stop")
 def db_stop(context: typer.Context, *, data: DataOption = None) -> None:
     """Stop the embedded server of the results database."""

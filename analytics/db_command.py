@@ -9,6 +9,7 @@ from fillpath.analytics.cli_options import Invocation
 from fillpath.analytics.lake_reading import lake_connection
 from fillpath.analytics.output import print_json, print_line, say
 from fillpath.analytics.postgres import external_dsn, results_database_url, stop_results_database
+from fillpath.analytics.progress import counted
 from fillpath.analytics.results_loading import results_of
 from fillpath.analytics.run_lookup import LATEST, find_run, run_ids
 from fillpath.exporters.event_store import EventStore
@@ -40,7 +41,8 @@ def load_runs(given: Invocation, wanted: Sequence[str], *, everything: bool) -> 
     loaded = []
     store = EventStore(given.folder)
     with results_of(given.folder) as results:
-        for run_id in dict.fromkeys(runs):
+        wanted_runs = list(dict.fromkeys(runs))
+        for run_id in counted(wanted_runs, lambda run_id: f"loading {run_id}"):
             is_new = results.load(store, run_id)
             loaded.append({"run_id": run_id, "loaded": is_new})
             if not given.json:

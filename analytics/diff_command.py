@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from fillpath.analytics.cli_options import Invocation
+from fillpath.analytics.compared_runs import ComparedRuns, compare_events
 from fillpath.analytics.diff_document import diff_document
 from fillpath.analytics.diff_view import print_comparison
 from fillpath.analytics.lake_reading import current_store
 from fillpath.analytics.output import data_console, print_json, say
 from fillpath.analytics.pnl_effect import PnlComparison, compare_pnl
-from fillpath.analytics.run_comparison import RunComparison, compare_runs
 from fillpath.analytics.run_lookup import find_run
 from fillpath.instrumentation.errors import EXIT_DIFFERENT, EXIT_OK, FillpathError, UsageError
 from fillpath.instrumentation.settings import DataFolder, data_folder
@@ -48,7 +48,7 @@ def diff_runs(
         )
     folders = folders_of(given, data_b)
     with both_runs(folders, wanted) as (a, b):
-        found = compare_runs(
+        found = compare_events(
             a, b, portfolio=portfolio, kinds=kinds, ignored=ignored, tolerance=tolerance
         )
     pnl = None
@@ -62,7 +62,7 @@ def diff_runs(
 
 
 def _pnl(
-    folders: tuple[DataFolder, DataFolder], found: RunComparison, portfolio: str | None
+    folders: tuple[DataFolder, DataFolder], found: ComparedRuns, portfolio: str | None
 ) -> PnlComparison | None:
     try:
         return compare_pnl(

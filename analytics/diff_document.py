@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from fillpath.analytics.chain_span import ChainSpan, span_document
+from fillpath.analytics.compared_runs import ComparedRuns, OneSided, PartingEvent, Way
 from fillpath.analytics.pnl_effect import PnlComparison
-from fillpath.analytics.run_comparison import OneSided, PartingEvent, RunComparison, Way
 
 _CARD: Final = (
     "run_id",
@@ -25,11 +25,11 @@ _CARD: Final = (
 )
 
 
-def diff_document(found: RunComparison, pnl: PnlComparison | None) -> dict[str, Any]:
+def diff_document(found: ComparedRuns, pnl: PnlComparison | None) -> dict[str, Any]:
     """Give a comparison as a document; amounts are decimals, `change` is B less A.
 
     Args:
-        found: What `compare_runs` found.
+        found: What `compare_events` found.
         pnl: The P&L of both, if it was compared.
     """
     a, b = found.one_sided

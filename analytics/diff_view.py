@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fillpath.analytics import report_format
 from fillpath.analytics.chain_span import ChainSpan
+from fillpath.analytics.compared_runs import ComparedRuns, OneSided, PartingEvent, Way
 from fillpath.analytics.output import (
     HEADING,
     LONGEST_NAME,
@@ -16,7 +17,6 @@ from fillpath.analytics.output import (
     table,
 )
 from fillpath.analytics.pnl_effect import PnlComparison, PnlEffect
-from fillpath.analytics.run_comparison import OneSided, PartingEvent, RunComparison, Way
 from fillpath.analytics.runs_view import counted
 from fillpath.analytics.span_words import badge, describe, duration_words, time_words
 from fillpath.analytics.trace_tree import Node
@@ -46,13 +46,13 @@ _LONGEST_VALUE: Final = 60
 
 
 def print_comparison(
-    console: Console, found: RunComparison, pnl: PnlComparison | None, command: Command
+    console: Console, found: ComparedRuns, pnl: PnlComparison | None, command: Command
 ) -> None:
     """Draw a comparison.
 
     Args:
         console: Where.
-        found: What `compare_runs` found.
+        found: What `compare_events` found.
         pnl: The P&L of both, if it was compared.
         command: Writes a command of ours that the reader can paste.
     """
@@ -84,7 +84,7 @@ def print_comparison(
         console.print(pnl_table(pnl, "P&L by strategy, B less A", ("A", "B", "B - A")))
 
 
-def _print_cards(console: Console, found: RunComparison) -> None:
+def _print_cards(console: Console, found: ComparedRuns) -> None:
     for name, run in zip(_SIDES, (found.a, found.b), strict=True):
         engine = " ".join(str(run[key]) for key in ("engine", "engine_version") if run.get(key))
         facts = [run.get("status"), engine, *counted(run)]
@@ -204,7 +204,7 @@ def _words(node: Node) -> Iterator[tuple[object, str]]:
         yield f"  +{duration_words(since)}", "dim cyan"
 
 
-def _print_portfolios(console: Console, found: RunComparison) -> None:
+def _print_portfolios(console: Console, found: ComparedRuns) -> None:
     if len(found.portfolios) < 2:
         return
     console.print()
@@ -224,7 +224,7 @@ def _print_portfolios(console: Console, found: RunComparison) -> None:
     console.print(drawn)
 
 
-def _kinds(found: RunComparison) -> Table:
+def _kinds(found: ComparedRuns) -> Table:
     numbers = ("A", "B", "alike", "changed", "only in A", "only in B")
     title = "All events (found again by what they say, in any order)"
     drawn = table(("event", *numbers), title=title, right=numbers)

@@ -10,7 +10,7 @@ from fillpath.analytics.account_book import AccountBook
 from fillpath.analytics.average_cost import Holding
 from fillpath.analytics.exact import ZERO, rounded
 from fillpath.analytics.ledger_events import AccountEvent, SpanRef
-from fillpath.analytics.marks import Moment, Quote
+from fillpath.analytics.marks import Instrument, Mark, Moment, Quote, QuotedInstruments
 from fillpath.analytics.position_book import OpenPosition, PositionBook
 
 
@@ -38,6 +38,7 @@ class _Held:
     """A position as it was at a statement."""
 
     moment: Moment
+    last_fill: Decimal | None
     holding: Holding
     currency: str
     rate: Decimal
@@ -52,14 +53,25 @@ class _Statement:
 
 @dataclass(slots=True)
 class EquityCurve:
-    """Collects statements, then values them."""
+    """Collects statements, then values them.
 
+    Args:
+        quoted: Whose prices value what.
+    """
+
+    quoted: QuotedInstruments
     _statements: list[_Statement] = field(default_factory=list)
 
-    def note(self, event: AccountEvent, account: AccountBook, book: PositionBook) -> None:
+    def note(
+        self,
+        event: AccountEvent,
+        account: AccountBook,
+        book: PositionBook,
+        last_fills: Mapping[Instrument, Mark],
+    ) -> None:
         """Take a statement, and what the account holds just then."""
         held = tuple(
-            _held(event, account, position)
+            self._held(event, account, position, last_fills)
             for position in book.positions.values()
             if position.account_id == account.account_id
             and position.trip.opened_by.ref.portfolio == account.portfolio
@@ -76,13 +88,14 @@ class EquityCurve:
     def points(
         self, quotes: Mapping[Moment, Quote], digits: Mapping[str, int]
     ) -> Iterator[EquityPoint]:
-        """Yield the points; what has no price yet counts at its cost."""
+        """Yield the points; what has no price yet counts at that of its last fill."""
         for statement in self._statements:
             profits: dict[str, Decimal] = {}
             for held in statement.held:
                 quote = quotes.get(held.moment)
-                if quote is not None:
-                    profit = held.holding.profit_at(quote.middle) * held.rate
+                price = held.last_fill if quote is None else quote.middle
+                if price is not None:
+                    profit = held.holding.profit_at(price) * held.rate
                     profits[held.currency] = profits.get(held.currency, ZERO) + profit
             event = statement.event
             for currency, balance in event.balances.items():
@@ -95,13 +108,21 @@ class EquityCurve:
                     equity=balance.total + statement.invested[currency] + profit,
                 )
 
-
-def _held(event: AccountEvent, account: AccountBook, position: OpenPosition) -> _Held:
-    opened_by = position.trip.opened_by
-    currency, rate = account.rate_of(opened_by.settlement_currency)
-    return _Held(
-        (event.ref.portfolio, opened_by.symbol, opened_by.venue, event.ref.sequence),
-        replace(position.holding),
-        currency,
-        rate,
-    )
+    def _held(
+        self,
+        event: AccountEvent,
+        account: AccountBook,
+        position: OpenPosition,
+        last_fills: Mapping[Instrument, Mark],
+    ) -> _Held:
+        opened_by = position.trip.opened_by
+        currency, rate = account.rate_of(opened_by.settlement_currency)
+        instrument = (event.ref.portfolio, opened_by.symbol, opened_by.venue)
+        last_fill = last_fills.get(instrument)
+        return _Held(
+            (*(self.quoted.nearest(instrument) or instrument), event.ref.sequence),
+            None if last_fill is None else last_fill.price,
+            replace(position.holding),
+            currency,
+            rate,
+        )

@@ -1,17 +1,17 @@
-"""What the ledger reads: fills, and what the engine says about positions and accounts."""
+"""What the ledger reads: fills, cash flows, and what the engine says of positions and accounts."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from decimal import Decimal
+from dataclasses import dataclass, replace
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 import duckdb
 
 from fillpath.analytics.sql_files import json_path, read_sql
-from fillpath.instrumentation.semconv import Account, EventType
+from fillpath.instrumentation.semconv import Account, CashFlow, EventType, Order
 from fillpath.instrumentation.semconv import Fill as FillKeys
 from fillpath.instrumentation.semconv import Position as PositionKeys
 
@@ -29,8 +29,30 @@ _PATHS: Final = {
     "account_type": Account.TYPE,
     "account_base_currency": Account.BASE_CURRENCY,
     "balances": Account.BALANCES,
+    "contributions": Order.CONTRIBUTIONS,
+    "fill_quantity": FillKeys.QUANTITY,
+    "fill_price": FillKeys.PRICE,
+    "fill_commission": FillKeys.COMMISSION,
+    "flow_type": CashFlow.TYPE,
+    "flow_amount": CashFlow.AMOUNT,
+    "flow_currency": CashFlow.CURRENCY,
 }
+CASH_FLOW_KINDS: Final = (
+    EventType.CASH_FLOW,
+    "DIVIDEND",
+    "INTEREST",
+    "FUNDING",
+    "FEE",
+    "DEPOSIT",
+    "WITHDRAWAL",
+)
+"""Kinds of event that are cash flows: a host may use the type as the kind."""
+TRANSFERS: Final = frozenset({"DEPOSIT", "WITHDRAWAL"})
+"""Types of cash flow that are no profit."""
 _SIGNS: Final = {"BUY": 1, "SELL": -1}
+_POSITION_KINDS: Final = frozenset(
+    {EventType.POSITION_OPEN, EventType.POSITION_CHANGE, EventType.POSITION_CLOSE}
+)
 _POSITION_SIGNS: Final = {"LONG": 1, "SHORT": -1, "FLAT": 0}
 
 
@@ -76,6 +98,7 @@ class FillEvent:
         client_order_id: The engine's id of the order.
         position_id: The engine's id of the position.
         account_id: The engine's id of the account.
+        contributions: What a netted order is made of: strategies and signed quantities.
     """
 
     ref: SpanRef
@@ -96,6 +119,16 @@ class FillEvent:
     client_order_id: str | None
     position_id: str | None
     account_id: str | None
+    contributions: tuple[tuple[str, Decimal], ...] = ()
+
+    def with_currency(self, currency: str) -> FillEvent:
+        """Fill in the currency of a fill that names none."""
+        return replace(
+            self,
+            currency=self.currency or currency,
+            settlement_currency=self.settlement_currency or currency,
+            commission_currency=self.commission_currency or currency,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,30 +188,75 @@ class AccountEvent:
     balances: Mapping[str, Balance]
 
 
-LedgerEvent = FillEvent | PositionEvent | AccountEvent
+@dataclass(frozen=True, slots=True)
+class CashFlowEvent:
+    """Money that an account gets or pays without a fill, as the host gives it.
+
+    Attributes:
+        ref: Its span.
+        flow_type: `DIVIDEND`, `INTEREST`, `FUNDING`, `FEE`, `DEPOSIT`, `WITHDRAWAL` or others.
+        amount: Positive when the account gets it.
+        currency: Empty if the host names none.
+        account_id: The engine's id of the account, if named.
+        strategy: Empty if none.
+        symbol: Empty if none.
+        venue: Empty if unknown.
+    """
+
+    ref: SpanRef
+    flow_type: str
+    amount: Decimal
+    currency: str
+    account_id: str | None
+    strategy: str
+    symbol: str
+    venue: str
+
+    @property
+    def is_transfer(self) -> bool:
+        """Whether it is money that is put in or taken out, no profit."""
+        return self.flow_type in TRANSFERS
+
+
+LedgerEvent = FillEvent | PositionEvent | AccountEvent | CashFlowEvent
 
 
 @dataclass(frozen=True, slots=True)
 class UnreadableFill:
-    """A fill without side, quantity or price: nothing can be reckoned from it.
+    """A fill without side, quantity or price, or a cash flow without amount: no number to take.
 
     Attributes:
         ref: Its span.
+        event_type: What it is.
     """
 
     ref: SpanRef
+    event_type: str = EventType.FILL
 
 
 def read_ledger_events(
     connection: duckdb.DuckDBPyConnection, run_id: str
 ) -> Iterator[LedgerEvent | UnreadableFill]:
-    """Read fills, positions and account states of a run from the view ``spans``, in order."""
+    """Read fills, cash flows, positions and account states of a run, in order.
+
+    Args:
+        connection: Has the view ``spans``.
+        run_id: The run.
+    """
     parameters = {name: json_path(key) for name, key in _PATHS.items()}
     cursor = connection.execute(read_sql("ledger_events"), parameters | {"run_id": run_id})
     names = [column[0] for column in cursor.description or ()]
+    ordered: dict[tuple[str, str | None], tuple[tuple[str, Decimal], ...]] = {}
     while rows := cursor.fetchmany(10_000):
         for row in rows:
-            event = _event(dict(zip(names, row, strict=True)))
+            values = dict(zip(names, row, strict=True))
+            order = (values["portfolio"], values["client_order_id"])
+            if values["event_type"] == EventType.ORDER:
+                ordered[order] = _contributions(values["contributions"])
+                continue
+            event = _event(values)
+            if isinstance(event, FillEvent) and not event.contributions and order in ordered:
+                event = replace(event, contributions=ordered[order])
             if event is not None:
                 yield event
 
@@ -192,6 +270,8 @@ def _event(row: dict[str, Any]) -> LedgerEvent | UnreadableFill | None:
         return _fill(ref, row)
     if kind == EventType.PORTFOLIO:
         return _account(ref, row)
+    if kind not in _POSITION_KINDS:
+        return _cash_flow(ref, row)
     if row["position_id"] is None:
         return None
     sign = _POSITION_SIGNS.get(row["position_side"] or "")
@@ -209,8 +289,14 @@ def _event(row: dict[str, Any]) -> LedgerEvent | UnreadableFill | None:
 
 def _fill(ref: SpanRef, row: dict[str, Any]) -> FillEvent | UnreadableFill:
     sign = _SIGNS.get(row["side"] or "")
-    if sign is None or row["quantity"] is None or row["price"] is None:
+    # A number with more digits than the lake's columns hold stays among the attributes.
+    quantity = row["quantity"] if row["quantity"] is not None else _decimal(row["fill_quantity"])
+    price = row["price"] if row["price"] is not None else _decimal(row["fill_price"])
+    if sign is None or not quantity or price is None or (quantity < 0 and sign > 0):
         return UnreadableFill(ref)
+    commission = row["commission"]
+    if commission is None:
+        commission = _decimal(row["fill_commission"]) or Decimal(0)
     is_inverse = row["is_inverse"] == "true"
     price_currency = row["currency"] or ""
     usual = row["base_currency"] if is_inverse and row["base_currency"] else price_currency
@@ -218,9 +304,9 @@ def _fill(ref: SpanRef, row: dict[str, Any]) -> FillEvent | UnreadableFill:
     return FillEvent(
         ref=ref,
         sign=sign,
-        quantity=row["quantity"],
-        price=row["price"],
-        commission=row["commission"] if row["commission"] is not None else Decimal(0),
+        quantity=abs(quantity),
+        price=price,
+        commission=commission,
         currency=price_currency,
         commission_currency=row["commission_currency"] or settlement,
         settlement_currency=settlement,
@@ -234,12 +320,56 @@ def _fill(ref: SpanRef, row: dict[str, Any]) -> FillEvent | UnreadableFill:
         client_order_id=row["client_order_id"],
         position_id=row["position_id"],
         account_id=row["account_id"],
+        contributions=_contributions(row["contributions"]),
+    )
+
+
+def _contributions(text: str | None) -> tuple[tuple[str, Decimal], ...]:
+    """Read what a netted order is made of; nothing if it cannot be read."""
+    given = _json(text)
+    pairs: list[tuple[Any, Any]] = []
+    if isinstance(given, Mapping):
+        pairs = list(given.items())
+    elif isinstance(given, list) and all(isinstance(one, Mapping) for one in given):
+        pairs = [(one.get("strategy"), one.get("quantity")) for one in given]
+    summed: dict[str, Decimal] = {}
+    for strategy, quantity in pairs:
+        size = _decimal(quantity)
+        if size is None:
+            return ()
+        name = "" if strategy is None else str(strategy)
+        summed[name] = summed.get(name, Decimal(0)) + size
+    return tuple(summed.items())
+
+
+def _cash_flow(ref: SpanRef, row: dict[str, Any]) -> CashFlowEvent | UnreadableFill:
+    amount = _decimal(row["flow_amount"])
+    if amount is None:
+        return UnreadableFill(ref, row["event_type"])
+    given = row["flow_type"] if row["event_type"] == EventType.CASH_FLOW else row["event_type"]
+    flow_type = str(given or "").strip().upper()
+    if flow_type == "WITHDRAWAL":
+        amount = -abs(amount)
+    return CashFlowEvent(
+        ref=ref,
+        flow_type=flow_type,
+        amount=amount,
+        currency=row["flow_currency"] or row["currency"] or "",
+        account_id=row["account_id"],
+        strategy=row["strategy"] or "",
+        symbol=row["symbol"] or "",
+        venue=row["venue"] or "",
     )
 
 
 def _account(ref: SpanRef, row: dict[str, Any]) -> AccountEvent | None:
     balances = {}
-    for balance in json.loads(row["balances"] or "[]", parse_float=Decimal):
+    given = _json(row["balances"])
+    if isinstance(given, Mapping):
+        given = [{"currency": currency, "total": total} for currency, total in given.items()]
+    for balance in given if isinstance(given, list) else ():
+        if not isinstance(balance, Mapping):
+            continue
         total = _decimal(balance.get("total"))
         if balance.get("currency") and total is not None:
             balances[str(balance["currency"])] = Balance(
@@ -250,11 +380,31 @@ def _account(ref: SpanRef, row: dict[str, Any]) -> AccountEvent | None:
     return AccountEvent(
         ref=ref,
         account_id=row["account_id"] or "",
-        account_type=row["account_type"] or "",
+        account_type=(row["account_type"] or "").upper(),
         base_currency=row["account_base_currency"],
         balances=balances,
     )
 
 
+def _json(text: str | None) -> Any:
+    """Read JSON, also where a host has written it into a text; None if it is none."""
+    given: Any = text
+    for _ in range(2):
+        if not isinstance(given, str):
+            break
+        try:
+            given = json.loads(given, parse_float=Decimal)
+        except ValueError:
+            return None
+    return given
+
+
 def _decimal(digits: Any) -> Decimal | None:
-    return None if digits is None else Decimal(str(digits))
+    """Read a number; None if it is none, or not a finite one."""
+    if digits is None or isinstance(digits, bool):
+        return None
+    try:
+        number = Decimal(str(digits).strip())
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None

@@ -61,9 +61,41 @@ class Mark:
     price: Decimal
 
 
+class QuotedInstruments:
+    """Finds whose prices value an instrument.
+
+    Args:
+        instruments: Everything that is quoted in the run.
+    """
+
+    def __init__(self, instruments: Iterable[Instrument]) -> None:
+        self._known = set(instruments)
+        self._by_symbol: dict[str, list[Instrument]] = {}
+        for instrument in sorted(self._known):
+            self._by_symbol.setdefault(instrument[1], []).append(instrument)
+
+    def nearest(self, instrument: Instrument) -> Instrument | None:
+        """Find the prices of an instrument: the portfolio's own, or else anyone's.
+
+        Prices of another venue say nothing. Where the host names the venue of a price or of a fill
+        only, the symbol alone decides, if it is quoted at one venue.
+        """
+        if instrument in self._known:
+            return instrument
+        portfolio, symbol, venue = instrument
+        alike = self._by_symbol.get(symbol, [])
+        candidates = [one for one in alike if one[2] == venue]
+        if not candidates and venue:
+            candidates = [one for one in alike if not one[2]]
+        elif not candidates and len({one[2] for one in alike}) == 1:
+            candidates = alike
+        own = [one for one in candidates if one[0] == portfolio]
+        return next(iter(own or candidates), None)
+
+
 def last_marks(connection: duckdb.DuckDBPyConnection, run_id: str) -> dict[Instrument, Mark]:
     """Read the last price of every instrument of a run."""
-    rows = connection.execute(read_sql("last_marks"), _parameters(run_id)).fetchall()
+    rows = connection.execute(read_sql("last_marks"), mark_parameters(run_id)).fetchall()
     marks = {}
     for portfolio, symbol, venue, quote in rows:
         ref = SpanRef(
@@ -73,7 +105,7 @@ def last_marks(connection: duckdb.DuckDBPyConnection, run_id: str) -> dict[Instr
             quote["trace_id"],
             quote["span_id"],
         )
-        price = _quote(quote["price"], quote["bid"], quote["ask"]).middle
+        price = read_quote(quote["price"], quote["bid"], quote["ask"]).middle
         marks[portfolio, symbol, venue] = Mark(ref, price)
     return marks
 
@@ -96,20 +128,22 @@ def quotes_at(
         return {}
     connection.register("moments", pa.table(columns, schema=_MOMENTS))
     try:
-        rows = connection.execute(read_sql("quotes_at"), _parameters(run_id)).fetchall()
+        rows = connection.execute(read_sql("quotes_at"), mark_parameters(run_id)).fetchall()
     finally:
         connection.unregister("moments")
     return {
-        (portfolio, symbol, venue, sequence): _quote(price, bid, ask)
+        (portfolio, symbol, venue, sequence): read_quote(price, bid, ask)
         for portfolio, symbol, venue, sequence, price, bid, ask in rows
     }
 
 
-def _parameters(run_id: str) -> dict[str, str]:
+def mark_parameters(run_id: str) -> dict[str, str]:
+    """Give the parameters of every query for prices."""
     return {name: json_path(key) for name, key in _PATHS.items()} | {"run_id": run_id}
 
 
-def _quote(price: str | None, bid: str | None, ask: str | None) -> Quote:
+def read_quote(price: str | None, bid: str | None, ask: str | None) -> Quote:
+    """Make a quote of what a query for prices gives."""
     if price is not None:
         return Quote(Decimal(price), Decimal(price))
     return Quote(Decimal(bid or 0), Decimal(ask or 0))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from fillpath.analytics.results_error import ResultsError
+from fillpath.analytics.results_error import ResultsError, first_line
 
 if TYPE_CHECKING:
     from psycopg import Connection, Cursor
@@ -89,6 +89,33 @@ def read_migrations(folder: Path = MIGRATIONS_FOLDER) -> list[Migration]:
     return migrations
 
 
+def pending_migrations(
+    connection: Connection[TupleRow], migrations: Sequence[Migration] | None = None
+) -> list[Migration]:
+    """Give the migrations that the database lacks, in order; nothing is changed.
+
+    Args:
+        connection: A connection outside of a transaction.
+        migrations: Instead of the ones that come with fillpath.
+
+    Raises:
+        ResultsError: As `apply_migrations` does.
+    """
+    import psycopg
+
+    try:
+        with connection.transaction(), connection.cursor() as cursor:
+            _check_server(cursor)
+            return _pending(
+                _applied(cursor), read_migrations() if migrations is None else migrations
+            )
+    except psycopg.Error as error:
+        raise ResultsError(
+            f"The schema of the results database cannot be read: {first_line(error)}.",
+            next_command="a database and a login of its own for fillpath in FILLPATH_POSTGRES__DSN",
+        ) from error
+
+
 def apply_migrations(
     connection: Connection[TupleRow], migrations: Sequence[Migration] | None = None
 ) -> list[Migration]:
@@ -127,13 +154,10 @@ def apply_migrations(
         ) from error
     except psycopg.Error as error:
         raise ResultsError(
-            f"The schema of the results database cannot be brought up to date: {_first(error)}.",
+            f"The schema of the results database cannot be brought up to date: "
+            f"{first_line(error)}.",
             next_command="a database and a login of its own for fillpath in FILLPATH_POSTGRES__DSN",
         ) from error
-
-
-def _first(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _check_server(cursor: Cursor[TupleRow]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
@@ -17,7 +18,10 @@ FLOAT_NOISE: Final = Decimal(2) ** -47
 """An engine that reckons in doubles knows about 14 digits of a notional."""
 
 HoldingKey = tuple[str, ...]
-"""Portfolio and position id; where the host names no positions: strategy, symbol and venue."""
+"""Portfolio, account, and the position: its id and symbol; where the host names no positions, its
+strategy, symbol and venue, or only the last two where the account nets its strategies."""
+Place = tuple[str, str, str, str]
+"""Portfolio, account, symbol and venue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,8 @@ class Execution:
     Attributes:
         fill: The fill.
         holding: Key of the position that the fill left open or closed.
+        closing: Key of the position that the fill closed a part of; of `holding` if of none. A
+            hedging engine goes on in another position when a fill turns one.
         closed: Quantity that closed, positive.
         held_before: Size of the position before, positive.
         booked_realized: Profit of what closed, before commission, rounded as the engine rounds
@@ -55,6 +61,7 @@ class Execution:
     entry_of: RoundTrip | None = None
     engine_realized: Decimal | None = None
     differs: str = ""
+    closing: HoldingKey = ()
 
     @property
     def notional(self) -> Decimal:
@@ -89,12 +96,14 @@ class PositionBook:
         digits: Decimal places by currency.
         positions: What is held now.
         trips: Every round trip so far, in the order of their first fills.
+        netted: Where fills of all strategies meet in one position, if the host names none.
     """
 
     digits: Mapping[str, int]
     positions: dict[HoldingKey, OpenPosition] = field(default_factory=dict)
     trips: list[RoundTrip] = field(default_factory=list)
-    _engine_totals: dict[HoldingKey, Decimal] = field(default_factory=dict)
+    netted: AbstractSet[Place] = frozenset()
+    _engine_totals: dict[tuple[str, str], Decimal] = field(default_factory=dict)
 
     def apply(
         self,
@@ -115,7 +124,7 @@ class PositionBook:
                 takes the rest, so that the profits of a round trip add up to its cash flows.
         """
         engine_realized = self._engine_realized(fill, said)
-        key = _key(fill, fill.position_id)
+        key = closing = self._key(fill, fill.position_id, account_id)
         held = self.positions.get(key)
         held_before = abs(held.holding.quantity) if held else ZERO
         average_before = held.holding.average_price if held else fill.price
@@ -130,12 +139,14 @@ class PositionBook:
             if not held.holding.quantity:
                 del self.positions[key]
         if opened:
+            position_id = fill.position_id
             if closed:
-                key = _key(fill, _opened_id(said) or fill.position_id)
-            entry_of = self._enter(fill, key, opened, account_id)
-        closing = OpenPosition(Holding(fill.multiplier), exit_of, account_id) if exit_of else None
+                position_id = _opened_id(said) or position_id
+                key = self._key(fill, position_id, account_id)
+            entry_of = self._enter(fill, key, opened, account_id, position_id)
+        emptied = OpenPosition(Holding(fill.multiplier), exit_of, account_id) if exit_of else None
         restated, restated_quantity, differs = self._restate(
-            fill, key, said, self.positions.get(key) or closing, average_before
+            fill, key, said, self.positions.get(key) or emptied, average_before
         )
         if engine_realized is not None and abs(engine_realized - booked) > self._noise(fill):
             differs = differs or (
@@ -161,11 +172,20 @@ class PositionBook:
             entry_of=entry_of,
             engine_realized=engine_realized,
             differs=differs,
+            closing=closing,
         )
 
-    def pass_over(self, fill: FillEvent) -> Execution:
+    def pass_over(self, fill: FillEvent, account_id: str | None) -> Execution:
         """Take a fill that the engine kept out of every position, such as one of a spread."""
-        return Execution(fill, _key(fill, fill.position_id))
+        return Execution(fill, self._key(fill, fill.position_id, account_id))
+
+    def _key(self, fill: FillEvent, position_id: str | None, account_id: str | None) -> HoldingKey:
+        portfolio, account = fill.ref.portfolio, account_id or ""
+        if position_id:
+            return portfolio, account, "position", position_id, fill.symbol
+        if (portfolio, account, fill.symbol, fill.venue) in self.netted:
+            return portfolio, account, "net", fill.symbol, fill.venue
+        return portfolio, account, "book", fill.strategy, fill.symbol, fill.venue
 
     def _close(
         self,
@@ -189,20 +209,25 @@ class PositionBook:
         return booked
 
     def _enter(
-        self, fill: FillEvent, key: HoldingKey, quantity: Decimal, account_id: str | None
+        self,
+        fill: FillEvent,
+        key: HoldingKey,
+        quantity: Decimal,
+        account_id: str | None,
+        position_id: str | None,
     ) -> RoundTrip:
         held = self.positions.get(key)
         if held is None:
             trip = RoundTrip(
                 opened_by=fill,
-                position_id=key[1] if len(key) == 2 else None,
+                position_id=position_id or None,
                 direction="LONG" if fill.sign > 0 else "SHORT",
             )
             self.trips.append(trip)
             holding = Holding(fill.multiplier, fill.is_inverse)
             held = self.positions[key] = OpenPosition(holding, trip, account_id)
         held.holding.add(fill.sign, quantity, fill.price)
-        held.trip.enter(quantity, fill.price)
+        held.trip.enter(fill, quantity)
         return held.trip
 
     def _engine_realized(self, fill: FillEvent, said: Sequence[PositionEvent]) -> Decimal | None:
@@ -236,7 +261,7 @@ class PositionBook:
         Such a commission may also leave something of a position that was to be closed; the engine
         goes on with it at the old average price.
         """
-        if not said or said[-1].quantity is None or _key(fill, said[-1].position_id) != key:
+        if not said or said[-1].quantity is None or key[2:4] != ("position", said[-1].position_id):
             return ZERO, ZERO, ""
         ours = held.holding.quantity if held else ZERO
         difference = said[-1].quantity - ours
@@ -259,12 +284,6 @@ class PositionBook:
     def _noise(self, fill: FillEvent) -> Decimal:
         unit = minor_unit(self.digits[fill.settlement_currency])
         return unit + abs(fill.price) * fill.quantity * fill.multiplier * FLOAT_NOISE
-
-
-def _key(fill: FillEvent, position_id: str | None) -> HoldingKey:
-    if position_id:
-        return fill.ref.portfolio, position_id
-    return fill.ref.portfolio, fill.strategy, fill.symbol, fill.venue
 
 
 def _opened_id(said: Sequence[PositionEvent]) -> str | None:

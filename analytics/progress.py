@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
-from fillpath.analytics.output import styled, talk_console
+from fillpath.analytics.output import LONGEST_NAME, inert, styled, talk_console
+
+Item = TypeVar("Item")
 
 
 @dataclass(slots=True)
@@ -23,6 +26,33 @@ class Step:
     def finish(self, result: str) -> None:
         """Say what came of it."""
         self.result = result
+
+
+def counted(items: Sequence[Item], doing: Callable[[Item], str]) -> Iterator[Item]:
+    """Go through items with a bar on stderr that says how far it is; only on a terminal.
+
+    Args:
+        items: All of them.
+        doing: Says in a few words what is done with one.
+    """
+    console = talk_console()
+    if not console.is_terminal:
+        yield from items
+        return
+    from rich import progress
+
+    columns = (
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeRemainingColumn(),
+        progress.TextColumn("{task.description}", markup=False),
+    )
+    with progress.Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=len(items))
+        for item in items:
+            bar.update(task, description=inert(doing(item), LONGEST_NAME))
+            yield item
+            bar.advance(task)
 
 
 class Progress:

@@ -24,8 +24,8 @@ class ReconciliationStatus(StrEnum):
 class AccountReconciliation:
     """One account in one currency, by the engine and by the ledger.
 
-    ``end = start + realized + commission + rounding + conversion + funding + held + not_booked
-    + difference``; all amounts as the account feels them, so a cost is negative.
+    ``end = start + realized + commission + rounding + conversion + funding + cash_flow + transfers
+    + held + not_booked + difference``; all amounts as the account feels them: a cost is negative.
 
     Attributes:
         portfolio: Namespace.
@@ -35,11 +35,17 @@ class AccountReconciliation:
         status: What came of it.
         start: Balance at the start, by the engine.
         end: Balance at the end, by the engine.
-        realized: Profit of what was closed, before commission.
+        realized: Profit of what was closed, before commission, by the engine's own rule.
         commission: Commissions.
         rounding: What the account's own rounding added or took away.
         conversion: What changes of exchange rates added or took away.
-        funding: Changes of the account without a fill, such as interest.
+        funding: Changes of the account without a fill that nothing explains, such as interest.
+        cash_flow: Dividends and the like, as the host gave them.
+        transfers: Deposits less withdrawals: no profit.
+        unrealized: Profit of what is open, at the last prices, by the engine's own rule.
+        realized_fifo: Profit of what was closed, before commission, first in first out.
+        unrealized_fifo: Profit of what is open, first in first out.
+        engine_unrealized: Profit of what is open by the engine's own statement, if it tells one.
         held: What is still held: minus its cost where the whole price is paid, plus the quantity
             where the currency itself is what was bought.
         not_booked: What the engine leaves out by a rule of its own.
@@ -65,6 +71,12 @@ class AccountReconciliation:
     not_booked: Decimal = ZERO
     difference: Decimal = ZERO
     engine_realized: Decimal | None = None
+    cash_flow: Decimal = ZERO
+    transfers: Decimal = ZERO
+    unrealized: Decimal = ZERO
+    realized_fifo: Decimal = ZERO
+    unrealized_fifo: Decimal = ZERO
+    engine_unrealized: Decimal | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -76,5 +88,6 @@ class AccountReconciliation:
 
     @property
     def profit(self) -> Decimal:
-        """What the ledger calls profit: everything but what is held and what is missing."""
-        return self.realized + self.commission + self.rounding + self.conversion + self.funding
+        """What the ledger calls profit and the balance shows: neither held nor missing."""
+        booked = self.realized + self.commission + self.rounding + self.conversion
+        return booked + self.funding + self.cash_flow

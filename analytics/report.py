@@ -8,29 +8,20 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import os
-import shlex
-from collections.abc import Callable
-from dataclasses import replace
-from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fillpath.analytics import report_format
 from fillpath.analytics.report_checks import (
     Check,
-    completeness_holds,
-    pnl_adds_up,
     report_checks,
 )
 from fillpath.analytics.report_model import ReportData
-from fillpath.analytics.span_words import short_trace
-from fillpath.analytics.trace_links import TracePlace
+from fillpath.analytics.report_sections import ALWAYS
 from fillpath.instrumentation.errors import FillpathError, MissingExtra
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    pass
 
 __all__ = ["Check", "ReportData", "render_report", "report_checks", "write_report"]
 
@@ -77,29 +68,22 @@ def render_report(data: ReportData) -> str:
         MissingExtra: If the extra ``report`` is not installed.
     """
     try:
-        import jinja2
+        import jinja2  # noqa: F401 - the modules below may have been imported when it was there
         from markupsafe import Markup
 
         from fillpath.analytics import report_views
+        from fillpath.analytics.report_environment import report_environment
     except ModuleNotFoundError as missing:
         if missing.name not in {"altair", "jinja2", "markupsafe"}:
             raise
         raise MissingExtra("report", "to make an HTML report") from missing
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_printable,
-    )
     checks = report_checks(data)
     traces = report_views.trace_views(data)
     runtime, script, style = map(
         _block_source, (_CHART_RUNTIME, _TEMPLATES / "report.js", _TEMPLATES / "report.css")
     )
-    _add_helpers(environment, data, traces.embedded)
+    environment = report_environment(data, traces.embedded)
     return environment.get_template("report.html").render(
         accounts=report_views.account_views(data),
         checks=checks,
@@ -114,17 +98,11 @@ def render_report(data: ReportData) -> str:
         run=data.run,
         runtime=Markup(runtime),  # noqa: S704 - our own files, checked by _block_source
         script=Markup(script),  # noqa: S704
+        sections=data.sections or ALWAYS,
         style=Markup(style),  # noqa: S704
         traces=traces,
         unknown=[check for check in checks if check.passed is None],
     )
-
-
-def _printable(value: object) -> object:
-    """Clean what a template writes; text that is markup already was cleaned when it became so."""
-    if isinstance(value, str) and not hasattr(value, "__html__"):
-        return report_format.printable(value)
-    return value
 
 
 def _block_source(path: Path) -> str:
@@ -156,58 +134,4 @@ def _content_security_policy(scripts: list[str], styles: list[str]) -> str:
             "form-action 'none'",
             "require-trusted-types-for 'script'",
         )
-    )
-
-
-def inert_json(value: Any) -> str:
-    """Return JSON that can stand in a script block: ASCII only, and no character of markup."""
-    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
-
-
-def _add_helpers(environment: Environment, data: ReportData, embedded: frozenset[str]) -> None:
-    from markupsafe import Markup
-
-    from fillpath.analytics.report_views import trace_places
-
-    def money(amount: Decimal, currency: str, *, signed: bool = False) -> report_format.Figure:
-        digits = report_format.currency_digits(currency, data.currency_digits)
-        return report_format.money(amount, digits, signed=signed)
-
-    def command(*words: str) -> str:
-        return shlex.join((*data.command, *map(report_format.printable, words)))
-
-    places = trace_places(data)
-    otherwise = TracePlace("", data.run.run_id, start=data.run.started_at)
-    otherwise = replace(otherwise, end=data.run.ended_at or data.made_at or data.run.started_at)
-
-    def viewers(trace_id: str) -> list[tuple[str, str]]:
-        place = places.get(trace_id) or replace(otherwise, trace_id=trace_id)
-        return [(link.name, link.url(place)) for link in data.viewers]
-
-    def json_block(value: Any) -> Markup:
-        return Markup(inert_json(value))  # noqa: S704 - no character of markup is left in it
-
-    filters: dict[str, Callable[..., Any]] = {
-        "count": report_format.count,
-        "date": report_format.date,
-        "duration": report_format.duration,
-        "iso_timestamp": report_format.iso_timestamp,
-        "json_block": json_block,
-        "number": report_format.number,
-        "percent": report_format.percent,
-        "short_trace": short_trace,
-        "timestamp": report_format.timestamp,
-    }
-    environment.filters.update(filters)
-    environment.globals.update(
-        command=command,
-        completeness_holds=completeness_holds,
-        embedded=embedded,
-        money=money,
-        pnl_adds_up=pnl_adds_up,
-        ratio=report_format.ratio,
-        viewers=viewers,
     )

@@ -9,7 +9,8 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from fillpath.analytics.exact import ZERO, decimal_places, exact_arithmetic
+from fillpath.analytics.exact import ZERO, exact_arithmetic
+from fillpath.analytics.order_causes import make_order_causes
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
 from fillpath.analytics.report_format import currency_digits
 from fillpath.analytics.report_model import (
@@ -29,6 +30,7 @@ from fillpath.analytics.report_model import (
     RunCard,
     Trade,
 )
+from fillpath.analytics.report_sections import ReportSource, read_sections
 from fillpath.analytics.report_traces import read_traces
 from fillpath.analytics.results_manager import PnlSum, ResultsManager, Row, RunSummary
 from fillpath.analytics.sql_files import read_sql
@@ -69,15 +71,18 @@ def report_data(
     """
     run = results.run(run_id)
     accounts = results.reconcile(run_id)
+    equity = results.rows("equity", run_id)
     trades = results.read("largest_trades", run_id=run_id, most=LARGEST_TRADES)
     groups = results.read("trade_groups", run_id=run_id)
     with store.connect([run_id], further_views=()) as connection, exact_arithmetic():
+        digits = _digits(results.read("amount_places", run_id=run_id))
+        source = ReportSource(results, store, connection, run, digits)
         traces = (trade[key] for trade in trades for key in ("entry_trace_id", "exit_trace_id"))
         return ReportData(
             run=_run_card(run, results, store, connection),
-            accounts=tuple(_accounts(accounts, results.rows("equity", run_id))),
+            accounts=tuple(_accounts(accounts, equity)),
             completeness=tuple(map(_completeness, results.rows("completeness", run_id))),
-            equity=tuple(_equity(results.rows("equity", run_id))),
+            equity=tuple(_equity(equity)),
             pnl_totals={one.currency: _amounts(one) for one in results.pnl_by(run_id)},
             pnl_by_portfolio=_pnl(results, run_id, groups, "portfolio"),
             pnl_by_strategy=_pnl(results, run_id, groups, "portfolio", "strategy"),
@@ -87,11 +92,12 @@ def report_data(
             orders=tuple(map(_order_count, results.read("order_counts", run_id=run_id))),
             largest_trades=tuple(map(_trade, trades)),
             traces=read_traces(connection, run_id, filter(None, traces)),
-            currency_digits=_digits(results.rows("pnl_slices", run_id)),
+            currency_digits=digits,
             command=tuple(command),
             notices=tuple(_notices(run, accounts)),
             made_at=time.time_ns(),
             viewers=tuple(viewers),
+            sections=read_sections(source),
         )
 
 
@@ -104,6 +110,7 @@ def _run_card(
     extent = connection.execute(read_sql("run_extent"), {"run_id": run.run_id}).fetchone()
     simulated_from, simulated_to, portfolios, strategies = extent or (None, None, None, None)
     counts = results.read("counts", run_id=run.run_id)[0]
+    (row,) = results.read("run_row", run_id=run.run_id)
     return RunCard(
         run_id=run.run_id,
         mode=run.mode or "unknown",
@@ -122,6 +129,8 @@ def _run_card(
         fills=counts["fills"],
         trades=counts["trades"],
         lake_path=store.folder.lake_place,
+        code_version=row["code_version"],
+        seed=row["seed"],
         parameters={name: _printed(value) for name, value in run.parameters.items()},
     )
 
@@ -257,6 +266,7 @@ def _literal(text: str) -> str:
 
 
 def _funnel(connection: duckdb.DuckDBPyConnection, run_id: str) -> Iterator[FunnelRow]:
+    make_order_causes(connection, run_id)
     cursor = connection.execute(read_sql("funnel"), {"run_id": run_id})
     names = [column[0] for column in cursor.description or ()]
     for values in cursor.fetchall():
@@ -318,14 +328,13 @@ def _trade(row: Row) -> Trade:
     )
 
 
-def _digits(slices: Iterable[Row]) -> dict[str, int]:
+def _digits(places: Iterable[Row]) -> dict[str, int]:
     """Decimal places of the currencies that have not the usual ones."""
-    digits: dict[str, int] = {}
-    for row in slices:
-        places, currency = decimal_places(row["amount"]), row["currency"]
-        if places > digits.get(currency, currency_digits(currency, {})):
-            digits[currency] = places
-    return digits
+    return {
+        row["currency"]: row["places"]
+        for row in places
+        if row["places"] > currency_digits(row["currency"], {})
+    }
 
 
 def _notices(run: RunSummary, accounts: Iterable[AccountReconciliation]) -> Iterator[str]:

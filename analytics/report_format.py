@@ -151,3 +151,17 @@ def printable(text: str) -> str:
 def is_trace_id(text: str | None) -> bool:
     """Tell whether the text is a trace id as the lake writes them."""
     return text is not None and _TRACE_ID.fullmatch(text) is not None
+
+
+def held(nanoseconds: int) -> str:
+    """Return a time in the market in its two largest units, such as days and hours."""
+    sign = MINUS if nanoseconds < 0 else ""
+    seconds = abs(nanoseconds) // 1_000_000_000
+    units = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+    for (name, size), below in zip(units, (*units[1:], None), strict=True):
+        if seconds >= size:
+            parts = [f"{seconds // size:,}\N{NO-BREAK SPACE}{name}"]
+            if below is not None and seconds % size // below[1]:
+                parts.append(f"{seconds % size // below[1]}\N{NO-BREAK SPACE}{below[0]}")
+            return sign + " ".join(parts)
+    return "under 1\N{NO-BREAK SPACE}s" if nanoseconds else "0\N{NO-BREAK SPACE}s"

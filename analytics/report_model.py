@@ -16,8 +16,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from fillpath.analytics.trace_links import TraceLink
+
+if TYPE_CHECKING:
+    from fillpath.analytics.report_sections import FilledSection
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,8 @@ class RunCard:
         trades: Trades (entry matched with exit), open ones included.
         fillpath_version: Version of fillpath that made this report.
         lake_path: Folder or URL of the lake; ``None`` leaves it out.
+        code_version: Version of the host's code; ``None`` if it is not known.
+        seed: Seed of the host's random numbers; ``None`` if none was told.
         parameters: What the run was started with, shown as it is.
     """
 
@@ -80,6 +86,8 @@ class RunCard:
     fills: int = 0
     trades: int = 0
     lake_path: str | None = None
+    code_version: str | None = None
+    seed: str | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -469,6 +477,8 @@ class ReportData:
         notices: Sentences the reader must see before any number.
         made_at: Wall clock, when the report was made; ``None`` leaves it out.
         viewers: Where the reader can see traces besides; each trace is linked to all of them.
+        sections: The page's sections in its order, with what each read for itself; if there
+            are none, those that show what is above.
     """
 
     run: RunCard
@@ -489,3 +499,4 @@ class ReportData:
     notices: tuple[str, ...] = ()
     made_at: int | None = None
     viewers: tuple[TraceLink, ...] = ()
+    sections: tuple[FilledSection, ...] = ()

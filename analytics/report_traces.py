@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import duckdb
 
 from fillpath.analytics.exact import trimmed
+from fillpath.analytics.report_format import is_trace_id
 from fillpath.analytics.report_model import SpanLink, Trace, TraceSpan
 from fillpath.analytics.sql_files import read_sql
 from fillpath.instrumentation.semconv import (
@@ -22,6 +23,7 @@ from fillpath.instrumentation.semconv import (
 
 MOST_SPANS: Final = 300
 """A chain with more is cut: its first spans stay, and those that lead to a fill."""
+_AT_ONCE: Final = 5_000
 _NUMBERS: Final = ("quantity", "price", "commission")
 _POSITIONS: Final = frozenset(
     {EventType.POSITION_OPEN, EventType.POSITION_CHANGE, EventType.POSITION_CLOSE}
@@ -37,18 +39,14 @@ def read_traces(
     """Read chains of a run, in the order asked for.
 
     Args:
-        connection: Has the view ``spans``.
+        connection: Has the views ``spans`` and ``raw_spans``.
         run_id: The run.
         trace_ids: The chains; one that the lake does not have is left out.
         most_spans: How many spans of a chain to keep.
     """
-    wanted = list(dict.fromkeys(trace_ids))
-    parameters = {"run_id": run_id, "trace_ids": wanted}
-    cursor = connection.execute(read_sql("trace_spans"), parameters)
-    names = [column[0] for column in cursor.description or ()]
+    wanted = list(dict.fromkeys(filter(is_trace_id, trace_ids)))
     chains: dict[str, list[dict[str, Any]]] = {}
-    for row in cursor.fetchall():
-        span = dict(zip(names, row, strict=True))
+    for span in _spans_of(connection, run_id, wanted):
         chains.setdefault(span.pop("trace_id"), []).append(span)
     traces = []
     for trace_id in wanted:
@@ -58,6 +56,27 @@ def read_traces(
             total = len(spans) if len(kept) < len(spans) else None
             traces.append(Trace(trace_id, tuple(map(_span, kept)), total))
     return tuple(traces)
+
+
+def _spans_of(
+    connection: duckdb.DuckDBPyConnection, run_id: str, trace_ids: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """Read the spans of traces, in order.
+
+    They are found by the column that the files are sorted by, and only then decoded.
+    """
+    if not trace_ids:
+        return
+    names = ", ".join(f"unhex('{trace_id}')" for trace_id in trace_ids)
+    query = f"SELECT sequence FROM raw_spans WHERE run_id = ? AND trace_id IN ({names})"  # noqa: S608 - hex digits only
+    found = sorted(connection.execute(query, [run_id]).fetchall())
+    for start in range(0, len(found), _AT_ONCE):
+        chosen = ", ".join(str(sequence) for (sequence,) in found[start : start + _AT_ONCE])
+        statement = read_sql("trace_spans").replace("(chosen)", f"({chosen})")
+        cursor = connection.execute(statement, {"run_id": run_id})
+        columns = [column[0] for column in cursor.description or ()]
+        for row in cursor.fetchall():
+            yield dict(zip(columns, row, strict=True))
 
 
 def _kept(spans: Sequence[dict[str, Any]], most: int) -> list[dict[str, Any]]:

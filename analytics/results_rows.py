@@ -12,14 +12,23 @@ from typing import Any, Final
 import duckdb
 
 from fillpath.analytics.exact import ZERO, average, decimal_places, exact_arithmetic, trimmed
+from fillpath.analytics.latency_rows import latency_tables
 from fillpath.analytics.ledger import Ledger, compute_ledger
-from fillpath.analytics.order_causes import make_order_causes
+from fillpath.analytics.ledger_events import CASH_FLOW_KINDS
+from fillpath.analytics.order_causes import make_order_causes, order_signals
+from fillpath.analytics.order_reasons import order_reasons
+from fillpath.analytics.price_feeds import read_price_feeds
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
-from fillpath.analytics.round_trips import RoundTrip
+from fillpath.analytics.regimes import find_regimes
 from fillpath.analytics.shard_load import TableRows
+from fillpath.analytics.signal_results import signal_tables
+from fillpath.analytics.slice_rows import pnl_rollups, pnl_slices
+from fillpath.analytics.slices import SliceLabels
 from fillpath.analytics.sql_files import json_path, read_sql
+from fillpath.analytics.tearsheet import tearsheet_tables
+from fillpath.analytics.trade_attribution import attribute_trades
 from fillpath.instrumentation.errors import NotFound
-from fillpath.instrumentation.semconv import EventType, Fill, Order, Signal
+from fillpath.instrumentation.semconv import EventType, Fill, Order
 
 RUN_COLUMNS: Final = (
     "run_id",
@@ -36,14 +45,15 @@ RUN_COLUMNS: Final = (
     "sampled_out",
     "dropped",
 )
+_SEED_PARAMETERS: Final = ("seed", "random_seed")
 _LEDGER_NEEDS: Final = (
     EventType.FILL,
     EventType.POSITION_OPEN,
     EventType.POSITION_CHANGE,
     EventType.POSITION_CLOSE,
     EventType.PORTFOLIO,
+    *CASH_FLOW_KINDS,
 )
-_RUN: Final = f"SELECT {', '.join(RUN_COLUMNS)}, completeness FROM runs WHERE run_id = $run_id"  # noqa: S608 - names of our own
 
 Row = tuple[Any, ...]
 
@@ -73,15 +83,16 @@ def compute_results(connection: duckdb.DuckDBPyConnection, run_id: str) -> RunRe
     Raises:
         NotFound: The lake has no such run.
     """
-    found = connection.execute(_RUN, {"run_id": run_id}).fetchone()
-    if found is None:
-        raise NotFound(f"There is no run '{run_id}'.", next_command="fillpath runs list")
-    *values, completeness = found
-    run = dict(zip(RUN_COLUMNS, values, strict=True))
-    run["parameters"] = json.loads(run["parameters"] or "{}")
-    kinds = json.loads(completeness or "[]")
+    run, kinds = _run(connection, run_id)
     make_order_causes(connection, run_id)
-    ledger = compute_ledger(connection, run_id)
+    feeds = read_price_feeds(connection, run_id)
+    regimes = find_regimes(connection, run_id, feeds)
+    labels = SliceLabels(
+        signals=order_signals(connection),
+        reasons=order_reasons(connection, run_id),
+        regime=regimes.at,
+    )
+    ledger = compute_ledger(connection, run_id, labels)
     ledger = replace(ledger, accounts=tuple(_with_losses(ledger.accounts, kinds)))
     with exact_arithmetic():
         fills = [_fill(row) for row in _rows(connection, "fills", run_id)]
@@ -97,17 +108,51 @@ def compute_results(connection: duckdb.DuckDBPyConnection, run_id: str) -> RunRe
                 "trace_id span_id",
                 fills,
             ),
-            "signals": _table(
-                "portfolio sequence strategy symbol name value event_time outcome trace_id span_id",
-                _rows(connection, "signals", run_id),
-            ),
-            "latency": _table(
-                "portfolio hop count p50 p90 p99 max slowest_trace_id",
-                _rows(connection, "latency", run_id),
-            ),
+            **latency_tables(connection, run_id, live=run["mode"] == "live"),
             **_ledger_tables(ledger),
         }
+        tables |= attribute_trades(
+            connection,
+            run_id,
+            ledger.trips,
+            tables["orders"],
+            tables["fills"],
+            labels.reasons,
+            labels.regime,
+        )
+        tables |= tearsheet_tables(connection, run_id, run["parameters"], ledger.accounts, tables)
+        tables["regimes"] = regimes.table()
+        tables |= signal_tables(
+            connection,
+            run_id,
+            orders=tables["orders"],
+            fills=tables["fills"],
+            trips=ledger.trips,
+            feeds=feeds,
+        )
     return RunResults(run, tables, ledger)
+
+
+def _run(
+    connection: duckdb.DuckDBPyConnection, run_id: str
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Give the row of a run, and what became of its events by portfolio and kind."""
+    cursor = connection.execute("SELECT * FROM runs WHERE run_id = ?", [run_id])
+    names = [column[0] for column in cursor.description or ()]
+    found = cursor.fetchone()
+    if found is None:
+        raise NotFound(f"There is no run '{run_id}'.", next_command="fillpath runs list")
+    known = dict(zip(names, found, strict=True))
+    run = {name: known[name] for name in RUN_COLUMNS}
+    run["parameters"] = json.loads(run["parameters"] or "{}")
+    metadata = json.loads(known.get("metadata") or "{}")
+    seeds = (metadata.get("seed"), *(run["parameters"].get(name) for name in _SEED_PARAMETERS))
+    seed = next((one for one in seeds if one is not None), None)
+    run["code_version"] = metadata.get("code_version")
+    run["seed"] = None if seed is None else str(seed)
+    extent = connection.execute(read_sql("run_extent"), {"run_id": run_id}).fetchone()
+    run["data_from"], run["data_to"] = (None, None) if extent is None else extent[:2]
+    return run, json.loads(known.get("completeness") or "[]")
 
 
 def _table(columns: str, rows: Iterable[Row]) -> TableRows:
@@ -121,8 +166,6 @@ _PATHS: Final = {
         "reject_reason": Order.REJECT_REASON,
     },
     "fills": {"commission_currency": Fill.COMMISSION_CURRENCY},
-    "signals": {"signal_name": Signal.NAME, "signal_value": Signal.VALUE},
-    "latency": {},
 }
 
 
@@ -190,30 +233,12 @@ def _with_losses(
         if not count:
             yield account
             continue
-        note = f"{count} events of fills, positions and accounts did not reach the lake."
-        status = account.status
-        if status is ReconciliationStatus.RECONCILED:
-            status = ReconciliationStatus.FAILED
+        note = f"{count} events of fills, positions, accounts or cash flows are not in the lake."
+        status = ReconciliationStatus.FAILED
         yield replace(account, status=status, notes=(note, *account.notes))
 
 
 def _ledger_tables(ledger: Ledger) -> dict[str, TableRows]:
-    slices = (
-        (
-            one.ref.portfolio,
-            one.strategy or None,
-            one.symbol or None,
-            one.currency,
-            one.kind,
-            one.ref.sequence,
-            one.ref.event_time,
-            one.amount,
-            one.fill_id,
-            one.ref.trace_id,
-            one.ref.span_id,
-        )
-        for one in ledger.slices
-    )
     equity = (
         (
             point.ref.portfolio,
@@ -233,25 +258,15 @@ def _ledger_tables(ledger: Ledger) -> dict[str, TableRows]:
         (a.portfolio, a.account_id, a.account_type, a.currency, a.start, a.end) for a in stated
     )
     return {
-        "trades": _table(
-            "portfolio trade_id entry_sequence position_id strategy symbol venue direction "
-            "quantity open_quantity entry_time exit_time entry_price exit_price realized_pnl "
-            "unrealized_pnl commission currency entry_trace_id entry_span_id exit_trace_id "
-            "exit_span_id",
-            map(_trade, ledger.trips),
-        ),
-        "pnl_slices": _table(
-            "portfolio strategy symbol currency kind sequence event_time amount fill_id trace_id "
-            "span_id",
-            slices,
-        ),
+        "pnl_slices": pnl_slices(ledger.slices),
+        "pnl_rollups": pnl_rollups(ledger.slices),
         "balances": _table(
             "portfolio account_id account_type currency start_balance end_balance", balances
         ),
         "reconciliation": _table(
             "portfolio account_id account_type currency status start_balance end_balance realized "
             "commission rounding conversion funding held not_booked difference engine_realized "
-            "notes",
+            "cash_flow transfers realized_fifo unrealized unrealized_fifo engine_unrealized notes",
             map(_reconciliation, ledger.accounts),
         ),
         "equity": _table(
@@ -259,35 +274,6 @@ def _ledger_tables(ledger: Ledger) -> dict[str, TableRows]:
             equity,
         ),
     }
-
-
-def _trade(trip: RoundTrip) -> Row:
-    entry, leave = trip.opened_by, trip.closed_by
-    exit_price = trip.exit_price
-    return (
-        entry.ref.portfolio,
-        trip.trade_id,
-        entry.ref.sequence,
-        trip.position_id,
-        entry.strategy or None,
-        entry.symbol or None,
-        entry.venue or None,
-        trip.direction,
-        trimmed(trip.entered, 0),
-        trimmed(trip.open_quantity, 0),
-        entry.ref.event_time,
-        leave.ref.event_time if leave and not trip.is_open else None,
-        trimmed(trip.entry_price, 0),
-        None if exit_price is None else trimmed(exit_price, 0),
-        trip.realized,
-        trip.unrealized,
-        trip.commission,
-        trip.currency,
-        entry.ref.trace_id,
-        entry.ref.span_id,
-        leave.ref.trace_id if leave else None,
-        leave.ref.span_id if leave else None,
-    )
 
 
 def _reconciliation(account: AccountReconciliation) -> Row:
@@ -308,5 +294,11 @@ def _reconciliation(account: AccountReconciliation) -> Row:
         account.not_booked,
         account.difference,
         account.engine_realized,
+        account.cash_flow,
+        account.transfers,
+        account.realized_fifo,
+        account.unrealized,
+        account.unrealized_fifo,
+        account.engine_unrealized,
         list(account.notes),
     )

@@ -22,6 +22,8 @@ class RoundTrip:
         realized_by_currency: Profit of what was closed, before commission.
         commissions_by_currency: Commissions; positive is a cost.
         unrealized_by_currency: Profit of what is still held, at the last price, if there is one.
+        entries: The fills that opened it or added to it, and how much of each did.
+        exits: The fills that closed it or a part of it, and how much of each did.
         closed_by: The last exit fill; ``None`` while nothing is closed.
         open_quantity: What is still held.
     """
@@ -34,6 +36,8 @@ class RoundTrip:
     realized_by_currency: dict[str, Decimal] = field(default_factory=dict)
     commissions_by_currency: dict[str, Decimal] = field(default_factory=dict)
     unrealized_by_currency: dict[str, Decimal] = field(default_factory=dict)
+    entries: list[tuple[FillEvent, Decimal]] = field(default_factory=list)
+    exits: list[tuple[FillEvent, Decimal]] = field(default_factory=list)
     closed_by: FillEvent | None = None
     open_quantity: Decimal = ZERO
     _entry_cost: Decimal = ZERO
@@ -91,14 +95,16 @@ class RoundTrip:
             return None
         return average(self._exit_cost, self.exited, self.opened_by.price)
 
-    def enter(self, quantity: Decimal, price: Decimal) -> None:
+    def enter(self, fill: FillEvent, quantity: Decimal) -> None:
         """Take note of an entry."""
+        self.entries.append((fill, quantity))
         self.entered += quantity
-        self._entry_cost += quantity * price
+        self._entry_cost += quantity * fill.price
 
     def leave(self, fill: FillEvent, quantity: Decimal) -> None:
         """Take note of an exit."""
         self.closed_by = fill
+        self.exits.append((fill, quantity))
         self.exited += quantity
         self._exit_cost += quantity * fill.price
 

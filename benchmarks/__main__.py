@@ -22,7 +22,7 @@ from harness import Size
 
 NAMES: Final = (
     "caller", "disabled", "pipeline", "api", "otlp", "size", "find", "memory", "sampling",
-    "engines",
+    "engines", "postgres", "queries", "report",
 )  # fmt: skip
 _HERE: Final = Path(__file__).resolve().parent
 
@@ -44,7 +44,7 @@ def main() -> int:
         results: dict[str, Any] = {}
         for path in given.markdown or [given.output]:
             results |= json.loads(path.read_text())
-        from report import print_markdown
+        from figure_table import print_markdown
 
         print_markdown(results)
         return 0
@@ -56,8 +56,8 @@ def main() -> int:
 
 def _run(chosen: list[str], size: Size, output: Path) -> int:
     # What the figures are printed with stays out of the processes in which they are measured.
+    from figure_table import print_failure, print_table
     from machine import describe
-    from report import print_failure, print_table
 
     results: dict[str, Any] = {}
     seconds: dict[str, float] = {}

@@ -11,6 +11,8 @@ from fillpath.exporters.spool_events import SpoolEvents
 _OWN_COLUMNS: Final = frozenset(
     {"run_id", "mode", "service_name", "host_name", "pid", "started_at", "parameters"}
 )
+_TOLD_LATER: Final = ("code_version", "seed")
+"""What a script that is part of a run may say of it, better than the run itself knew."""
 
 
 def record_of(
@@ -34,6 +36,7 @@ def record_of(
     run, end = events.run, events.end or {}
     rows = completeness.rows(status)
     metadata = {key: run[key] for key in run if key not in _OWN_COLUMNS}
+    metadata |= {key: end[key] for key in _TOLD_LATER if key in end}
     known: dict[str, Any] = {
         "mode": run.get("mode"),
         "service_name": run.get("service_name"),

@@ -55,11 +55,20 @@ _OF_A_REGIME: Final = {
     **dict.fromkeys(("name", "regime", "label", "new_regime", "to_regime"), semconv.Regime.NAME),
     **dict.fromkeys(("previous", "old_regime", "from_regime"), semconv.Regime.PREVIOUS),
 }
+_OF_A_CASH_FLOW: Final = {
+    "type": semconv.CashFlow.TYPE,
+    "flow_type": semconv.CashFlow.TYPE,
+    "amount": semconv.CashFlow.AMOUNT,
+    "currency": semconv.CashFlow.CURRENCY,
+    "account_id": semconv.Account.ID,
+}
 _KEYS_BY_TYPE: Final[Mapping[str, Mapping[str, str]]] = {
     "FILL": {
         "quantity": semconv.Fill.QUANTITY,
         "qty": semconv.Fill.QUANTITY,
         "price": semconv.Fill.PRICE,
+        "account_id": semconv.Account.ID,
+        "contributions": semconv.Order.CONTRIBUTIONS,
     },
     "ORDER": {
         "quantity": semconv.Order.QUANTITY,
@@ -89,13 +98,11 @@ _KEYS_BY_TYPE: Final[Mapping[str, Mapping[str, str]]] = {
         "base_currency": semconv.Account.BASE_CURRENCY,
         "balances": semconv.Account.BALANCES,
     },
-    "CASH_FLOW": {
-        "type": semconv.CashFlow.TYPE,
-        "flow_type": semconv.CashFlow.TYPE,
-        "amount": semconv.CashFlow.AMOUNT,
-        "currency": semconv.CashFlow.CURRENCY,
-        "account_id": semconv.Account.ID,
-    },
+    # The type of a cash flow may be the kind of its event.
+    **dict.fromkeys(
+        ("CASH_FLOW", "DIVIDEND", "INTEREST", "FUNDING", "FEE", "DEPOSIT", "WITHDRAWAL"),
+        _OF_A_CASH_FLOW,
+    ),
     "REGIME_CHANGE": _OF_A_REGIME,
     "CLASSIFICATION": _OF_A_REGIME,
     "RISK_BREACH": {"value": semconv.Risk.VALUE},

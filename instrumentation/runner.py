@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType, ModuleType, TracebackType
 from typing import Any
 
+from fillpath.instrumentation.code_version import find_code_version
 from fillpath.instrumentation.errors import EXIT_FAILURE, EXIT_OK, FillpathError, UsageError
 from fillpath.instrumentation.tracing import Tracing
 
@@ -138,6 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             parameters={"script": Path(script).name, "arguments": arguments},
             writer=options.writer,
             otlp=options.otlp,
+            code_version=find_code_version(Path(script).absolute().parent),
         )
         run_script(script, arguments, tracing)
     except FillpathError as error:

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Final, Literal, Self
 from opentelemetry.trace import TracerProvider, get_tracer_provider
 
 from fillpath.instrumentation import identity, recorder_metrics, settings
+from fillpath.instrumentation.code_version import find_code_version
 from fillpath.instrumentation.errors import FillpathError, UsageError
 from fillpath.instrumentation.event_sampler import EventSampler
 from fillpath.instrumentation.event_tracer import EventTracer
@@ -59,8 +60,9 @@ class Tracing:
     starting and stopping a session say clearly what is wrong.
 
     In a script that `fillpath run` records already, a session becomes part of that one when it is
-    started: its tracer is that one's, and to stop it stops nothing. Of its own arguments two count:
-    `parameters` are kept with the run, and while it runs `portfolio` is its, unless that has one.
+    started: its tracer is that one's, and to stop it stops nothing. Of its own arguments these
+    count: `parameters`, `code_version` and `seed` are kept with the run, and while it runs
+    `portfolio` is its, unless that has one.
 
     Args:
         run_id: Name of the run; ``FILLPATH_RUN_ID``, else a new one.
@@ -81,6 +83,9 @@ class Tracing:
             sampling policy keeps), ``all`` (what is in the lake) or ``off``; ``FILLPATH_OTLP``,
             else ``sampled`` if they name one. A process of its own sends it (with the writer
             ``inline`` once the run has ended, with ``none`` not at all).
+        code_version: Version of the code; ``service.version`` of ``OTEL_RESOURCE_ATTRIBUTES``, else
+            ``FILLPATH_CODE_VERSION``, else the git commit of the script's folder.
+        seed: Seed of the run's random numbers; else the parameter ``seed`` or ``random_seed``.
 
     Raises:
         UsageError: When an argument is not one of its allowed values.
@@ -109,6 +114,8 @@ class Tracing:
         way: Way | None = None,
         provider: TracerProvider | None = None,
         otlp: Literal["sampled", "all", "off"] | None = None,
+        code_version: str | None = None,
+        seed: int | str | None = None,
     ) -> None:
         environ = os.environ
         self.run_id = run_id or environ.get(settings.ENV_RUN_ID) or identity.new_run_id()
@@ -149,6 +156,12 @@ class Tracing:
             service_name or environ.get(settings.ENV_OTEL_SERVICE_NAME) or _program_name()
         )
         self.parameters = snapshot(parameters or {})
+        self._own_facts = {
+            key: printed(value, 4096)
+            for key, value in (("code_version", code_version), ("seed", seed))
+            if value is not None
+        }
+        self._part_facts: dict[str, str] = {}
         self.rollout = settings.rollout()
         self.enabled = self.rollout.takes_run(self.run_id)
         self._took_any = False
@@ -296,6 +309,7 @@ class Tracing:
         self._whole = self._taken_in_by = whole
         self.run_id, self.folder = whole.run_id, whole.folder
         whole._part_parameters |= self.parameters
+        whole._part_facts |= self._own_facts
         if whole.portfolio == DEFAULT_PORTFOLIO:
             whole._call_portfolio(self.portfolio)
         self.portfolio = whole.portfolio
@@ -441,6 +455,7 @@ class Tracing:
             "ended_at": time.time_ns(),
             "error": error and clean_text(f"{type(error).__qualname__}: {printed(error)}", 4096),
             **({"parameters": self._part_parameters} if self._part_parameters else {}),
+            **self._part_facts,
             **self._engine(),
         }
 
@@ -455,6 +470,7 @@ class Tracing:
             "clock_offset": self._clock_offset,
             "python": platform.python_version(),
             "parameters": self.parameters,
+            **self._facts(),
             "delivery": self.delivery,
             "way": self.way,
             "writer": self.writer,
@@ -462,6 +478,16 @@ class Tracing:
             "lake_sampling": self.lake_sampling,
             "otlp": self.otlp,
             "sampling": EventSampler.from_environment().to_dict(),
+        }
+
+    def _facts(self) -> dict[str, str]:
+        """Say which code the run is made with, and its seed, as far as that is known."""
+        if "code_version" in self._own_facts:
+            return self._own_facts
+        found = find_code_version()
+        return {
+            **({} if found is None else {"code_version": clean_text(found, 4096)}),
+            **self._own_facts,
         }
 
     def _stop_at_exit(self) -> None:

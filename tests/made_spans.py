@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from fillpath.analytics.ledger import Ledger, compute_ledger
-from fillpath.instrumentation.semconv import Account, EventType, Fill, Position, Tick
+from fillpath.instrumentation.semconv import Account, Bar, EventType, Fill, Position, Tick
 
 RUN = "made"
 SECOND = 1_000_000_000
@@ -40,7 +40,11 @@ _TEXT = [
     "handler",
 ]
 _INTEGERS = ["sequence", "event_time", "start_time", "end_time"]
+_OF_A_BAR = {"high": Bar.HIGH, "low": Bar.LOW}
+_OF_A_TICK = {"bid": Tick.BID, "ask": Tick.ASK}
 _NUMBERS = ["quantity", "price", "commission"]
+_RUN_TEXT = ("service_name", "engine", "engine_version", "parameters", "completeness")
+_RUN_NUMBERS = ("started_at", "ended_at", "published", "kept", "sampled_out", "dropped")
 _SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in (*_TEXT, *_NUMBERS, "links", "attributes")),
@@ -177,10 +181,33 @@ class MadeSpans:
         numbers = ", ".join(f"CAST({name} AS DECIMAL(38, 18)) AS {name}" for name in _NUMBERS)
         json_ = ", ".join(f"CAST({name} AS JSON) AS {name}" for name in ("links", "attributes"))
         connection.execute(f"CREATE VIEW spans AS SELECT * REPLACE ({numbers}, {json_}) FROM raw")
+        prices = ", ".join(
+            f"CAST(attributes ->> '$.\"{key}\"' AS DOUBLE) AS {name}"
+            for name, key in (("bid", Tick.BID), ("ask", Tick.ASK))
+        )
+        connection.execute(
+            "CREATE VIEW raw_spans AS "
+            f"SELECT *, {prices}, CAST(NULL AS VARCHAR) AS sampling_reason FROM spans"
+        )
+        connection.execute(
+            f"CREATE VIEW runs AS SELECT '{RUN}' AS run_id, 'backtest' AS mode, 'Ended' AS status, "
+            + "".join(f"CAST(NULL AS VARCHAR) AS {name}, " for name in _RUN_TEXT)
+            + ", ".join(f"CAST(NULL AS BIGINT) AS {name}" for name in _RUN_NUMBERS)
+        )
         connection.execute(
             "CREATE VIEW trace_divisions AS "
             "SELECT run_id, trace_id, trace_id AS cause_trace_id FROM spans WHERE false"
         )
+        for name, kind, keys in (("bars", "BAR", _OF_A_BAR), ("ticks", "TICK", _OF_A_TICK)):
+            told = ", ".join(
+                f"CAST(attributes ->> '$.\"{key}\"' AS DECIMAL(38, 18)) AS {column}"
+                for column, key in keys.items()
+            )
+            connection.execute(
+                f"CREATE VIEW {name} AS SELECT run_id, portfolio, symbol, venue, sequence, "
+                f"event_time, price, price AS close, NULL AS bar_type, {told} FROM spans "
+                f"WHERE event_type = '{kind}'"
+            )
         return connection
 
     def ledger(self) -> Ledger:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 from fillpath.analytics.report_model import (
@@ -28,6 +30,7 @@ from fillpath.analytics.report_model import (
     TraceSpan,
     Trade,
 )
+from fillpath.analytics.report_sections import ALWAYS, SECTIONS, FilledSection, Section
 
 D = Decimal
 SECOND = 1_000_000_000
@@ -329,6 +332,8 @@ def hostile(data: ReportData) -> ReportData:
         return names.setdefault(name, f"{HOSTILE[len(names) % len(HOSTILE)]}{len(names)}")
 
     def walk(value: Any) -> Any:
+        if isinstance(value, Section):
+            return value  # ours, whatever the run is called
         if isinstance(value, str):
             return other(value)
         if isinstance(value, tuple):
@@ -342,3 +347,98 @@ def hostile(data: ReportData) -> ReportData:
 
     result: ReportData = walk(data)
     return result
+
+
+def trade_rows(count: int, names: Sequence[str] = ("AAPL", "GOOG", "IBM")) -> list[dict[str, Any]]:
+    """Return rows as `results/report_trades.sql` gives them, the largest results first."""
+    chance = random.Random(count)
+    rows: list[dict[str, Any]] = []
+    for number in range(count):
+        entry = START + number * 3_600 * SECOND + chance.randrange(2) * 123_456_789
+        is_open = number % 37 == 5
+        trace = f"3fad3d{0:016}{{:010x}}"
+        pnl = D(chance.randrange(-900_000, 1_000_000)) / 100
+        commission = D(chance.randrange(0, 900)) / 100
+        rows.append(
+            {
+                "portfolio": EQUITIES if number % 5 else FX,
+                "strategy": None if number % 41 == 3 else f"Strategy-{number % 7}",
+                "symbol": names[number % len(names)],
+                "direction": "LONG" if number % 3 else "SHORT",
+                "quantity": D(chance.randrange(1, 5_000)),
+                "entry_time": entry,
+                "entry_price": D(chance.randrange(10_000, 99_000)) / 100,
+                "exit_time": None if is_open else entry + chance.randrange(1, 10**6) * SECOND,
+                "exit_price": None if is_open else D(chance.randrange(10_000, 99_000)) / 100,
+                "pnl": pnl,
+                "commission": commission,
+                "net": pnl - commission,
+                "currency": "USD" if number % 5 else "EUR",
+                "exit_reason": None if is_open else ("stop", "limit", "signal")[number % 3],
+                "entry_trace_id": trace.format(number),
+                "exit_trace_id": None if is_open else trace.format(number + 7 * (number % 2)),
+            }
+        )
+    return sorted(rows, key=lambda row: -abs(row["net"]))
+
+
+def attribution_rows(names: Sequence[str] = ("Trend", "Mean", "Pairs")) -> list[dict[str, Any]]:
+    """Return rows as `results/pnl_breakdowns.sql` gives them, every breakdown right."""
+    amounts = {
+        (name, kind): D(number * 1_117 - 900 * (kind == "commission")) / 100
+        for number, name in enumerate(names, 1)
+        for kind in ("realized", "unrealized", "commission")
+    }
+    rows: list[tuple[str, str | None, str, Decimal]] = []
+    for dimension in ("strategy", "symbol", "regime"):
+        for (name, kind), amount in amounts.items():
+            rows.append((dimension, name, kind, amount))
+    for kind in ("realized", "unrealized", "commission"):
+        amount = sum((a for (_, k), a in amounts.items() if k == kind), D(0))
+        rows.append(("total", None, kind, amount))
+    return [
+        {
+            "dimension": dimension,
+            "name": name,
+            "currency": "USD",
+            "kind": kind,
+            "amount": amount,
+            "slices": 3,
+            "trace_id": an_id(dimension, name, kind),
+            "size": abs(amount),
+        }
+        for dimension, name, kind, amount in rows
+    ]
+
+
+class Rows:
+    """Stands for the results where a section only reads rows: what it is given, by query."""
+
+    def __init__(self, **queries: list[dict[str, Any]]) -> None:
+        self.queries = queries
+
+    def read(self, query: str, **_: object) -> list[dict[str, Any]]:
+        return self.queries[query]
+
+
+def with_sections(data: ReportData, trades: int = 300, names: Sequence[str] = ()) -> ReportData:
+    """Return the data with the sections that read for themselves filled."""
+    total = sum((row["amount"] for row in attribution_rows() if row["dimension"] == "total"), D(0))
+    ends = {"currency": "USD", "start_equity": D(1000), "trace_id": an_id("end")}
+    rows = Rows(
+        pnl_breakdowns=attribution_rows(names or ("Trend", "Mean", "Pairs")),
+        equity_ends=[ends | {"end_equity": D(1000) + total}],
+        transfers=[],
+        report_trades=trade_rows(trades, names or ("AAPL", "GOOG", "IBM")),
+        counts=[{"orders": 1, "fills": 1, "trades": trades}],
+    )
+    run: Any = data.run
+    source: Any = SimpleNamespace(results=rows, run=run)
+    sections = []
+    for section in SECTIONS:
+        always = next((one for one in ALWAYS if one.section is section), None)
+        if always is not None:
+            sections.append(always)
+        elif section.key in {"attribution", "all-trades"}:
+            sections.append(FilledSection(section, section.read(source)))
+    return replace(data, sections=tuple(sections))

@@ -48,7 +48,8 @@ def connection(empty: ResultsDatabase) -> Iterator[psycopg.Connection[TupleRow]]
 
 def tables(connection: psycopg.Connection[TupleRow]) -> set[str]:
     rows = connection.execute(
-        "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+        "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition "
+        "AND relnamespace = 'public'::regnamespace"
     )
     names = {str(name) for (name,) in rows}
     connection.rollback()
@@ -164,8 +165,8 @@ def test_every_table_and_column_says_what_it_means(
     silent = connection.execute("""
         SELECT c.relname, a.attname
         FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
-        WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace
-          AND NOT a.attisdropped AND a.attnum >= 0
+        WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
+          AND c.relnamespace = 'public'::regnamespace AND NOT a.attisdropped AND a.attnum >= 0
           AND (col_description(c.oid, a.attnum) IS NULL OR obj_description(c.oid) IS NULL)
     """).fetchall()
     assert silent == []
@@ -178,10 +179,38 @@ def test_every_row_belongs_to_a_run_and_goes_with_it(
     cascading = connection.execute("""
         SELECT conrelid::regclass::text FROM pg_constraint
         WHERE contype = 'f' AND confrelid = 'runs'::regclass AND confdeltype = 'c'
+          AND conparentid = 0
     """).fetchall()
     named = {str(name) for (name,) in cascading}
-    assert named == {*SHARD_TABLES, "load_log"}
-    assert named | {"runs", "schema_migrations"} == tables(connection)
+    # The slices have triggers of their own, see the next test.
+    assert named == {*SHARD_TABLES, "load_log", "result_cache"} - {"pnl_slices"}
+    others = {"pnl_slices", "runs", "schema_migrations", "namespace_grants"}
+    assert named | others == tables(connection)
+
+
+def test_slices_belong_to_a_run_and_go_with_it(
+    connection: psycopg.Connection[TupleRow],
+) -> None:
+    apply_migrations(connection)
+    insert = (
+        "INSERT INTO pnl_slices (run_id, portfolio, currency, kind, sequence, amount, run_month) "
+        "SELECT run_id, 'p', 'USD', 'realized', n, 1, month::date "
+        "FROM (VALUES ('a', '1970-01-01'), (%s, %s)) AS v (run_id, month), "
+        "generate_series(1, 3) AS n"
+    )
+    connection.execute("INSERT INTO runs (run_id) VALUES ('a'), ('b')")
+    connection.commit()
+    for run_id, month in (("nobody", "1970-01-01"), ("b", "1970-02-01")):
+        with pytest.raises(psycopg.errors.IntegrityError):
+            connection.execute(insert, [run_id, month])
+        connection.rollback()
+    connection.execute(insert, ["b", "1970-01-01"])
+    connection.execute("DELETE FROM runs WHERE run_id = 'a'")
+    left = connection.execute("SELECT DISTINCT run_id FROM pnl_slices").fetchall()
+    assert left == [("b",)]
+    for change in ("run_id = 'c'", "run_month = '2024-01-01'"):
+        with pytest.raises(psycopg.errors.IntegrityError), connection.transaction():
+            connection.execute(f"UPDATE runs SET {change} WHERE run_id = 'b'")
 
 
 def test_times_are_also_timestamps_to_the_microsecond(

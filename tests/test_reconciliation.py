@@ -17,8 +17,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
+from fillpath.analytics.fifo_matches import disagreements, fifo_matches
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
 from fillpath.analytics.results_rows import RunResults, compute_results
 from fillpath.exporters.event_store import EventStore
@@ -123,20 +125,25 @@ def test_every_account_follows_from_its_fills(run: Reckoned) -> None:
         assert account.end == account.start + account.profit + account.held + account.not_booked
 
 
-def test_an_account_of_profits_alone_changes_by_its_slices(run: Reckoned) -> None:
-    """On a margin account the slices are the whole change of the balance."""
-    attributed: Counter[tuple[str, str]] = Counter()
-    changed: Counter[tuple[str, str]] = Counter()
+def test_the_slices_of_an_account_are_its_change_and_what_is_open(run: Reckoned) -> None:
+    """First in first out and average cost differ fill by fill, and add up to the same cent."""
+    sums: Counter[tuple[str, str, str]] = Counter()
     for one in run.results.ledger.slices:
-        if one.kind != "unrealized":
-            attributed[one.ref.portfolio, one.currency] += one.amount  # type: ignore[assignment]
-    for account in run.accounts.values():
+        sums[one.ref.portfolio, one.account_id, one.currency] += one.amount  # type: ignore[assignment]
+    expected: Counter[tuple[str, str, str]] = Counter()
+    for key, account in run.accounts.items():
         change = account.change
         assert change is not None
-        key = (account.portfolio, account.currency)
-        changed[key] += change - account.held - account.not_booked  # type: ignore[assignment]
-    assert +attributed == +changed
-    assert -attributed == -changed
+        expected[key] = change - account.held - account.not_booked + account.unrealized  # type: ignore[assignment]
+        assert expected[key] == account.profit + account.unrealized
+    assert {k: v for k, v in sums.items() if v} == {k: v for k, v in expected.items() if v}
+
+
+def test_queue_and_sql_match_alike(run: Reckoned) -> None:
+    ledger = run.results.ledger
+    with duckdb.connect() as connection:
+        assert fifo_matches(connection, ledger.legs) is not None
+        assert disagreements(connection, ledger.legs, ledger.matches) == []
 
 
 def test_commissions_are_the_engines(run: Reckoned) -> None:
@@ -214,9 +221,13 @@ def test_profit_of_each_strategy_is_the_engines(run: Reckoned) -> None:
     for portfolio, engine in run.engines.items():
         bases = {account["account_id"]: account["base_currency"] for account in engine["accounts"]}
         profits: Counter[tuple[str, str]] = Counter()
-        for one in run.results.ledger.slices:
-            if one.ref.portfolio == portfolio and one.kind in ("realized", "commission"):
-                profits[one.strategy, one.currency] += one.amount  # type: ignore[assignment]
+        for trip in run.results.ledger.trips:
+            if trip.opened_by.ref.portfolio == portfolio:
+                strategy = trip.opened_by.strategy
+                for currency, amount in trip.realized_by_currency.items():
+                    profits[strategy, currency] += amount  # type: ignore[assignment]
+                for currency, amount in trip.commissions_by_currency.items():
+                    profits[strategy, currency] -= amount  # type: ignore[assignment]
         for strategy, by_currency in engine["realized_pnl"].items():
             fills = [fill for fill in engine["fills"] if fill["strategy_id"] == strategy]
             currencies = {bases[fill["account_id"]] for fill in fills} - {None} | by_currency.keys()
@@ -242,9 +253,9 @@ def test_open_positions_are_the_engines(run: Reckoned) -> None:
 def test_unrealized_profit_is_the_engines(run: Reckoned) -> None:
     """Where the engine values at the price that the ledger takes: the last bar or trade."""
     marks = {
-        (one.ref.portfolio, one.symbol, one.strategy): one
-        for one in run.results.ledger.slices
-        if one.kind == "unrealized"
+        (trip.opened_by.ref.portfolio, trip.opened_by.symbol, trip.opened_by.strategy): trip
+        for trip in run.results.ledger.trips
+        if trip.is_open
     }
     for portfolio, engine in run.engines.items():
         if "QuoteTick" in engine["published"]["data.*"]:
@@ -253,23 +264,26 @@ def test_unrealized_profit_is_the_engines(run: Reckoned) -> None:
             symbol = position["instrument_id"].rpartition(".")[0]
             one = marks[portfolio, symbol, position["strategy_id"]]
             amount, currency = position["unrealized_pnl"].split()
-            assert (one.currency, one.amount) == (currency, Decimal(amount))
+            assert (one.currency, one.unrealized) == (currency, Decimal(amount))
 
 
-def test_trades_add_up_to_the_slices(run: Reckoned) -> None:
-    for kind, column, sign in (("realized", "realized_pnl", 1), ("commission", "commission", -1)):
-        of_trades: Counter[tuple[str, str]] = Counter()
-        for trip in run.results.ledger.trips:
-            by_currency = trip.realized_by_currency if sign > 0 else trip.commissions_by_currency
-            for currency, amount in by_currency.items():
-                of_trades[trip.opened_by.ref.portfolio, currency] += sign * amount  # type: ignore[assignment]
-        of_slices: Counter[tuple[str, str]] = Counter()
-        for one in run.results.ledger.slices:
-            if one.kind == kind:
-                of_slices[one.ref.portfolio, one.currency] += one.amount  # type: ignore[assignment]
-        assert {k: v for k, v in of_trades.items() if v} == {
-            k: v for k, v in of_slices.items() if v
-        }, column
+def test_trades_add_up_to_the_accounts(run: Reckoned) -> None:
+    realized: Counter[tuple[str, str]] = Counter()
+    charged: Counter[tuple[str, str]] = Counter()
+    for trip in run.results.ledger.trips:
+        for currency, amount in trip.realized_by_currency.items():
+            realized[trip.opened_by.ref.portfolio, currency] += amount  # type: ignore[assignment]
+        for currency, amount in trip.commissions_by_currency.items():
+            charged[trip.opened_by.ref.portfolio, currency] += amount  # type: ignore[assignment]
+    of_accounts: Counter[tuple[str, str]] = Counter()
+    for account in run.accounts.values():
+        of_accounts[account.portfolio, account.currency] += account.realized  # type: ignore[assignment]
+    of_slices: Counter[tuple[str, str]] = Counter()
+    for one in run.results.ledger.slices:
+        if one.kind == "commission":
+            of_slices[one.ref.portfolio, one.currency] -= one.amount  # type: ignore[assignment]
+    for ours, theirs in ((realized, of_accounts), (charged, of_slices)):
+        assert {k: v for k, v in ours.items() if v} == {k: v for k, v in theirs.items() if v}
 
 
 def test_equity_ends_at_the_profit(run: Reckoned) -> None:

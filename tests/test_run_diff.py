@@ -19,10 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fillpath.analytics import cli
+from fillpath.analytics.compared_runs import ComparedRuns, PartingEvent, _Partings, compare_events
 from fillpath.analytics.diff_counts import count_differences
 from fillpath.analytics.pnl_effect import PnlComparison, PnlEffect
 from fillpath.analytics.run_cards import compared_kinds
-from fillpath.analytics.run_comparison import PartingEvent, RunComparison, _Partings, compare_runs
 from fillpath.exporters import EventStore
 from fillpath.instrumentation import Tracing
 from fillpath.instrumentation.errors import EXIT_DIFFERENT, EXIT_NOT_FOUND, EXIT_OK
@@ -37,9 +37,9 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 Events = list[MadeEvent]
 
 
-def compare(a: Events, b: Events, **options: Any) -> RunComparison:
+def compare(a: Events, b: Events, **options: Any) -> ComparedRuns:
     hold(LAKE, {"a": a, "b": b})
-    return compare_runs((LAKE, "a"), (LAKE, "b"), **options)
+    return compare_events((LAKE, "a"), (LAKE, "b"), **options)
 
 
 def trading(seed: int, events: int = 60, names: int = 0) -> Events:
@@ -270,7 +270,7 @@ def test_every_lane_parts_where_a_loop_over_it_says(one: int, other: int) -> Non
     assert all(k.b == k.same + k.changed + k.only_b for k in counts.kinds)
 
 
-def read_all(found: RunComparison) -> Sequence[PartingEvent]:
+def read_all(found: ComparedRuns) -> Sequence[PartingEvent]:
     """Read where every lane parts."""
     return _Partings(LAKE, LAKE, found.diff).read(list(found.diff.lanes))
 
@@ -431,7 +431,7 @@ def test_a_sampled_run_is_the_same_as_the_whole_one(tmp_path: Path) -> None:
             market.finish()
     store = EventStore(tmp_path)
     with store.connect(further_views=()) as connection:
-        found = compare_runs((connection, "whole"), (connection, "sampled"))
+        found = compare_events((connection, "whole"), (connection, "sampled"))
     assert found.identical
     assert len(found.diff.a) < found.a["kept"]
     assert any("BAR" in note for note in found.notes)

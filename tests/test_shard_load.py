@@ -66,7 +66,7 @@ def test_load_of_the_same_version_is_done_once(connection: psycopg.Connection[Tu
     assert replace_shard(connection, run, slices("9"), source_version="1", again=True) is True
     assert amounts(connection) == ["9"]
     logged = connection.execute("SELECT shard, rows, source_version FROM load_log").fetchall()
-    assert logged == [("all", {"pnl_slices": 1}, "1")]
+    assert logged == [("all", {"pnl_slices": 1, "pnl_rollups": 1}, "1")]
 
 
 def test_newer_version_replaces_rows_and_run(connection: psycopg.Connection[TupleRow]) -> None:

@@ -16,6 +16,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from fillpath.analytics.chain_span import select_spans
 from fillpath.analytics.cli import main
+from fillpath.analytics.latency_measuring import measure
+from fillpath.analytics.order_causes import make_order_causes
+from fillpath.analytics.signal_outcomes import read_signal_orders, read_signals
 from fillpath.analytics.sql_files import read_sql
 from fillpath.exporters.event_store import EventStore
 from fillpath.exporters.lineage import Lineage
@@ -278,13 +281,14 @@ def test_lineage_goes_over_the_division(trades: Path) -> None:
 def test_analytics_find_the_signal_beyond_the_division(trades: Path) -> None:
     store = EventStore(DataFolder(trades))
     with store.connect(["run"], further_views=()) as connection:
+        make_order_causes(connection, "run")
         (row,) = connection.execute(read_sql("funnel"), {"run_id": "run"}).fetchall()
         assert row[1:7] == ("s", 10, 10, 10, 0, 10)
-        names = {"signal_name": "x", "signal_value": "y"}
-        signals = connection.execute(read_sql("signals"), {"run_id": "run", **names}).fetchall()
-        assert {signal[7] for signal in signals} == {"ordered"}
-        hops = connection.execute(read_sql("latency"), {"run_id": "run"}).fetchall()
-        counts = {hop[1]: hop[2] for hop in hops}
+        orders = read_signal_orders(connection, "run").by_signal
+        assert set(orders) == {signal.span_id for signal in read_signals(connection, "run")}
+        durations = measure(connection, "run", live=False)
+        hops = durations.summaries(lambda group: group.hop)
+        counts = {hop: one.histogram.count for (hop, _), one in hops.items()}
         assert counts["SIGNAL → ORDER"] == 10
         assert counts["TICK → FILL"] == counts["TICK → SIGNAL"] == 10
 

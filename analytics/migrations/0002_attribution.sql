@@ -104,6 +104,7 @@ ALTER TABLE trades
     ADD entry_arrival_price numeric,
     ADD exit_decision_price numeric,
     ADD exit_arrival_price numeric,
+    ADD cost_currency text,
     ADD delay_cost numeric,
     ADD impact_cost numeric,
     ADD shortfall numeric,
@@ -112,12 +113,14 @@ ALTER TABLE trades
     ADD favourable_excursion numeric,
     ADD adverse_excursion numeric,
     ADD entry_latency bigint,
-    ADD exit_latency bigint;
+    ADD exit_latency bigint,
+    ADD fills jsonb NOT NULL DEFAULT '[]';
 COMMENT ON COLUMN trades.account_id IS 'The engine''s id of the account; NULL if it has none.';
 COMMENT ON COLUMN trades.holding_time IS
     'Simulated time from the first entry fill to the last exit fill, nanoseconds; NULL while open.';
 COMMENT ON COLUMN trades.entry_signal IS 'Name of the signal that led to the entry; NULL if none.';
-COMMENT ON COLUMN trades.entry_signal_strength IS 'Its strength; NULL if not told.';
+COMMENT ON COLUMN trades.entry_signal_strength IS
+    'Its strength, else its value as a number; NULL if neither.';
 COMMENT ON COLUMN trades.entry_signal_trace_id IS 'Trace of that signal, 32 hex digits.';
 COMMENT ON COLUMN trades.entry_signal_span_id IS 'Span of that signal, 16 hex digits.';
 COMMENT ON COLUMN trades.entry_regime IS 'Regime of the market at the first entry fill.';
@@ -132,21 +135,26 @@ COMMENT ON COLUMN trades.entry_arrival_price IS
     'Price of the market when the entry order reached the venue; averaged likewise.';
 COMMENT ON COLUMN trades.exit_decision_price IS 'The same for the exit.';
 COMMENT ON COLUMN trades.exit_arrival_price IS 'The same for the exit.';
+COMMENT ON COLUMN trades.cost_currency IS
+    'Currency of the costs and excursions: the instrument''s, which need not be the account''s.';
 COMMENT ON COLUMN trades.delay_cost IS
-    'Cost of the market''s moves between decision and arrival, entry and exit, in currency; a cost is positive.';
+    'Cost of the market''s moves between decision and arrival, entries and exits, in cost_currency; a cost is positive.';
 COMMENT ON COLUMN trades.impact_cost IS
-    'Cost of filling at other prices than on arrival (spread and impact), in currency; a cost is positive.';
+    'Cost of filling at other prices than on arrival (spread and impact), in cost_currency; a cost is positive.';
 COMMENT ON COLUMN trades.shortfall IS
-    'Implementation shortfall: delay_cost + impact_cost + commission, in currency; a cost is positive.';
-COMMENT ON COLUMN trades.best_price IS 'Best price of the market while it was held.';
-COMMENT ON COLUMN trades.worst_price IS 'Worst price of the market while it was held.';
+    'Implementation shortfall: delay_cost + impact_cost + commission as far as it is in cost_currency; a cost is positive.';
+COMMENT ON COLUMN trades.best_price IS
+    'Best price of the market while it was held, its own fills among them; NULL if the market told none.';
+COMMENT ON COLUMN trades.worst_price IS 'Worst price of the market while it was held, likewise.';
 COMMENT ON COLUMN trades.favourable_excursion IS
-    'Highest open profit while it was held, before commission, in currency; never negative.';
+    'Highest profit while it was held, closed and open, before commission, in cost_currency; never negative.';
 COMMENT ON COLUMN trades.adverse_excursion IS
-    'Lowest open profit while it was held, before commission, in currency; never positive.';
+    'Lowest profit while it was held, closed and open, before commission, in cost_currency; never positive.';
 COMMENT ON COLUMN trades.entry_latency IS
     'Wall clock from the market event that led to the entry to its first fill, nanoseconds.';
 COMMENT ON COLUMN trades.exit_latency IS 'The same for the exit.';
+COMMENT ON COLUMN trades.fills IS
+    'Its fills, and how much of each belongs to it: [{leg, sequence, client_order_id, quantity, price, event_time, trace_id, span_id}].';
 
 CREATE TABLE executions (
     run_id text NOT NULL REFERENCES runs ON DELETE CASCADE,
@@ -205,30 +213,34 @@ COMMENT ON COLUMN executions.status IS 'Last status, such as FILLED or CANCELED.
 COMMENT ON COLUMN executions.reason IS
     'Why it was sent: the host''s words, or stop, limit, signal, end of run, market.';
 COMMENT ON COLUMN executions.signal IS 'Name of the signal that led to it; NULL if none.';
-COMMENT ON COLUMN executions.signal_strength IS 'Its strength; NULL if not told.';
+COMMENT ON COLUMN executions.signal_strength IS
+    'Its strength, else its value as a number; NULL if neither.';
 COMMENT ON COLUMN executions.signal_trace_id IS 'Trace of that signal, 32 hex digits.';
 COMMENT ON COLUMN executions.signal_span_id IS 'Span of that signal, 16 hex digits.';
 COMMENT ON COLUMN executions.quantity IS 'Quantity ordered.';
 COMMENT ON COLUMN executions.filled_quantity IS 'Quantity filled.';
 COMMENT ON COLUMN executions.decision_time IS
-    'Simulated time of the signal, or of the market event without one, nanoseconds.';
+    'Simulated time of the signal, or of the nearest market event, fill or handler without one, nanoseconds.';
 COMMENT ON COLUMN executions.decision_price IS
-    'Price of the market then, or the host''s own decision price; NULL if there was none.';
+    'The host''s own decision price; else the price that it waited for, of a stop (its trigger) and of a limit order that only closes; else that of the market then; NULL if there was none.';
 COMMENT ON COLUMN executions.arrival_time IS
     'Simulated time at which the venue had it: accepted, else submitted, nanoseconds.';
-COMMENT ON COLUMN executions.arrival_price IS 'Price of the market then: the middle of a quote.';
+COMMENT ON COLUMN executions.arrival_price IS
+    'Price of the market then: the middle of a quote; of an order that waited for a price, that one.';
 COMMENT ON COLUMN executions.average_price IS 'Mean price of the fills, weighted by quantity.';
 COMMENT ON COLUMN executions.last_price IS
     'Price of the market when it was done with: what was not filled would have cost that.';
-COMMENT ON COLUMN executions.currency IS 'Currency of the amounts.';
+COMMENT ON COLUMN executions.currency IS
+    'Currency of the amounts: the one that the instrument settles in; NULL if nobody names it.';
 COMMENT ON COLUMN executions.delay_cost IS
     '(arrival - decision) * filled quantity, signed so that a cost is positive.';
 COMMENT ON COLUMN executions.impact_cost IS
     '(average - arrival) * filled quantity, signed so that a cost is positive.';
 COMMENT ON COLUMN executions.commission IS 'Commission, as far as it is in currency; a cost is positive.';
 COMMENT ON COLUMN executions.opportunity_cost IS
-    '(last - decision) * quantity not filled, signed so that a cost is positive.';
-COMMENT ON COLUMN executions.shortfall IS 'All four together.';
+    '(last - decision) * quantity not filled, signed so that a cost is positive; 0 for a stop whose trigger never came and for an order that only closes.';
+COMMENT ON COLUMN executions.shortfall IS
+    'All four together; known also where only the arrival price is not.';
 COMMENT ON COLUMN executions.slippage IS
     '(average - arrival) / arrival in basis points, signed so that a cost is positive.';
 COMMENT ON COLUMN executions.market_to_signal IS 'Wall clock, nanoseconds; NULL if it cannot be told.';
@@ -362,13 +374,35 @@ COMMENT ON COLUMN regimes.events IS 'Price events of the instrument in it.';
 COMMENT ON COLUMN regimes.trace_id IS 'Trace of the event that began it, 32 hex digits.';
 COMMENT ON COLUMN regimes.span_id IS 'Span of that event, 16 hex digits.';
 
-ALTER TABLE latency ADD strategy text, ADD min bigint, ADD mean double precision;
-COMMENT ON COLUMN latency.strategy IS 'Strategy, in the engine''s own words; NULL if none.';
-COMMENT ON COLUMN latency.min IS 'Shortest, nanoseconds.';
+ALTER TABLE latency
+    ADD breakdown text NOT NULL DEFAULT 'hop',
+    ADD strategy text,
+    ADD handler text,
+    ADD backwards bigint NOT NULL DEFAULT 0,
+    ADD min bigint,
+    ADD mean double precision,
+    ADD slowest jsonb NOT NULL DEFAULT '[]';
+ALTER TABLE latency ADD CONSTRAINT latency_breakdown_known
+    CHECK (breakdown IN ('hop', 'strategy', 'handler'));
+COMMENT ON TABLE latency IS
+    'How long each hop of a chain took by the wall clock; exact. Each breakdown has all of them.';
+COMMENT ON COLUMN latency.breakdown IS
+    'hop: a portfolio''s all together; strategy: by strategy; handler: handlers by strategy and name.';
+COMMENT ON COLUMN latency.strategy IS
+    'Strategy, in the engine''s own words; NULL if none, and in the breakdown hop.';
+COMMENT ON COLUMN latency.handler IS
+    'Handler that ran, as Class.method; NULL if unknown, and in other breakdowns.';
+COMMENT ON COLUMN latency.backwards IS
+    'How often the wall clock ran backwards from the one to the other; these are in no other number.';
+COMMENT ON COLUMN latency.min IS 'Shortest, nanoseconds; NULL if none was measured.';
 COMMENT ON COLUMN latency.mean IS 'Mean, nanoseconds.';
+COMMENT ON COLUMN latency.slowest IS
+    'Up to ten of the longest that are in different traces, the longest first, each with trace_id, '
+    'duration, start_time, strategy and handler; empty in other breakdowns than hop.';
 DROP INDEX latency_key;
 CREATE UNIQUE INDEX latency_key ON latency (
-    run_id, shard, hashtextextended(portfolio, 0), hashtextextended(coalesce(strategy, ''), 0),
+    run_id, shard, breakdown, hashtextextended(portfolio, 0),
+    hashtextextended(coalesce(strategy, ''), 0), hashtextextended(coalesce(handler, ''), 0),
     hashtextextended(hop, 0)
 );
 
@@ -377,6 +411,7 @@ CREATE TABLE latency_histograms (
     shard text NOT NULL DEFAULT 'all',
     portfolio text NOT NULL,
     strategy text,
+    handler text,
     hop text NOT NULL,
     period_start bigint NOT NULL,
     count bigint NOT NULL,
@@ -396,6 +431,8 @@ COMMENT ON COLUMN latency_histograms.shard IS
     'Part of the run that was loaded at once; a load replaces its shard.';
 COMMENT ON COLUMN latency_histograms.portfolio IS 'Portfolio namespace, such as fund/desk/book.';
 COMMENT ON COLUMN latency_histograms.strategy IS 'Strategy, in the engine''s own words; NULL if none.';
+COMMENT ON COLUMN latency_histograms.handler IS
+    'Handler that ran, as Class.method; NULL if unknown, and of hops.';
 COMMENT ON COLUMN latency_histograms.hop IS 'From what to what, such as SIGNAL → ORDER.';
 COMMENT ON COLUMN latency_histograms.period_start IS
     'Wall clock at the start of the period, nanoseconds since 1970-01-01 UTC.';
@@ -416,7 +453,7 @@ CREATE TABLE daily_returns (
     portfolio text NOT NULL,
     currency text NOT NULL,
     day date NOT NULL,
-    equity numeric NOT NULL,
+    equity numeric,
     transfers numeric NOT NULL DEFAULT 0,
     pnl numeric NOT NULL,
     return double precision
@@ -429,11 +466,12 @@ COMMENT ON COLUMN daily_returns.shard IS
 COMMENT ON COLUMN daily_returns.portfolio IS 'Portfolio namespace; empty for all of the run.';
 COMMENT ON COLUMN daily_returns.currency IS 'Currency of the amounts.';
 COMMENT ON COLUMN daily_returns.day IS 'Day, UTC.';
-COMMENT ON COLUMN daily_returns.equity IS 'Equity at the end of the day.';
+COMMENT ON COLUMN daily_returns.equity IS
+    'Equity at the end of the day; NULL if the balance at the start is unknown.';
 COMMENT ON COLUMN daily_returns.transfers IS 'Deposits less withdrawals of the day.';
-COMMENT ON COLUMN daily_returns.pnl IS 'Change of the equity, transfers taken off.';
+COMMENT ON COLUMN daily_returns.pnl IS 'Sum of the day''s pnl_slices.';
 COMMENT ON COLUMN daily_returns.return IS
-    'pnl / (equity at the end of the day before + transfers); NULL if that is not positive.';
+    'pnl / (equity at the end of the day before + transfers); NULL if that is not positive, and once equity has come down to zero or below.';
 
 CREATE TABLE figures (
     run_id text NOT NULL REFERENCES runs ON DELETE CASCADE,

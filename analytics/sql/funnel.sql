@@ -1,12 +1,9 @@
 -- How far the signals of each strategy came; where a strategy publishes none, its handlers' runs
--- and call-backs that led to an order count instead. Runs on DuckDB.
-WITH RECURSIVE orders AS (
+-- and call-backs that led to an order count instead. Reads the table `order_causes`. Runs on DuckDB.
+WITH states AS (
     SELECT
         portfolio,
         client_order_id,
-        arg_min(strategy, sequence) AS strategy,
-        arg_min(trace_id, sequence) AS trace_id,
-        arg_min(parent_span_id, sequence) AS parent_span_id,
         coalesce(bool_or(status IN ('DENIED', 'REJECTED')), false) AS is_denied,
         bool_or(event_type = 'FILL') AS is_filled
     FROM spans
@@ -15,53 +12,6 @@ WITH RECURSIVE orders AS (
       AND event_type IN ('ORDER', 'FILL')
       AND client_order_id IS NOT NULL
     GROUP BY portfolio, client_order_id
-),
-
-traces AS (
-    SELECT trace_id FROM orders
-
-    UNION
-
-    -- Where a trace was divided, its first event is caused in another one.
-    SELECT trace_divisions.cause_trace_id
-    FROM traces
-    JOIN trace_divisions USING (trace_id)
-    WHERE trace_divisions.run_id = $run_id
-),
-
-chains AS MATERIALIZED (
-    SELECT span_id, parent_span_id, event_type, span_kind
-    FROM spans
-    WHERE run_id = $run_id
-      AND trace_id IN (SELECT trace_id FROM traces)
-),
-
-causes AS (
-    SELECT portfolio, client_order_id, parent_span_id AS span_id, 1 AS distance
-    FROM orders
-    WHERE parent_span_id IS NOT NULL
-
-    UNION ALL
-
-    SELECT causes.portfolio, causes.client_order_id, chains.parent_span_id, causes.distance + 1
-    FROM causes
-    JOIN chains ON chains.span_id = causes.span_id
-    WHERE chains.parent_span_id IS NOT NULL
-),
-
-nearest AS (
-    SELECT
-        causes.portfolio,
-        causes.client_order_id,
-        arg_min(causes.span_id, causes.distance) FILTER (
-            chains.event_type = 'SIGNAL' AND chains.span_kind <> 'CONSUMER'
-        ) AS signal,
-        arg_min(causes.span_id, causes.distance) FILTER (
-            chains.span_kind = 'CONSUMER' OR chains.event_type = 'SYSTEM'
-        ) AS handler
-    FROM causes
-    JOIN chains ON chains.span_id = causes.span_id
-    GROUP BY causes.portfolio, causes.client_order_id
 ),
 
 signals AS (
@@ -79,18 +29,20 @@ signals AS (
 
 caused AS (
     SELECT
-        orders.portfolio,
-        coalesce(orders.strategy, '') AS strategy,
-        signals.signals,
-        orders.trace_id,
-        orders.is_denied,
-        orders.is_filled,
-        CASE WHEN signals.signals IS NULL THEN nearest.handler ELSE nearest.signal END AS cause
-    FROM orders
-    LEFT JOIN nearest USING (portfolio, client_order_id)
+        order_causes.portfolio,
+        coalesce(order_causes.strategy, '') AS strategy,
+        order_causes.trace_id,
+        states.is_denied,
+        states.is_filled,
+        CASE
+            WHEN signals.signals IS NULL THEN order_causes.handler_span_id
+            ELSE order_causes.signal_span_id
+        END AS cause
+    FROM order_causes
+    JOIN states USING (portfolio, client_order_id)
     LEFT JOIN signals
-        ON signals.portfolio = orders.portfolio
-        AND signals.strategy = coalesce(orders.strategy, '')
+        ON signals.portfolio = order_causes.portfolio
+        AND signals.strategy = coalesce(order_causes.strategy, '')
 ),
 
 counted AS (

@@ -61,6 +61,9 @@ nearest AS (
         arg_min(causes.span_id, causes.distance) FILTER (
             chains.event_type = 'SIGNAL' AND chains.span_kind <> 'CONSUMER'
         ) AS signal_span_id,
+        list(causes.span_id ORDER BY causes.distance) FILTER (
+            chains.event_type = 'SIGNAL' AND chains.span_kind <> 'CONSUMER'
+        ) AS signal_span_ids,
         arg_min(causes.span_id, causes.distance) FILTER (
             chains.event_type IN ('BAR', 'TICK', 'BOOK', 'FEATURES')
             AND chains.span_kind <> 'CONSUMER'
@@ -79,6 +82,7 @@ nearest AS (
 SELECT
     orders.*,
     nearest.signal_span_id,
+    nearest.signal_span_ids,
     signals.trace_id AS signal_trace_id,
     signals.sequence AS signal_sequence,
     signals.event_time AS signal_time,

@@ -12,6 +12,11 @@ SELECT
     published,
     kept,
     sampled_out,
-    dropped
+    dropped,
+    code_version,
+    seed,
+    data_from,
+    data_to,
+    portfolios
 FROM runs
 ORDER BY started_at DESC NULLS LAST, run_id DESC

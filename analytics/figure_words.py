@@ -1,0 +1,49 @@
+"""Figures and parameters of runs as a terminal shows them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+from fillpath.analytics import report_format
+from fillpath.analytics.output import LONGEST_NAME, inert
+
+NOTHING: Final = "\N{EN DASH}"
+"""Stands for a figure that is undefined."""
+
+
+def figure_words(value: float | None, *, signed: bool = False) -> str:
+    """Write a figure with two digits behind the point, a small one with four that count."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    places = 2 if abs(value) >= 10 or value == int(value) else 4
+    rounded = Decimal(f"{value:.{places}f}")
+    if not rounded and value:
+        return f"{value:.3g}".replace("-", report_format.MINUS)
+    return report_format.money(rounded, 2, signed=signed).text
+
+
+def amount_words(amount: Decimal | None, currency: str | None, *, signed: bool = False) -> str:
+    """Write an amount with all its digits."""
+    if amount is None:
+        return NOTHING
+    digits = report_format.currency_digits(currency or "", {})
+    return report_format.money(amount, digits, signed=signed).text
+
+
+def value_words(value: Any) -> str:
+    """Write the value of a parameter."""
+    if value is None:
+        return NOTHING
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return inert(text, LONGEST_NAME)
+
+
+def parameter_words(parameters: Mapping[str, Any], longest: int = LONGEST_NAME) -> str:
+    """Write parameters on one line."""
+    return inert(
+        ", ".join(f"{name}={value_words(value)}" for name, value in parameters.items()), longest
+    )

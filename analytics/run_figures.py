@@ -1,0 +1,152 @@
+"""Runs side by side by one figure: the best ones, and sweeps over parameters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from fillpath.analytics.run_filter import RunFilter
+
+if TYPE_CHECKING:
+    from psycopg.sql import Composed
+
+ALL_PORTFOLIOS: Final = ""
+"""The portfolio of figures that are of all of a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class RankedRun:
+    """A run, and the figure by which it has its place.
+
+    Attributes:
+        run_id: The run.
+        currency: Currency of the figure; empty if it is of none.
+        value: The figure.
+        started_at: When it was started, nanoseconds.
+        status: Running, Ended or Crashed.
+        parameters: What it was started with.
+    """
+
+    run_id: str
+    currency: str
+    value: float
+    started_at: int | None
+    status: str | None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SweepGroup:
+    """Runs with the same values of some parameters, and what became of a figure.
+
+    Attributes:
+        values: The values, by parameter; ``None`` where a run has no such parameter.
+        currency: Currency of the figure; empty if it is of none.
+        runs: How many there are.
+        mean: Mean of the figure.
+        low: Lowest.
+        high: Highest.
+        best_run: The run with the highest figure, or with the lowest one where that is wanted.
+    """
+
+    values: Mapping[str, Any]
+    currency: str
+    runs: int
+    mean: float
+    low: float
+    high: float
+    best_run: str
+
+
+def ranking(
+    figure: str, limit: int, where: RunFilter, *, portfolio: str, currency: str | None, lowest: bool
+) -> tuple[Composed, list[object]]:
+    """Give the query for the runs with the highest (or lowest) figure, and its parameters."""
+    from psycopg import sql
+
+    condition, values = where.condition()
+    statement = sql.SQL(
+        "SELECT runs.run_id, figures.currency, figures.value, runs.started_at, runs.status, "
+        "runs.parameters FROM figures JOIN runs USING (run_id) "
+        "WHERE {figure} AND {where} "
+        "ORDER BY figures.value {way}, runs.started_at DESC NULLS LAST, runs.run_id LIMIT %s"
+    ).format(figure=_of_figure(currency), where=condition, way=sql.SQL("ASC" if lowest else "DESC"))
+    return statement, [*_figure_values(figure, portfolio, currency), *values, limit]
+
+
+def sweeping(
+    parameters: Sequence[str],
+    figure: str,
+    where: RunFilter,
+    *,
+    portfolio: str,
+    currency: str | None,
+    lowest: bool,
+) -> tuple[Composed, list[object]]:
+    """Give the query for a figure by values of parameters, and its parameters."""
+    from psycopg import sql
+
+    condition, values = where.condition()
+    given = [sql.SQL("coalesce(runs.parameters -> %s, runs.parameters #> %s)")] * len(parameters)
+    names = [sql.Identifier(f"value_{number}") for number in range(len(parameters))]
+    columns = [
+        sql.SQL("{} AS {}").format(one, name) for one, name in zip(given, names, strict=True)
+    ]
+    statement = sql.SQL(
+        "SELECT {names}, currency, count(*) AS runs, avg(value) AS mean, min(value) AS low, "
+        "max(value) AS high, (array_agg(run_id ORDER BY value {way}, run_id))[1] AS best_run "
+        "FROM (SELECT {columns}, figures.currency, figures.value, runs.run_id "
+        "FROM figures JOIN runs USING (run_id) WHERE {figure} AND {where}) AS swept "
+        "GROUP BY {names}, currency"
+    ).format(
+        names=sql.SQL(", ").join(names),
+        columns=sql.SQL(", ").join(columns),
+        figure=_of_figure(currency),
+        where=condition,
+        way=sql.SQL("ASC" if lowest else "DESC"),
+    )
+    paths: list[object] = []
+    for name in parameters:
+        paths += [name, name.split(".")]
+    return statement, [*paths, *_figure_values(figure, portfolio, currency), *values]
+
+
+def _of_figure(currency: str | None) -> Composed:
+    from psycopg import sql
+
+    return sql.SQL(
+        "hashtextextended(figures.name, 0) = hashtextextended(%s, 0) AND figures.name = %s "
+        "AND figures.portfolio = %s AND figures.value IS NOT NULL AND figures.value <> 'NaN'"
+        "{currency}"
+    ).format(currency=sql.SQL("" if currency is None else " AND figures.currency = %s"))
+
+
+def _figure_values(figure: str, portfolio: str, currency: str | None) -> list[object]:
+    return [figure, figure, portfolio, *([] if currency is None else [currency])]
+
+
+def sweep_groups(rows: Sequence[Mapping[str, Any]], parameters: Sequence[str]) -> list[SweepGroup]:
+    """Make groups of what `sweeping` finds, in the order of the values: numbers by size."""
+    groups = [
+        SweepGroup(
+            {name: row[f"value_{number}"] for number, name in enumerate(parameters)},
+            row["currency"],
+            row["runs"],
+            row["mean"],
+            row["low"],
+            row["high"],
+            row["best_run"],
+        )
+        for row in rows
+    ]
+    return sorted(groups, key=lambda group: (group.currency, *map(_place, group.values.values())))
+
+
+def _place(value: object) -> tuple[int, float, str]:
+    if value is None:
+        return 0, 0.0, ""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return 1, float(value), ""
+    return 2, 0.0, value if isinstance(value, str) else json.dumps(value, sort_keys=True)

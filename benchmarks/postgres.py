@@ -1,0 +1,189 @@
+"""What it costs to bring results into Postgres: rows by binary COPY, beside executemany.
+
+The rows are slices of P&L with all their dimensions, and they go the way that a load takes:
+`replace_shard`, into the embedded server with the settings it always has (fsync and synchronous
+commits on, write-ahead logging, every index and check), committed at the end.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+
+from fillpath.analytics.copy_stream import copy_blocks
+from fillpath.analytics.postgres import ResultsDatabase, open_results_database
+from fillpath.analytics.shard_load import TableRows, replace_shard
+from fillpath.instrumentation.settings import DataFolder
+from harness import Figure, Size, figure
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+    from psycopg.rows import TupleRow
+
+COLUMNS: Final = (
+    "portfolio", "strategy", "symbol", "currency", "kind", "sequence", "event_time", "amount",
+    "fill_id", "trace_id", "span_id", "account_id", "venue", "side", "signal", "regime",
+    "exit_reason", "holding_time", "holding", "quantity", "trade_id",
+)  # fmt: skip
+"""Every column of a slice that a realised one has."""
+_STARTED: Final = 1_717_200_000_000_000_000
+_ROUNDS: Final = 3
+_MILLION: Final = 1_000_000
+
+
+def slices(rows: int, seed: int = 0) -> pa.Table:
+    """Make realised slices: 8 strategies, 20 symbols, a fill and a trade of its own each."""
+    random = np.random.default_rng(seed)
+    sequence = np.arange(rows, dtype=np.int64) * 7
+
+    def named(prefix: str, many: int) -> pa.Array:
+        names = pa.array([f"{prefix}{n}" for n in range(many)])
+        return names.take(pa.array(random.integers(0, many, rows)))
+
+    def same(text: str) -> pa.Array:
+        return pa.repeat(pa.scalar(text), rows)
+
+    def numbered(prefix: str) -> pa.Array:
+        return pa.array([f"{prefix}{n}" for n in sequence.tolist()])
+
+    def amounts(limit: int, scale: int) -> pa.Array:
+        whole = random.integers(-limit, limit, rows)
+        halves = np.stack([whole, whole >> 63], axis=1)
+        kind = pa.decimal128(38, scale)
+        return pa.Array.from_buffers(kind, rows, [None, pa.py_buffer(halves.tobytes())])
+
+    ids = [row.tobytes().hex() for row in random.integers(0, 2**63, (rows, 2), dtype=np.int64)]
+    values = {
+        "portfolio": same("fund/desk/book"),
+        "strategy": named("TrendFollower-00", 8),
+        "symbol": named("SYM", 20),
+        "currency": same("USD"),
+        "kind": same("realized"),
+        "sequence": pa.array(sequence),
+        "event_time": pa.array(_STARTED + sequence * 1_000_000_000),
+        "amount": amounts(10_000_000, 2),
+        "fill_id": numbered("F-"),
+        "trace_id": pa.array(ids),
+        "span_id": pa.array([text[:16] for text in ids]),
+        "account_id": same("XNAS-001"),
+        "venue": same("XNAS"),
+        "side": named("LONG", 1),
+        "signal": same("Trend"),
+        "regime": named("calm ", 3),
+        "exit_reason": same("signal"),
+        "holding_time": pa.array(random.integers(0, 10**15, rows)),
+        "holding": same("1h to 1d"),
+        "quantity": amounts(1_000, 0),
+        "trade_id": numbered("T-"),
+    }
+    return pa.table({name: values[name] for name in COLUMNS})
+
+
+def measure(size: Size) -> dict[str, Figure]:
+    """Measure loads of a million rows, and of as many as executemany can be given."""
+    rows = size.pick(2_000, _MILLION, _MILLION)
+    fewer = size.pick(200, 20_000, 50_000)
+    table = slices(rows)
+    tuples = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        open_results_database(DataFolder(Path(folder))) as database,
+        database.connect() as connection,
+    ):
+        rounds = 1 if size is Size.TINY else _ROUNDS
+        arrow = _rate(rows, rounds, lambda n: _load(connection, f"arrow-{n}", table))
+        _empty(connection)
+        python = _rate(rows, rounds, lambda n: _load(connection, f"tuples-{n}", tuples))
+        _empty(connection)
+        peer = _rate(fewer, rounds, lambda n: _executemany(connection, n, tuples[:fewer]))
+        _empty(connection)
+        both = _rate(rows, rounds, lambda n: _load_at_once(database, n, table))
+        _empty(connection)
+        encoding = _rate(rows, rounds, lambda _: _encode(table))
+        against = ("executemany", peer)
+        return {
+            "load a shard of slices": figure(
+                max(arrow, both),
+                "rows/s",
+                peer=against,
+                more_is_better=True,
+                goal="≥ 1M rows/s",
+                at_least=_MILLION,
+            ),
+            "the same by one connection": figure(
+                arrow, "rows/s", peer=against, more_is_better=True
+            ),
+            "the same from Python tuples": figure(
+                python, "rows/s", peer=against, more_is_better=True
+            ),
+            "laying out for COPY": figure(encoding, "rows/s"),
+        }
+
+
+def _rate(rows: int, rounds: int, load: Callable[[int], object]) -> float:
+    taken = []
+    for number in range(rounds):
+        begun = time.perf_counter()
+        load(number)
+        taken.append(time.perf_counter() - begun)
+    return rows / median(taken)
+
+
+def _load(
+    connection: Connection[TupleRow], run_id: str, rows: pa.Table | list[tuple[object, ...]]
+) -> None:
+    tables = {"pnl_slices": TableRows(COLUMNS, rows)}
+    run = {"run_id": run_id, "started_at": _STARTED}
+    assert replace_shard(connection, run, tables, source_version="1")
+
+
+def _load_at_once(database: ResultsDatabase, number: int, table: pa.Table) -> None:
+    half = len(table) // 2
+
+    def load(part: int) -> None:
+        with database.connect() as own:
+            _load(own, f"half-{number}-{part}", table.slice(part * half, half))
+
+    threads = [threading.Thread(target=load, args=[part]) for part in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def _executemany(
+    connection: Connection[TupleRow], number: int, rows: list[tuple[object, ...]]
+) -> None:
+    names = ("run_id", "run_month", *COLUMNS)
+    statement = (
+        f"INSERT INTO pnl_slices ({', '.join(names)}) VALUES "  # noqa: S608 - names of our own
+        f"({', '.join(['%s'] * len(names))})"
+    )
+    with connection.transaction(), connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO runs (run_id, started_at) VALUES (%s, %s) RETURNING run_month",
+            [f"peer-{number}", _STARTED],
+        )
+        found = cursor.fetchone()
+        assert found is not None
+        cursor.executemany(statement, [(f"peer-{number}", found[0], *row) for row in rows])
+
+
+def _encode(table: pa.Table) -> None:
+    kinds = {"sequence": 20, "event_time": 20, "holding_time": 20, "amount": 1700, "quantity": 1700}
+    for _ in copy_blocks(table, [kinds.get(name, 25) for name in COLUMNS]):
+        pass
+
+
+def _empty(connection: Connection[TupleRow]) -> None:
+    with connection.transaction():
+        connection.execute("TRUNCATE runs CASCADE")
+        connection.execute("TRUNCATE pnl_slices")

@@ -1,0 +1,153 @@
+"""Finds every number that a report shows in its tables and cards, and names its place.
+
+A place is the section, the table, the row and the column, in the words of the page. What is no
+figure is left out: names, trace ids, commands, and the ranks of a list.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html.parser import HTMLParser
+
+VOID = {"meta", "link", "br", "img", "rect", "path", "use", "input", "hr"}
+# Parts of a cell that are names or ways to a trace, or said to a screen reader only.
+NO_FIGURES = {"name", "trace", "evidence", "unseen", "copy", "viewer", "rank", "picked", "plots"}
+NUMBER = re.compile(
+    r"[+\u2212]?\d[\d,]*(?:-\d\d-\d\d(?: \d\d:\d\d:\d\d(?:\.\d+)?)?)?(?:\.\d+)?"
+    r"(?:[\u202f\u00a0](?:%|ns|µs|ms|s|min|h|d)(?![a-z]))?"
+)
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """Where a figure stands."""
+
+    section: str
+    table: str
+    row: str
+    column: str
+
+
+@dataclass(eq=False)
+class Node:
+    """An element of the page."""
+
+    tag: str
+    attributes: dict[str, str]
+    parent: Node | None
+    content: list[Node | str]
+
+    def find(self, *tags: str) -> Iterator[Node]:
+        """The elements of these kinds below it, in order, none inside another of them."""
+        for part in self.content:
+            if isinstance(part, Node):
+                if part.tag in tags:
+                    yield part
+                else:
+                    yield from part.find(*tags)
+
+    @property
+    def classes(self) -> set[str]:
+        return set(self.attributes.get("class", "").split())
+
+    def words(self, without: frozenset[str] = frozenset()) -> str:
+        """Its text, without elements of some classes; a break is a blank."""
+        return " ".join(self._text(without).split(" ")).strip()
+
+    def _text(self, without: frozenset[str]) -> str:
+        text = ""
+        for part in self.content:
+            if isinstance(part, str):
+                text += re.sub(r"[ \n]+", " ", part)
+            elif part.tag in {"script", "svg"} or part.classes & without:
+                text += " "
+            else:
+                text += part._text(without) + (" " if part.tag in {"br", "span", "p"} else "")
+        return text
+
+
+class Page(HTMLParser):
+    """The page as a tree."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.root = self._open = Node("", {}, None, [])
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        node = Node(tag, {name: value or "" for name, value in attrs}, self._open, [])
+        self._open.content.append(node)
+        if tag not in VOID:
+            self._open = node
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID and self._open.parent is not None:
+            self._open = self._open.parent
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.handle_endtag(tag)
+
+    def handle_data(self, data: str) -> None:
+        self._open.content.append(data)
+
+
+def figures_of(text: str) -> list[str]:
+    """The numbers and times in a text."""
+    return NUMBER.findall(text)
+
+
+def numbers_shown(page: str) -> dict[Place, list[str]]:
+    """Every figure in the tables and cards of a report."""
+    found: dict[Place, list[str]] = {}
+
+    def note(section: str, table: str, row: str, column: str, node: Node) -> None:
+        figures = figures_of(node.words(frozenset(NO_FIGURES)))
+        if not figures:
+            return
+        place = Place(section, table, row, column)
+        assert place not in found, f"two figures at {place}"
+        found[place] = figures
+
+    for part in Page(page).root.find("section", "header"):
+        section = part.attributes.get("id", part.tag)
+        heading = ""
+        for node in part.find("h3", "table", "dl", "p"):
+            if node.tag == "h3":
+                heading = node.words()
+            elif node.tag == "table":
+                _of_table(node, section, heading, note)
+            elif node.tag == "dl" and "definitions" not in node.classes:
+                for pair in node.find("div"):
+                    (term,), (value,) = pair.find("dt"), pair.find("dd")
+                    note(section, heading, "", term.words(), value)
+            elif "result" in node.classes:
+                note(section, heading, "", "result", node)
+    return found
+
+
+def _of_table(table: Node, section: str, heading: str, note: object) -> None:
+    assert callable(note)
+    caption = next((one.words() for one in table.find("caption")), heading)
+    rows = list(table.find("tr"))
+    columns = [head.words(frozenset({"unseen"})) for head in rows[0].find("th")]
+    for number, row in enumerate(rows[1:]):
+        cells = list(row.find("th", "td"))
+        name = cells[0].words(frozenset({"rank", "unseen"}))
+        names = [
+            cell.words()
+            for cell, column in zip(cells[1:], columns[1:], strict=False)
+            if column == "Portfolio"
+        ]
+        key = " · ".join([name, *names])
+        if {"trades"} & table.classes:
+            key = f"#{number + 1}"
+            note(section, caption, key, columns[0], cells[0])
+        elif figures := figures_of(cells[0].words(frozenset(NO_FIGURES))):
+            # Words of ours with a number in them, such as "12 others".
+            assert not any(character.isalpha() for figure in figures for character in figure)
+        for cell, column in zip(cells[1:], columns[1:], strict=True):
+            note(section, caption, key, column, cell)

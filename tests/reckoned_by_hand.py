@@ -1,0 +1,402 @@
+"""What a report must show, reckoned by plain loops over a run's events: nothing of analytics.
+
+Positions are held by average cost, as the engines of these runs have them; there the first entry
+is also the first that is closed, so lots say the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
+from typing import Any
+
+from numbers_shown import Place
+
+Event = dict[str, Any]
+ZERO = Decimal(0)
+CENT = Decimal("0.01")
+KIND_COLUMNS = ("Realized", "Unrealized", "Commission")
+
+
+def money(amount: Decimal, *, signed: bool = False) -> str:
+    sign = "\u2212" if amount < 0 else "+" if signed and amount > 0 else ""
+    return sign + f"{abs(amount):,.2f}"
+
+
+def plain(number: Decimal) -> str:
+    return f"{number.normalize():,f}"
+
+
+def percent(ratio: Decimal) -> str:
+    rounded = (ratio * 100).quantize(CENT, ROUND_HALF_EVEN)
+    return f"{money(rounded)}\u202f%"
+
+
+def moment(nanoseconds: int) -> str:
+    seconds, below = divmod(nanoseconds, 10**9)
+    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return text + (f".{below:09d}".rstrip("0") if below else "")
+
+
+def held(nanoseconds: int) -> list[str]:
+    """Days, hours, minutes and seconds: the largest that is not zero, and the one below it."""
+    seconds = nanoseconds // 10**9
+    parts = []
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        parts.append((seconds // size, unit))
+        seconds %= size
+    first = next((n for n, (count, _) in enumerate(parts) if count), 3)
+    shown = [parts[first], *[part for part in parts[first + 1 : first + 2] if part[0]]]
+    return [f"{count:,}\u00a0{unit}" for count, unit in shown]
+
+
+@dataclass
+class HandTrade:
+    """A position from its first fill to the one that closed it."""
+
+    fill: Event
+    direction: int
+    entered: Decimal = ZERO
+    paid: Decimal = ZERO
+    exited: Decimal = ZERO
+    received: Decimal = ZERO
+    realized: Decimal = ZERO
+    unrealized: Decimal = ZERO
+    commission: Decimal = ZERO
+    last: Event | None = None
+
+    @property
+    def open_quantity(self) -> Decimal:
+        return self.entered - self.exited
+
+    @property
+    def average(self) -> Decimal:
+        return self.paid / self.entered
+
+    @property
+    def net(self) -> Decimal:
+        return self.realized + self.unrealized - self.commission
+
+    def profit_at(self, price: Decimal) -> Decimal:
+        return (price - self.average) * self.open_quantity * self.direction
+
+
+@dataclass
+class Reckoning:
+    """One run of one currency, from its events in order of sequence."""
+
+    events: list[Event]
+    trades: list[HandTrade] = field(default_factory=list)
+    equity: list[tuple[Event, Decimal]] = field(default_factory=list)
+    realized: list[tuple[Event, Event, Decimal]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.published = [one for one in self.events if one["name"].startswith("publish ")]
+        self.by_span = {one["span_id"]: one for one in self.events}
+        prices: dict[str, Decimal] = {}
+        positions: dict[Any, HandTrade] = {}
+        for event in self.published:
+            attributes = json.loads(event["attributes"])
+            if event["event_type"] == "BAR":
+                prices[event["symbol"]] = Decimal(str(attributes["trading.bar.close"]))
+            elif event["event_type"] == "FILL":
+                self._fill(event, positions)
+            elif event["event_type"] == "PORTFOLIO" and "trading.account.balances" in attributes:
+                (balance,) = attributes["trading.account.balances"]
+                cash = attributes.get("trading.account.type") == "CASH"
+                worth = ZERO
+                for one in positions.values():
+                    worth += one.profit_at(prices[one.fill["symbol"]])
+                    if cash:  # what is held was paid for
+                        worth += one.open_quantity * one.average
+                total = Decimal(balance["total"]) + worth.quantize(CENT, ROUND_HALF_UP)
+                self.equity.append((event, total))
+                self.balance = Decimal(balance["total"])
+        last = self.balance
+        for trade in positions.values():
+            profit = trade.profit_at(prices[trade.fill["symbol"]])
+            last += profit.quantize(CENT, ROUND_HALF_UP)
+            trade.unrealized = profit.quantize(CENT, ROUND_HALF_UP)
+        if positions:  # what is open has a price after the last statement
+            bars = [one for one in self.published if one["event_type"] == "BAR"]
+            self.equity.append((bars[-1], last))
+        self.start = self.balance - sum(
+            (trade.realized - trade.commission for trade in self.trades), ZERO
+        )
+
+    def _fill(self, event: Event, positions: dict[Any, HandTrade]) -> None:
+        side = 1 if event["side"] == "BUY" else -1
+        key = event["position_id"] or (event["portfolio"], event["strategy"], event["symbol"])
+        price, quantity, commission = event["price"], event["quantity"], event["commission"] or ZERO
+        trade = positions.get(key)
+        if trade is not None and side != trade.direction:
+            closing = min(quantity, trade.open_quantity)
+            profit = (price - trade.average) * closing * trade.direction
+            profit = profit.quantize(CENT, ROUND_HALF_UP)
+            trade.realized += profit
+            self.realized.append((event, trade.fill, profit))
+            # What turns a position pays for the one it closes, by its part of the quantity.
+            paid = (commission * closing / quantity).quantize(CENT, ROUND_HALF_UP)
+            trade.commission += paid
+            trade.exited += closing
+            trade.received += price * closing
+            trade.last = event
+            quantity, commission = quantity - closing, commission - paid
+            if not trade.open_quantity:
+                del positions[key]
+            if not quantity:
+                return
+            trade = None
+        if trade is None:
+            trade = positions[key] = HandTrade(event, side)
+            self.trades.append(trade)
+        trade.commission += commission
+        trade.entered += quantity
+        trade.paid += price * quantity
+
+    # What the page shows
+
+    def expected(self, engine: str) -> dict[Place, list[str]]:
+        """Every figure that the page must show, by its place."""
+        return {
+            Place(section, table, row, column): figures
+            for section, found in (
+                ("header", self._card()),
+                ("accounts", self._accounts(engine)),
+                ("completeness", self._completeness()),
+                ("equity", self._equity()),
+                ("attribution", self._waterfall()),
+                ("attribution", self._attribution()),
+                ("pnl", self._pnl()),
+                ("funnel", self._funnel()),
+                ("orders", self._orders()),
+                ("trades", self._trades(10, "Largest trades by result after commission")),
+                ("all-trades", self._trades(20, self._title_of_all())),
+            )
+            for table, row, column, figures in found
+        }
+
+    @property
+    def portfolio(self) -> str:
+        (name,) = {one["portfolio"] for one in self.published if one["portfolio"]}
+        return str(name)
+
+    def _card(self) -> Iterator[tuple[str, str, str, list[str]]]:
+        times = [one["event_time"] for one in self.events if one["event_time"] is not None]
+        orders = {one["client_order_id"] for one in self._of("ORDER")}
+        yield "", "", "Events", [f"{len(self.published):,}"]
+        yield "", "", "Orders", [f"{len(orders):,}"]
+        yield "", "", "Fills", [f"{len(self._of('FILL')):,}"]
+        yield "", "", "Trades", [f"{len(self.trades):,}"]
+        yield "", "", "Simulated", [moment(min(times)), moment(max(times))]
+
+    def _accounts(self, engine: str) -> Iterator[tuple[str, str, str, list[str]]]:
+        table = f"Account of {self.portfolio} in USD, by fillpath and by the engine"
+        realized = sum((trade.realized for trade in self.trades), ZERO)
+        paid = sum((trade.commission for trade in self.trades), ZERO)
+        account = json.loads(self.equity[0][0]["attributes"])["trading.account.id"]
+        yield (
+            f"{self.portfolio} USD · {account}",
+            "",
+            "result",
+            [money(realized - paid, signed=True)],
+        )
+        for row, amount in (
+            ("Start balance", self.start),
+            ("P&L", realized),
+            ("Commission", -paid),
+            ("End balance", self.balance),
+        ):
+            yield table, row, "fillpath", [money(amount)]
+            # Optional: an engine need not say all of it.
+            yield table, row, engine, [money(amount)]
+            yield table, row, "Difference", [money(ZERO)]
+
+    def _completeness(self) -> Iterator[tuple[str, str, str, list[str]]]:
+        kinds: dict[str, int] = defaultdict(int)
+        for one in self.published:
+            kinds[one["event_type"]] += 1
+        first = "Events by portfolio: published = kept + sampled out + dropped"
+        second = f"Events of {self.portfolio} by kind: published = kept + sampled out + dropped"
+        rows = [(first, self.portfolio, len(self.published))]
+        rows += [(second, kind, count) for kind, count in kinds.items()]
+        for table, row, count in rows:
+            for column, number in (("Published", count), ("Kept", count)):
+                yield table, row, column, [f"{number:,}"]
+            for column in ("Sampled out", "Dropped"):
+                yield table, row, column, ["0"]
+
+    def _equity(self) -> Iterator[tuple[str, str, str, list[str]]]:
+        table = f"{self.portfolio} USD"
+        values = [value for _, value in self.equity]
+        yield table, "", "First", [money(values[0])]
+        yield table, "", "Last", [money(values[-1])]
+        yield table, "", "Change", [money(values[-1] - values[0], signed=True)]
+        peak, deepest, when = values[0], ZERO, 0
+        for event, value in self.equity:
+            peak = max(peak, value)
+            if (value - peak) / peak < deepest:
+                deepest, when = (value - peak) / peak, event["event_time"]
+        if deepest:
+            yield table, "", "Deepest drawdown", [percent(deepest), moment(when)[:10]]
+
+    def _waterfall(self) -> Iterator[tuple[str, str, str, list[str]]]:
+        table, level = "From start to end in USD", self.start
+        yield table, "Start", "Level", [money(level)]
+        by_strategy: dict[str, Decimal] = defaultdict(Decimal)
+        for trade in self.trades:
+            by_strategy[trade.fill["strategy"]] += trade.realized
+        steps = [(f"{name} realized", amount) for name, amount in by_strategy.items() if amount]
+        steps.sort(key=lambda step: -step[1])
+        steps.append(("Unrealized", sum((trade.unrealized for trade in self.trades), ZERO)))
+        steps.append(("Commission", -sum((trade.commission for trade in self.trades), ZERO)))
+        for row, amount in steps:
+            if amount:
+                level += amount
+                yield table, row, "Change", [money(amount, signed=True)]
+                yield table, row, "Level", [money(level)]
+        assert level == self.equity[-1][1], "the events themselves do not add up"
+        yield table, "End", "Level", [money(level)]
+
+    def _attribution(self) -> Iterator[tuple[str, str, str, list[str]]]:
+        for title, key in (
+            ("portfolio", "portfolio"),
+            ("strategy", "strategy"),
+            ("symbol", "symbol"),
+        ):
+            yield from self._broken_down(title, lambda event, key=key: event[key])
+        yield from self._broken_down("month", lambda event: moment(event["event_time"])[:7])
+        yield from self._broken_down(
+            "hour of the day, UTC", lambda event: moment(event["event_time"])[11:13]
+        )
+
+    def _broken_down(self, title: str, name: Any) -> Iterator[tuple[str, str, str, list[str]]]:
+        amounts: dict[str, dict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
+        for event, _, profit in self.realized:
+            amounts[name(event)]["Realized"] += profit
+        for event in self._of("FILL"):
+            amounts[name(event)]["Commission"] -= event["commission"] or ZERO
+        for trade in self.trades:
+            if trade.unrealized:
+                # What is open was last worth something at the end.
+                last = self.published[-1] | {
+                    key: trade.fill[key] for key in ("portfolio", "strategy", "symbol")
+                }
+                amounts[name(last)]["Unrealized"] += trade.unrealized
+        for row in list(amounts.values()):
+            for column in KIND_COLUMNS:
+                if column in row:
+                    amounts["Total"][column] += row[column]
+        for label, columns in amounts.items():
+            for column, amount in columns.items():
+                yield f"By {title}, USD", label, column, [money(amount)]
+            total = sum(columns.values(), ZERO)
+            yield f"By {title}, USD", label, "Total", [money(total, signed=True)]
+
+    def _pnl(self) -> Iterator[tuple[str, str, str, list[str]]]:
+        for key in ("portfolio", "strategy", "symbol"):
+            groups: dict[str, list[HandTrade]] = defaultdict(list)
+            for trade in self.trades:
+                groups[trade.fill[key]].append(trade)
+                groups["Total"].append(trade)
+            for name, trades in groups.items():
+                where = "" if name == "Total" else self.portfolio
+                row = name if key == "portfolio" else f"{name} · {where}"
+                realized, unrealized, paid = (
+                    sum((getattr(one, part) for one in trades), ZERO)
+                    for part in ("realized", "unrealized", "commission")
+                )
+                for column, figure in (
+                    ("Trades", f"{len(trades):,}"),
+                    ("Realized", money(realized)),
+                    ("Unrealized", money(unrealized)),
+                    ("Commission", money(-paid)),
+                    ("Rounding", money(ZERO)),
+                    ("Total", money(realized + unrealized - paid, signed=True)),
+                ):
+                    yield f"P&L by {key}, USD", row, column, [figure]
+
+    def _funnel(self) -> Iterator[tuple[str, str, str, list[str]]]:
+        rows: dict[str, dict[str, int]] = defaultdict(
+            lambda: dict.fromkeys(("Signals", "With order", "Orders", "Denied", "Filled"), 0)
+        )
+        for event in self._of("SIGNAL"):
+            rows[event["strategy"]]["Signals"] += 1
+        led: set[tuple[str, str]] = set()
+        orders: dict[str, list[Event]] = defaultdict(list)
+        for event in self.published:
+            if event["event_type"] in {"ORDER", "FILL"}:
+                orders[event["client_order_id"]].append(event)
+        for states in orders.values():
+            signal = next(
+                (
+                    one
+                    for one in self._above(states[0])
+                    if one["event_type"] == "SIGNAL" and one["name"].startswith("publish")
+                ),
+                None,
+            )
+            if signal is None:
+                continue
+            row = rows[signal["strategy"]]
+            led.add((signal["strategy"], signal["span_id"]))
+            row["Orders"] += 1
+            row["Denied"] += any(one["status"] in {"DENIED", "REJECTED"} for one in states)
+            row["Filled"] += any(one["event_type"] == "FILL" for one in states)
+        for strategy, _ in led:
+            rows[strategy]["With order"] += 1
+        table = "Signals, orders and fills by strategy"
+        for name, row in rows.items():
+            for column, number in row.items():
+                yield table, f"{name} · {self.portfolio}", column, [f"{number:,}"]
+        for column in ("Signals", "With order", "Orders", "Denied", "Filled"):
+            yield table, "Total · ", column, [f"{sum(row[column] for row in rows.values()):,}"]
+
+    def _orders(self) -> Iterator[tuple[str, str, str, list[str]]]:
+        types: dict[str, str] = {}
+        last: dict[str, str] = {}
+        for event in self.published:
+            order = event["client_order_id"]
+            if event["event_type"] in {"ORDER", "FILL"} and order:
+                types[order] = types.get(order) or event["order_type"] or ""
+                last[order] = event["status"] or last.get(order, "")
+        counts: dict[tuple[str, str], int] = defaultdict(int)
+        for order, kind in types.items():
+            for cell in ((kind, last[order]), (kind, "All"), ("All", last[order]), ("All", "All")):
+                counts[cell] += 1
+        for (kind, status), number in counts.items():
+            yield "Orders by type and last status", kind, status, [f"{number:,}"]
+
+    def _title_of_all(self) -> str:
+        few = len(self.trades) > 20
+        return "Trades" + (", without this page's script the largest 20" if few else "")
+
+    def _trades(self, most: int, table: str) -> Iterator[tuple[str, str, str, list[str]]]:
+        ranked = sorted(self.trades, key=lambda one: (-abs(one.net), one.fill["sequence"]))
+        for rank, trade in enumerate(ranked[:most], 1):
+            row, last = f"#{rank}", trade.last
+            entry_price = trade.average
+            yield table, row, "Trade", [plain(trade.entered)]
+            yield table, row, "Entry", [plain(entry_price), moment(trade.fill["event_time"])]
+            if not trade.open_quantity:
+                assert last is not None
+                leave = trade.received / trade.exited
+                yield table, row, "Exit", [plain(leave), moment(last["event_time"])]
+                if most > 10:
+                    lasted = last["event_time"] - trade.fill["event_time"]
+                    yield table, row, "Held", held(lasted)
+            yield table, row, "P&L", [money(trade.realized + trade.unrealized)]
+            yield table, row, "Commission", [money(-trade.commission)]
+            yield table, row, "Net", [money(trade.net, signed=True)]
+
+    def _of(self, kind: str) -> list[Event]:
+        return [one for one in self.published if one["event_type"] == kind]
+
+    def _above(self, event: Event) -> Iterable[Event]:
+        while event["parent_span_id"] in self.by_span:
+            event = self.by_span[event["parent_span_id"]]
+            yield event

@@ -1,0 +1,97 @@
+"""Rows laid out for COPY: the very bytes that psycopg makes, one value at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from psycopg.adapt import PyFormat, Transformer
+
+from fillpath.analytics.copy_stream import copy_blocks
+
+NUMERIC, TEXT, INT8 = 1700, 25, 20
+NUMBERS = st.one_of(
+    st.none(),
+    st.integers(-(10**40), 10**40),
+    st.decimals(
+        allow_nan=False, allow_infinity=False, places=2, min_value=-(10**9), max_value=10**9
+    ),
+    st.builds(
+        lambda number, places: Decimal(number).scaleb(-places),
+        st.integers(-(10**20), 10**20),
+        st.integers(-20, 30),
+    ),
+)
+
+
+def laid_out(rows: Any, types: Sequence[int]) -> bytes:
+    return b"".join(bytes(block) for _, block in copy_blocks(rows, types))
+
+
+def one_by_one(rows: Sequence[Sequence[object]]) -> bytes:
+    """The stream as psycopg makes it, value by value."""
+    made = bytearray(b"PGCOPY\n\xff\r\n\0" + bytes(8))
+    transformer = Transformer()
+    for row in rows:
+        made += len(row).to_bytes(2, "big")
+        for value in row:
+            if value is None:
+                made += b"\xff\xff\xff\xff"
+                continue
+            value = Decimal(value) if isinstance(value, int) else value
+            dumped = bytes(transformer.get_dumper(value, PyFormat.BINARY).dump(value) or b"")
+            made += len(dumped).to_bytes(4, "big") + dumped
+    return bytes(made + b"\xff\xff")
+
+
+@settings(derandomize=True, max_examples=200, deadline=None)
+@given(st.lists(NUMBERS, min_size=1, max_size=30))
+def test_numbers_keep_every_digit_they_came_with(numbers: list[Decimal | int | None]) -> None:
+    rows = [(number,) for number in numbers]
+    assert laid_out(rows, [NUMERIC]) == one_by_one(rows)
+
+
+@settings(derandomize=True, max_examples=100, deadline=None)
+@given(
+    st.lists(st.one_of(st.none(), st.integers(-(10**30), 10**30)), min_size=1), st.integers(0, 8)
+)
+def test_decimals_of_arrow_are_the_same_numbers(numbers: list[int | None], places: int) -> None:
+    values = [None if one is None else Decimal(one).scaleb(-places) for one in numbers]
+    table = pa.table({"amount": pa.array(values, pa.decimal128(38, places))})
+    (column,) = table.columns
+    rows = [(value,) for value in column.to_pylist()]
+    assert laid_out(table, [NUMERIC]) == one_by_one(rows)
+
+
+@settings(derandomize=True, max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.one_of(st.none(), st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))),), min_size=1))  # fmt: skip
+def test_texts_are_the_same_bytes(rows: list[tuple[str | None]]) -> None:
+    assert laid_out(rows, [TEXT]) == one_by_one(rows)
+
+
+def test_special_numbers_are_told_apart() -> None:
+    rows = [(Decimal("NaN"),), (Decimal("Infinity"),), (Decimal("-Infinity"),), (Decimal("-0.0"),)]
+    assert laid_out(rows, [NUMERIC]) == one_by_one(rows)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "named"),
+    [(0.1, NUMERIC, "float"), (True, NUMERIC, "bool"), ("7", INT8, "column"), (7, TEXT, "column")],
+)
+def test_values_of_the_wrong_type_are_refused(value: object, kind: int, named: str) -> None:
+    with pytest.raises(TypeError, match=named):
+        laid_out([(value,)], [kind])
+
+
+def test_rows_of_uneven_length_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"shorter|longer"):
+        laid_out([(1, 2), (3,)], [INT8, INT8])
+
+
+def test_no_rows_make_an_empty_stream() -> None:
+    assert laid_out([], [INT8]) == one_by_one([])

@@ -1,0 +1,373 @@
+"""What orders cost, against a recomputation in plain loops from the engine's own log."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fillpath.analytics.order_causes import make_order_causes
+from fillpath.analytics.order_reasons import order_reasons
+from fillpath.analytics.results_rows import compute_results
+from fillpath.analytics.shard_load import TableRows
+from fillpath.exporters.event_store import EventStore
+from fillpath.instrumentation import Tracing
+from fillpath.instrumentation.semconv import Bar, Fill, Order, Signal, Tick
+from fillpath.instrumentation.settings import DataFolder
+
+sys.path.append(str(Path(__file__).parent))
+
+from random_trading import Logged, RandomTrading, record_random_trading
+
+D = Decimal
+Row = dict[str, Any]
+MARKET = {"BAR", "TICK"}
+
+
+def results(data: Path, run_id: str = "run") -> dict[str, list[Row]]:
+    with EventStore(DataFolder(data)).connect([run_id], further_views=()) as connection:
+        tables = compute_results(connection, run_id).tables
+    return {name: by_column(table) for name, table in tables.items()}
+
+
+def by_column(table: TableRows) -> list[Row]:
+    return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+
+
+def price_of(event: Logged) -> Decimal | None:
+    told = event.attributes
+    if event.kind == "BAR":
+        return D(told[Bar.CLOSE])
+    if event.kind == "TICK":
+        if Tick.PRICE in told:
+            return D(told[Tick.PRICE])
+        return (D(told[Tick.BID]) + D(told[Tick.ASK])) / 2
+    return None
+
+
+def price_at(log: list[Logged], symbol: str, sequence: int) -> Decimal | None:
+    """The last price at or before a sequence, by going back from it."""
+    for event in reversed(log[:sequence]):
+        if event.symbol == symbol and event.kind in MARKET:
+            return price_of(event)
+    return None
+
+
+def decided_at(log: list[Logged], first: int) -> int:
+    """Where the order that begins at a sequence was decided on, by climbing to its causes."""
+    cause = log[first - 1].cause
+    nearest = cause
+    while cause is not None:
+        if log[cause - 1].kind == "FILL":
+            break
+        if log[cause - 1].kind == "SIGNAL":
+            return cause
+        cause = log[cause - 1].cause
+    return first if nearest is None else nearest
+
+
+def events_of(log: list[Logged], order_id: str) -> list[tuple[int, Logged]]:
+    return [
+        (sequence, event)
+        for sequence, event in enumerate(log, start=1)
+        if event.attributes.get(Order.CLIENT_ID) == order_id
+    ]
+
+
+def expected(log: list[Logged], order_id: str) -> Row:
+    """An order's prices and costs, recomputed."""
+    events = events_of(log, order_id)
+    first, made = events[0]
+    states = {e.attributes[Order.STATUS]: s for s, e in reversed(events) if e.kind == "ORDER"}
+    fills = [event for _, event in events if event.kind == "FILL"]
+    sign = 1 if made.attributes[Order.SIDE] == "BUY" else -1
+    filled = sum((D(fill.attributes[Fill.QUANTITY]) for fill in fills), D(0))
+    left = D(made.attributes[Order.QUANTITY]) - filled
+    told = made.attributes.get(Order.DECISION_PRICE)
+    arrived = states.get("ACCEPTED") or states.get("SUBMITTED") or first
+    decision = price_at(log, made.symbol, decided_at(log, first))
+    arrival = price_at(log, made.symbol, arrived)
+    kind, only_closes = made.attributes[Order.TYPE], Order.REDUCE_ONLY in made.attributes
+    if kind == "STOP_MARKET" and fills:
+        first_fill = next(sequence for sequence, event in events if event.kind == "FILL")
+        decision = arrival = price_at(log, made.symbol, first_fill)
+    if Order.TRIGGER_PRICE in made.attributes:
+        decision = arrival = D(made.attributes[Order.TRIGGER_PRICE])
+    elif kind == "LIMIT" and only_closes:
+        decision = arrival = D(made.attributes[Order.PRICE])
+    decision = D(told) if told else decision
+    is_over = not left or states.keys() & {"CANCELED", "EXPIRED"}
+    last = price_at(log, made.symbol, events[-1][0] if is_over else len(log))
+    paid = sum((D(f.attributes[Fill.QUANTITY]) * D(f.attributes[Fill.PRICE]) for f in fills), D(0))
+    commission = sum((D(fill.attributes[Fill.COMMISSION]) for fill in fills), D(0))
+    missed = D(0) if only_closes or (kind == "STOP_MARKET" and not fills) else left
+    row: Row = {
+        "decision_price": decision,
+        "arrival_price": arrival,
+        "last_price": last,
+        "filled_quantity": filled,
+        "commission": commission,
+        "arrival_time": log[arrived - 1].time,
+        "decision_time": log[decided_at(log, first) - 1].time,
+        "delay_cost": None,
+        "impact_cost": None if arrival is None else sign * (paid - arrival * filled),
+        "opportunity_cost": None,
+    }
+    if decision is not None and arrival is not None and last is not None:
+        row["delay_cost"] = sign * (arrival - decision) * filled
+        row["opportunity_cost"] = sign * (last - decision) * missed
+        row["shortfall"] = (
+            row["delay_cost"] + row["impact_cost"] + commission + row["opportunity_cost"]
+        )
+    return row
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_prices_and_costs_are_those_of_a_recomputation_from_the_log(
+    seed: int, tmp_path: Path
+) -> None:
+    log = record_random_trading(tmp_path, "run", seed)
+    rows = results(tmp_path)["executions"]
+    assert {row["client_order_id"] for row in rows} == {
+        event.attributes[Order.CLIENT_ID] for event in log if event.kind == "ORDER"
+    }
+    for row in rows:
+        wanted = expected(log, row["client_order_id"])
+        assert {name: row[name] for name in wanted} == wanted, row["client_order_id"]
+
+
+def test_nothing_later_than_an_event_changes_the_price_it_was_decided_at(tmp_path: Path) -> None:
+    whole = record_random_trading(tmp_path / "whole", "run", 3, steps=80)
+    part = record_random_trading(tmp_path / "part", "run", 3, steps=40)
+    assert whole[: len(part)] == part
+    rows = {row["client_order_id"]: row for row in results(tmp_path / "whole")["executions"]}
+    for row in results(tmp_path / "part")["executions"]:
+        for name in ("decision_price", "arrival_price", "decision_time"):
+            assert rows[row["client_order_id"]][name] == row[name]
+
+
+def test_without_market_data_prices_and_costs_are_unknown_and_not_zero(tmp_path: Path) -> None:
+    log = record_random_trading(tmp_path, "run", 5, steps=60, with_market=False)
+    rows = results(tmp_path)
+    told = {
+        event.attributes[Order.CLIENT_ID]: D(event.attributes[Order.DECISION_PRICE])
+        for event in log
+        if Order.DECISION_PRICE in event.attributes
+    }
+    assert told
+    for row in rows["executions"]:
+        if row["order_type"] != "MARKET":
+            continue  # it may have a price of its own
+        assert row["decision_price"] == told.get(row["client_order_id"])
+        unknown = ("arrival_price", "last_price", "delay_cost", "impact_cost", "slippage")
+        assert {row[name] for name in unknown} == {None}
+        if row["client_order_id"] not in told:
+            assert row["opportunity_cost"] is None
+            assert row["shortfall"] is None
+    assert rows["trades"]
+    for trade in rows["trades"]:
+        assert trade["best_price"] is trade["favourable_excursion"] is None
+    assert any(trade["shortfall"] is None for trade in rows["trades"])
+
+
+class Desk:
+    """Publishes what a test says, in order, into a run."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.tracing = Tracing("run", data=data, writer="inline", portfolio="fund/desk")
+        self.tracing.__enter__()
+        self.trading = RandomTrading(self.tracing, 0, portfolio="fund/desk")
+
+    def market(self, kind: str = "TICK", **numbers: str) -> int:
+        keys = {"price": Tick.PRICE, "bid": Tick.BID, "ask": Tick.ASK, "close": Bar.CLOSE}
+        keys |= {"high": Bar.HIGH, "low": Bar.LOW}
+        self.trading.time += 1_000_000_000
+        attributes = {keys[name]: number for name, number in numbers.items()}
+        return self.trading.publish(kind, "ACME", attributes)
+
+    def say(self, kind: str, cause: int | None, **told: Any) -> int:
+        return self.trading.publish(kind, "ACME", told["attributes"], cause=cause, strategy="S")
+
+    def order(self, cause: int | None, status: str = "ACCEPTED", **told: Any) -> int:
+        keys = {"id": Order.CLIENT_ID, "side": Order.SIDE, "type": Order.TYPE}
+        keys |= {"quantity": Order.QUANTITY, "reason": Order.REASON, "parent": Order.PARENT_ID}
+        keys |= {"trigger": Order.TRIGGER_PRICE, "price": Order.PRICE}
+        keys |= {"reduce_only": Order.REDUCE_ONLY, "links": Order.LINKED_IDS}
+        attributes = {keys[name]: value for name, value in told.items()}
+        return self.say("ORDER", cause, attributes={**attributes, Order.STATUS: status})
+
+    def fill(
+        self, cause: int | None, name: str, side: str, quantity: str, price: str, **more: Any
+    ) -> int:
+        attributes = {
+            Order.CLIENT_ID: name,
+            Order.SIDE: side,
+            Fill.QUANTITY: quantity,
+            Fill.PRICE: price,
+            Fill.CURRENCY: "USD",
+            **more,
+        }
+        return self.say("FILL", cause, attributes=attributes)
+
+    def rows(self) -> dict[str, list[Row]]:
+        for event in reversed(self.trading.opened):
+            self.tracing.tracer.close(event)
+        self.tracing.__exit__(None, None, None)
+        return results(self.data)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    made = Desk(tmp_path)
+    yield made
+    made.tracing.stop()
+
+
+def test_perolds_shortfall_of_a_textbook_order(desk: Desk) -> None:
+    """Decided at 50.00; 1,000 to buy; arrives at 50.10; 800 at 50.25, 10 paid; the rest at 50.60.
+
+    On paper 1,000 shares at 50.00 are worth 600 more at 50.60. The real portfolio has 800 shares
+    that cost 40,200 and 10, and are worth 40,480: 270 more. The shortfall is 330: 80 by the delay,
+    120 by the market's answer, 10 of commission, and 120 by the 200 shares that were not bought.
+    """
+    bar = desk.market("BAR", close="50.00")
+    signal = desk.say("SIGNAL", bar, attributes={Signal.NAME: "value", Signal.STRENGTH: 0.8})
+    made = desk.order(signal, "INITIALIZED", id="O-1", side="BUY", type="LIMIT", quantity="1000")
+    desk.market(bid="50.05", ask="50.15")
+    accepted = desk.order(made, id="O-1", side="BUY", type="LIMIT", quantity="1000")
+    desk.market(price="50.40")
+    paid = {Fill.COMMISSION: "10", Fill.COMMISSION_CURRENCY: "USD"}
+    desk.fill(accepted, "O-1", "BUY", "800", "50.25", **paid)
+    desk.market(price="50.60")
+    desk.order(accepted, "CANCELED", id="O-1", side="BUY", type="LIMIT", quantity="1000")
+    desk.market(price="70")
+    (row,) = desk.rows()["executions"]
+    assert (row["decision_price"], row["arrival_price"]) == (D("50"), D("50.1"))
+    assert (row["average_price"], row["last_price"]) == (D("50.25"), D("50.6"))
+    parts = [row[name] for name in ("delay_cost", "impact_cost", "commission", "opportunity_cost")]
+    assert parts == [80, 120, 10, 120]
+    on_paper = 1000 * (D("50.60") - D("50.00"))
+    real = 800 * D("50.60") - 800 * D("50.25") - 10
+    assert row["shortfall"] == on_paper - real == sum(parts)
+    assert row["slippage"] == pytest.approx(15 / 50.1 * 100)
+    assert row["signal"] == "value"
+    assert row["signal_strength"] == 0.8
+    assert all(row[hop] >= 0 for hop in ("market_to_signal", "signal_to_order", "ack_to_fill"))
+
+
+def test_a_stop_was_decided_at_its_trigger_and_a_leg_at_its_limit(desk: Desk) -> None:
+    signal = desk.say("SIGNAL", desk.market(price="100"), attributes={Signal.VALUE: 1})
+    stop = {"type": "TRAILING_STOP_MARKET", "side": "SELL", "quantity": "10", "parent": "entry"}
+    entry = desk.order(signal, id="entry", type="MARKET", side="BUY", quantity="20")
+    desk.fill(entry, "entry", "BUY", "20", "100.1")
+    stopped = desk.order(signal, id="stop", trigger="95", **stop)
+    target = {"type": "LIMIT", "side": "SELL", "quantity": "10", "parent": "entry"}
+    limit = desk.order(signal, id="limit", price="120", **target)
+    desk.market(price="121")
+    desk.fill(limit, "limit", "SELL", "10", "120.5")
+    stopped = desk.order(stopped, "UPDATED", id="stop", trigger="110", **stop)
+    desk.market(price="109")
+    desk.fill(stopped, "stop", "SELL", "10", "109")
+    tables = desk.rows()
+    rows = {row["client_order_id"]: row for row in tables["executions"]}
+    assert [rows[name]["decision_price"] for name in ("entry", "stop", "limit")] == [100, 110, 120]
+    assert [rows[name]["impact_cost"] for name in ("entry", "stop", "limit")] == [2, 10, -5]
+    assert [rows[name]["delay_cost"] for name in ("entry", "stop", "limit")] == [0, 0, 0]
+    (trade,) = tables["trades"]
+    assert (trade["shortfall"], trade["exit_decision_price"]) == (7, 115)
+
+
+def test_an_order_in_answer_to_a_fill_was_decided_on_at_the_fill(desk: Desk) -> None:
+    signal = desk.say("SIGNAL", desk.market(price="10"), attributes={Signal.VALUE: 1})
+    entry = desk.order(signal, id="O-1", side="BUY", type="LIMIT", quantity="5")
+    desk.market(price="8")
+    fill = desk.fill(entry, "O-1", "BUY", "5", "8")
+    desk.order(fill, id="O-2", side="SELL", type="STOP_MARKET", quantity="5")
+    rows = {row["client_order_id"]: row for row in desk.rows()["executions"]}
+    assert rows["O-1"]["decision_price"] == 10
+    assert rows["O-2"]["decision_price"] == 8
+    assert rows["O-2"]["signal_span_id"] == rows["O-1"]["signal_span_id"]
+
+
+def test_contracts_cost_by_multiplier_and_inverse_ones_by_the_reciprocal(desk: Desk) -> None:
+    future = {Fill.MULTIPLIER: "50"}
+    bar = desk.market(price="100")
+    desk.fill(
+        desk.order(bar, id="O-1", side="SELL", quantity="2"), "O-1", "SELL", "2", "99", **future
+    )
+    inverse = {Fill.IS_INVERSE: True, Fill.SETTLEMENT_CURRENCY: "BTC", Fill.MULTIPLIER: "1"}
+    desk.fill(
+        desk.order(bar, id="O-2", side="BUY", quantity="1000"),
+        "O-2",
+        "BUY",
+        "1000",
+        "125",
+        **inverse,
+    )
+    linear, reciprocal = desk.rows()["executions"]
+    assert (linear["impact_cost"], linear["currency"]) == (100, "USD")
+    assert (reciprocal["impact_cost"], reciprocal["currency"]) == (2, "BTC")
+
+
+def test_an_instrument_is_priced_by_its_own_portfolio_and_else_by_another(tmp_path: Path) -> None:
+    def told(portfolio: str, **columns: Any) -> None:
+        kind = columns.pop("kind")
+        tracing.tracer.close(
+            tracing.tracer.open(kind, portfolio=portfolio, event_time=1, **columns)
+        )
+
+    with Tracing("run", data=tmp_path, writer="inline") as tracing:
+        told("feed", kind="TICK", symbol="ACME", attributes={Tick.PRICE: "10"})
+        told("feed", kind="TICK", symbol="BETA", venue="XNAS", attributes={Tick.PRICE: "30"})
+        told("own", kind="TICK", symbol="ACME", venue="SIM", attributes={Tick.PRICE: "20"})
+        told("feed", kind="TICK", symbol="ACME", attributes={Tick.PRICE: "11"})
+        for portfolio, symbol in (("own", "ACME"), ("other", "ACME"), ("other", "BETA")):
+            order = {Order.CLIENT_ID: symbol, Order.SIDE: "BUY", Order.STATUS: "ACCEPTED"}
+            told(portfolio, kind="ORDER", symbol=symbol, venue="SIM", attributes=order)
+    found = {
+        (row["portfolio"], row["symbol"]): row["arrival_price"]
+        for row in results(tmp_path)["executions"]
+    }
+    # BETA of another venue is another instrument.
+    assert found == {("own", "ACME"): 20, ("other", "ACME"): D(20), ("other", "BETA"): None}
+
+
+def test_reasons_are_the_hosts_words_or_told_by_type_and_cause(desk: Desk) -> None:
+    signal = desk.say("SIGNAL", desk.market(price="10"), attributes={Signal.VALUE: 1})
+    desk.order(signal, id="entry", side="BUY", type="LIMIT", links=["tp", "sl"])
+    desk.order(signal, id="tp", side="SELL", type="LIMIT", parent="entry", links=["sl"])
+    desk.order(signal, id="sl", side="SELL", type="STOP_MARKET", parent="entry", links=["tp"])
+    desk.order(signal, id="trail", side="SELL", type="TRAILING_STOP_MARKET")
+    desk.order(signal, id="close", side="SELL", type="LIMIT", reduce_only=True)
+    desk.order(signal, id="oco", side="SELL", type="LIMIT", links=["other"])
+    desk.order(signal, id="said", side="SELL", type="STOP_MARKET", reason="time is up")
+    desk.order(desk.market(price="11"), id="bar", side="SELL", type="MARKET")
+    fill = desk.fill(signal, "entry", "BUY", "1", "10")
+    desk.order(fill, id="answer", side="SELL", type="MARKET")
+    early = desk.say("SYSTEM", None, attributes={})
+    desk.order(early, id="timer", side="SELL", type="MARKET")
+    desk.market(price="12")
+    late = desk.say("SYSTEM", None, attributes={})
+    desk.order(late, id="flatten", side="SELL", type="MARKET")
+    rows = {row["client_order_id"]: row["reason"] for row in desk.rows()["executions"]}
+    assert rows == {
+        "entry": "signal",
+        "tp": "limit",
+        "sl": "stop",
+        "trail": "stop",
+        "close": "limit",
+        "oco": "limit",
+        "said": "time is up",
+        "bar": "market",
+        "answer": "market",
+        "timer": "market",
+        "flatten": "end of run",
+    }
+    with EventStore(DataFolder(desk.data)).connect(["run"], further_views=()) as connection:
+        make_order_causes(connection, "run")
+        assert order_reasons(connection, "run") == {("fund/desk", key): rows[key] for key in rows}
