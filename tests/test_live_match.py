@@ -187,6 +187,7 @@ def test_missed_extra_late_and_dearer_signals_are_told(
     assert second["live"]["trace_id"] != second["backtest"]["trace_id"]
 
 
+@pytest.mark.full
 def test_what_it_came_to_adds_up(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, found = matched(capsys, data)
     (line,) = found["effects"]
