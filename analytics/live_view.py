@@ -50,10 +50,13 @@ def print_match(
     if lines:
         console.print()
         _print_effects(console, lines)
+    console.print()
     if found.alike:
-        console.print(
-            styled(("✔ ", "bold green"), "Every signal came in time and was filled alike.")
-        )
+        words = "Every signal came in time and was filled alike."
+        console.print(styled(("✔ ", "bold green"), words))
+    else:
+        look = command("trace", "show", "SPAN", "--run", found.live["run_id"])
+        console.print(styled((look, "dim")), soft_wrap=True)
 
 
 def _counts(found: LiveMatch) -> Iterator[tuple[object, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -33,6 +34,7 @@ from made_runs import SECOND, MadeEvent, connect, hold
 from recorded_market import Market
 
 LAKE = connect()
+SLOWER = ('"quick-trend", 5', '"quick-trend", 7')
 EXAMPLES = Path(__file__).parents[1] / "examples"
 Events = list[MadeEvent]
 
@@ -202,7 +204,7 @@ def altered(events: Events, how: str, place: int) -> Events:
 
 
 @pytest.mark.parametrize("how", ["tick", "attribute", "removed", "doubled", "parent", "handler"])
-@pytest.mark.parametrize("place", [1, 17, 40, -1])
+@pytest.mark.parametrize("place", [1, 17, -1])
 def test_one_altered_event_is_found_where_it_is(how: str, place: int) -> None:
     a, b = trading(2), trading(2, names=1)
     place %= len(a)
@@ -226,7 +228,7 @@ def test_an_order_whose_fill_names_another_order_is_a_difference_of_its_own() ->
     assert first_in_order(a, b) == fills[2]
 
 
-@settings(deadline=None, max_examples=20, derandomize=True)
+@settings(deadline=None, max_examples=12, derandomize=True)
 @given(
     seed=st.integers(0, 10_000),
     how=st.sampled_from(["tick", "attribute", "removed", "doubled", "parent", "id"]),
@@ -242,7 +244,7 @@ def test_random_runs_part_where_a_loop_over_their_events_says(
     assert (None if found.first is None else found.first.number - 1) == expected
 
 
-@settings(deadline=None, max_examples=20, derandomize=True)
+@settings(deadline=None, max_examples=8, derandomize=True)
 @given(st.integers(0, 10_000), st.integers(0, 10_000))
 def test_every_lane_parts_where_a_loop_over_it_says(one: int, other: int) -> None:
     """Runs that have little in common: bars of one, orders of the other."""
@@ -278,12 +280,25 @@ def read_all(found: ComparedRuns) -> Sequence[PartingEvent]:
 def test_threads_may_interleave_as_they_like() -> None:
     a = trading(5)
     b = trading(5, names=1)
-    by_symbol = sorted(b, key=lambda event: str(event.columns.get("symbol")))
-    # Whoever was caused still comes after its cause.
-    moved = [e for e in by_symbol if e.columns.get("symbol") is not None]
-    rest = [e for e in b if e.columns.get("symbol") is None]
-    assert [id(event) for event in moved + rest] != [id(event) for event in b]
-    assert compare(a, moved + rest).identical
+    lanes: dict[tuple[Any, ...], Events] = defaultdict(list)
+    for event in b:
+        lanes[Reference.lane(event)].append(event)
+    mixed: Events = []
+    scheduler = random.Random(1)
+    while len(mixed) < len(b):
+        ready = [
+            lane
+            for lane, events in lanes.items()
+            if events and causes_of(events[0]) <= {id(event) for event in mixed}
+        ]
+        mixed.append(lanes[scheduler.choice(ready)].pop(0))
+    assert [id(event) for event in mixed] != [id(event) for event in b]
+    assert compare(a, mixed).identical
+
+
+def causes_of(event: MadeEvent) -> set[int]:
+    causes = event.links if event.cause is None else [event.cause, *event.links]
+    return {id(cause) for cause in causes}
 
 
 def test_the_end_of_the_shorter_run_is_the_first_difference() -> None:
@@ -454,22 +469,23 @@ def engine_script(folder: Path, *changes: tuple[str, str]) -> Path:
 def engines(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three runs of the home-made engine: two are the same, one has another parameter."""
     folder = tmp_path_factory.mktemp("engines")
-    shorter = ('"quick-trend", 5', '"quick-trend", 6')
     scripts = {
         "first": engine_script(folder / "same"),
         "again": folder / "same" / "trace.py",
-        "other": engine_script(folder / "other", shorter),
+        "other": engine_script(folder / "other", SLOWER),
     }
     for run_id, script in scripts.items():
-        environment = {
-            "FILLPATH_DATA": str(folder / "data"),
-            "FILLPATH_RUN_ID": run_id,
-            "FILLPATH_WRITER": "inline",
-        }
-        subprocess.run(
-            [sys.executable, str(script)], env=environment, check=True, capture_output=True
-        )
+        record(script, folder / "data", run_id)
     return folder / "data"
+
+
+def record(script: Path, data: Path, run_id: str) -> None:
+    environment = {
+        "FILLPATH_DATA": str(data),
+        "FILLPATH_RUN_ID": run_id,
+        "FILLPATH_WRITER": "inline",
+    }
+    subprocess.run([sys.executable, str(script)], env=environment, check=True, capture_output=True)
 
 
 def diff(capsys: pytest.CaptureFixture[str], data: Path, *words: str) -> tuple[int, Any]:
@@ -507,8 +523,9 @@ def test_another_parameter_shows_where_it_first_matters(
     place = next(
         n for n, (one, other) in enumerate(zip(a, b, strict=False)) if one[:-1] != other[:-1]
     )
-    code, document = diff(capsys, engines, "first", "other")
+    code, document = diff(capsys, engines, "first", "other", "--no-pnl")
     assert code == EXIT_DIFFERENT
+    assert document["pnl"] is None
     first = document["first_difference"]
     assert first["number"] == place + 1
     shown = first["a"] or first["b"]
@@ -547,13 +564,7 @@ def profit_by_hand(data: Path, run_id: str) -> Decimal:
     return cash + sum((number * close[symbol] for symbol, number in held.items()), Decimal(0))
 
 
-def test_it_reads_well(engines: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code = cli.main(["--data", str(engines), "runs", "diff", "first", "other", "--no-pnl"])
-    out = capsys.readouterr().out
-    assert code == EXIT_DIFFERENT
-    assert "The runs are alike up to event" in out
-    assert "no such event" in out
-    assert "P&L" not in out
+def test_a_run_that_is_not_there_is_told(engines: Path) -> None:
     assert cli.main(["--data", str(engines), "runs", "diff", "first", "nobody"]) == EXIT_NOT_FOUND
 
 
@@ -586,3 +597,18 @@ def test_sums_of_profit_keep_every_digit() -> None:
     assert total.a == Decimal("-4.7")
     assert total.change == Decimal("100000000000000000004.700000000000001")
     assert [row.strategy for row in found.by_strategy()] == [None, "x"]
+
+
+def test_the_page_shows_what_the_commands_print(
+    engines: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (EXAMPLES.parent / "docs" / "comparing-runs.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(sh|text)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (shown,) = [text for kind, text in blocks if kind == "text"]
+    (commands,) = [text for kind, text in blocks if "--run-id" in text]
+    assert re.findall(r"s/(.*?)/(.*?)/", commands) == [SLOWER]
+    words = ["--data", str(engines), "runs", "diff", "first", "other", "--no-pnl"]
+    assert cli.main(words) == EXIT_DIFFERENT
+    printed = re.sub(r"  \+[\d.,]+ \S+s", "", capsys.readouterr().out)
+    lines = [line for line in printed.splitlines() if "trace show" not in line]
+    assert shown.strip() in "\n".join(lines)
