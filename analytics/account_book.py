@@ -12,12 +12,14 @@ from fillpath.analytics.bookings import Amounts, Explanation, Rule, bring, expla
 from fillpath.analytics.exact import ZERO, trimmed
 from fillpath.analytics.exchange_rates import MarketRates, foreign_currencies
 from fillpath.analytics.ledger_events import AccountEvent, CashFlowEvent, FillEvent
-from fillpath.analytics.position_book import Execution
+from fillpath.analytics.position_book import Execution, HoldingKey
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
 from fillpath.analytics.slices import SliceKind
 
 _MAX_NOTES: Final = 5
 _MOST_IN_A_QUEUE: Final = 16
+_FINANCING: Final = Decimal("0.02")
+"""More than this part of what is held is no interest or financing of one statement."""
 _MAX_PASSED_OVER: Final = 64
 """An account that shows none of so many fills will not show them all at once."""
 
@@ -53,6 +55,8 @@ class AccountBook:
     _passed_over: int = 0
     _flows: list[CashFlowEvent] = field(default_factory=list)
     _last_stated: int = -1
+    _bases: dict[HoldingKey, Decimal] = field(default_factory=dict)
+    _unexplained: dict[tuple[str, Decimal], str] = field(default_factory=dict)
     _failures: list[str] = field(default_factory=list)
     _remarks: set[str] = field(default_factory=set)
 
@@ -73,7 +77,8 @@ class AccountBook:
     def has_failed(self) -> bool:
         """Whether its statements do not follow from its fills."""
         has_difference = any(sums.difference for sums in self.entries.sums.values())
-        return self.is_stated and (bool(self._failures) or has_difference)
+        failures = (*self._failures, *self._unexplained)
+        return self.is_stated and (bool(failures) or has_difference)
 
     def remark(self, sentence: str) -> None:
         """Add what a reader should know."""
@@ -86,6 +91,8 @@ class AccountBook:
 
     def execute(self, execution: Execution) -> None:
         """Take a fill; it is booked when a statement shows how."""
+        self._bases.pop(execution.closing, None)
+        self._bases[execution.holding] = abs(execution.basis_after)
         if execution.differs:
             self._failures.append(f"{execution.differs[0].upper()}{execution.differs[1:]}.")
         if self.states_expected:
@@ -138,6 +145,12 @@ class AccountBook:
         self._passed_over = len(self._pending)
         for currency, amount in left.items():
             self.entries.fund(event.ref, currency, amount)
+            held = sum(self._bases.values(), ZERO)
+            if self.account_type == "CASH" or abs(amount) > held * _FINANCING:
+                self._unexplained[currency, amount] = (
+                    f"The account changed by {amount} {currency} without a fill or a cash flow "
+                    "that was published."
+                )
 
     def flow(self, event: CashFlowEvent) -> None:
         """Take a cash flow of the host; a statement may show it before or after."""
@@ -146,6 +159,7 @@ class AccountBook:
             return
         currency, amount = self._flow_amount(event)
         if self._stated and self.entries.unfund(currency, amount):
+            self._unexplained.pop((currency, amount), None)
             self.entries.flow(event, currency, amount)
             return
         self._flows.append(event)
@@ -350,7 +364,7 @@ class AccountBook:
         Args:
             notes: Further reasons why the account cannot be trusted.
         """
-        failures = [*notes, *self._failures]
+        failures = [*notes, *self._failures, *self._unexplained.values()]
         if len(failures) > _MAX_NOTES:
             rest = len(failures) - _MAX_NOTES
             failures = [*failures[:_MAX_NOTES], f"And {rest} more like these."]

@@ -1,8 +1,7 @@
 """What a fill does to an account: the rules engines book by, and which of them explains a change.
 
-An engine reckons in binary floating point and rounds to the currency, so an account's change may
-differ from the exact rule by one minor unit a fill. `explain` tells the difference as rounding; a
-larger one is never called so.
+An engine rounds what it books to the currency, up or down. `explain` calls a difference rounding
+only where the exact amount is no whole number of minor units, and only up to one of them a booking.
 """
 
 from __future__ import annotations
@@ -16,6 +15,8 @@ from fillpath.analytics.exact import ZERO, minor_unit, quotient, rounded
 from fillpath.analytics.position_book import FLOAT_NOISE, Execution
 
 _RATE_MAY_MOVE: Final = Decimal("0.5")
+_ON_THE_GRID: Final = Decimal("1e-6")
+"""Part of a minor unit that comes from divisions, and is no rounding of an engine."""
 _TELLS_A_RATE: Final = 1000
 """Below this many minor units, an amount does not tell a rate."""
 
@@ -30,6 +31,7 @@ class Rule:
     Attributes:
         name: Shown when a reconciliation needs it.
         amounts: What it books, before commission, by currency.
+        exact: The same before it is rounded.
         pays_notional: Whether the whole price changes hands, so that a holding has its cost in
             the account, or only profits do.
         not_booked: What of the price the engine leaves out, by its own rule.
@@ -37,6 +39,7 @@ class Rule:
 
     name: str
     amounts: Amounts
+    exact: Amounts
     pays_notional: bool = False
     not_booked: Decimal = ZERO
 
@@ -47,26 +50,35 @@ def rules_for(
     """List the rules by which a fill may be booked, the likeliest first."""
     fill = execution.fill
 
-    def money(amount: Decimal, currency: str) -> Decimal:
-        return rounded(amount, digits[currency])
+    def rule(
+        name: str, exact: Amounts, *, pays_notional: bool = True, whole: Decimal = ZERO
+    ) -> Rule:
+        amounts = {c: rounded(amount, digits[c]) for c, amount in exact.items()}
+        not_booked = whole - amounts[fill.currency] if whole else ZERO
+        return Rule(name, amounts, exact, pays_notional, not_booked)
 
-    profit = Rule("profit", {fill.settlement_currency: execution.booked_realized})
+    settlement = fill.settlement_currency
+    profit = Rule(
+        "profit", {settlement: execution.booked_realized}, {settlement: execution.exact_realized}
+    )
     if fill.is_inverse:
         return (profit,)
-    flow = money(-fill.sign * execution.notional, fill.currency)
+    price = -fill.sign * fill.price
     legs: dict[str, Decimal] = {}
     if fill.base_currency and not has_base and fill.base_currency != fill.currency:
-        legs[fill.base_currency] = money(fill.sign * fill.quantity, fill.base_currency)
-    notional = Rule("notional", {fill.currency: flow, **legs}, pays_notional=True)
+        legs[fill.base_currency] = fill.sign * fill.quantity
+    flow = -fill.sign * execution.notional
+    notional = rule("notional", {fill.currency: flow, **legs})
     if account_type == "MARGIN":
-        return profit, Rule("premium", {fill.currency: flow}, pays_notional=True)
+        return profit, rule("premium", {fill.currency: flow})
     rules = [notional]
+    whole = notional.amounts[fill.currency]
     if ZERO < execution.closed < fill.quantity:
-        part = money(-fill.sign * fill.price * execution.closed * fill.multiplier, fill.currency)
-        rules.append(Rule("closed part only", {fill.currency: part, **legs}, True, flow - part))
+        part = price * execution.closed * fill.multiplier
+        rules.append(rule("closed part only", {fill.currency: part, **legs}, whole=whole))
     if fill.multiplier != 1:
-        part = money(-fill.sign * fill.price * fill.quantity, fill.currency)
-        rules.append(Rule("without multiplier", {fill.currency: part, **legs}, True, flow - part))
+        part = price * fill.quantity
+        rules.append(rule("without multiplier", {fill.currency: part, **legs}, whole=whole))
     if account_type not in ("CASH", "BETTING"):
         rules.insert(0, profit)
     else:
@@ -126,9 +138,8 @@ def explain(
         parts = list(_parts(executions, rules))
         expected = _sums(parts)
         noise = {c: _tolerance(executions, c, digits) for c in {*expected, *change}}
-        if base_currency is None:
-            left_over = _difference(change, expected)
-            if all(abs(amount) <= noise[c] for c, amount in left_over.items()):
+        if not {*expected} - {base_currency} or base_currency is None:
+            if _is_rounded(executions, rules, change, digits):
                 return Explanation(rules, change)
             continue
         wanted = change.get(base_currency, ZERO)
@@ -168,11 +179,32 @@ def _sums(parts: Iterable[tuple[str, Decimal]]) -> dict[str, Decimal]:
     return total
 
 
-def _difference(change: Amounts, expected: Amounts) -> dict[str, Decimal]:
-    return {
-        currency: change.get(currency, ZERO) - expected.get(currency, ZERO)
-        for currency in sorted({*change, *expected})
-    }
+def _is_rounded(
+    executions: Sequence[Execution],
+    rules: Sequence[Rule],
+    change: Amounts,
+    digits: Mapping[str, int],
+) -> bool:
+    """Tell whether a change is what the rules give exactly, each booking rounded up or down."""
+    exact: dict[str, Decimal] = {}
+    slack: dict[str, Decimal] = {}
+    for execution, rule in zip(executions, rules, strict=True):
+        fill = execution.fill
+        bookings = [*rule.exact.items(), (fill.commission_currency, -fill.commission)]
+        for currency, amount in bookings:
+            exact[currency] = exact.get(currency, ZERO) + amount
+            unit = minor_unit(digits[currency])
+            if abs(amount - rounded(amount, digits[currency])) > unit * _ON_THE_GRID:
+                slack[currency] = slack.get(currency, ZERO) + unit
+    for currency in {*exact, *change}:
+        unit = minor_unit(digits[currency])
+        gross = sum((e.notional for e in executions), ZERO)
+        # An engine that reckons in doubles knows about 15 digits of the notional.
+        noise = (gross * FLOAT_NOISE).quantize(unit) + unit * _ON_THE_GRID
+        off = abs(change.get(currency, ZERO) - exact.get(currency, ZERO))
+        if off > slack.get(currency, ZERO) + noise:
+            return False
+    return True
 
 
 def _tolerance(

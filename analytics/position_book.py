@@ -37,6 +37,7 @@ class Execution:
         held_before: Size of the position before, positive.
         booked_realized: Profit of what closed, before commission, rounded as the engine rounds
             it, in the settlement currency.
+        exact_realized: The same before it is rounded.
         basis_before: What had been paid for the position before, exact.
         basis_after: The same after the fill.
         restated: What of the change of basis comes from `restated_quantity`.
@@ -53,6 +54,7 @@ class Execution:
     closed: Decimal = ZERO
     held_before: Decimal = ZERO
     booked_realized: Decimal = ZERO
+    exact_realized: Decimal = ZERO
     basis_before: Decimal = ZERO
     basis_after: Decimal = ZERO
     restated: Decimal = ZERO
@@ -131,11 +133,13 @@ class PositionBook:
         basis_before = held.holding.basis if held else ZERO
         opened = held.holding.opens(fill.sign, fill.quantity) if held else fill.quantity
         closed = fill.quantity - opened
-        booked = ZERO
+        booked = exact = ZERO
         exit_of = entry_of = None
         if closed and held:
             exit_of = held.trip
+            before = held.exact
             booked = self._close(fill, held, closed, engine_realized, rounds_each=rounds_each)
+            exact = held.exact - before
             if not held.holding.quantity:
                 del self.positions[key]
         if opened:
@@ -164,6 +168,7 @@ class PositionBook:
             closed=closed,
             held_before=held_before,
             booked_realized=booked,
+            exact_realized=exact,
             basis_before=basis_before,
             basis_after=now.holding.basis if now else ZERO,
             restated=restated,
