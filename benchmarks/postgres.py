@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Final
@@ -34,6 +35,9 @@ COLUMNS: Final = (
     "exit_reason", "holding_time", "holding", "quantity", "trade_id",
 )  # fmt: skip
 """Every column of a slice that a realised one has."""
+EVERY_SLICE: Final = COLUMNS[: COLUMNS.index("account_id")]
+"""The columns that a slice of any kind has."""
+_ROLLUPS: Final = ("portfolio", "currency", "kind", "amount", "slices")
 _STARTED: Final = 1_717_200_000_000_000_000
 _ROUNDS: Final = 3
 _DAYS: Final = 250
@@ -93,7 +97,8 @@ def measure(size: Size) -> dict[str, Figure]:
     """Measure loads of a million rows, and of as many as executemany can be given."""
     rows = size.pick(2_000, _MILLION, _MILLION)
     fewer = size.pick(200, 20_000, 50_000)
-    table = slices(rows)
+    wide = slices(rows)
+    table = wide.select(EVERY_SLICE)
     tuples = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -101,33 +106,31 @@ def measure(size: Size) -> dict[str, Figure]:
         database.connect() as connection,
     ):
         rounds = 1 if size is Size.TINY else _ROUNDS
-        arrow = _rate(rows, rounds, lambda n: _load(connection, f"arrow-{n}", table))
-        _empty(connection)
-        python = _rate(rows, rounds, lambda n: _load(connection, f"tuples-{n}", tuples))
-        _empty(connection)
-        peer = _rate(fewer, rounds, lambda n: _executemany(connection, n, tuples[:fewer]))
-        _empty(connection)
-        both = _rate(rows, rounds, lambda n: _load_at_once(database, n, table))
-        _empty(connection)
-        encoding = _rate(rows, rounds, lambda _: _encode(table))
-        against = ("executemany", peer)
-        return {
-            "load a shard of slices": figure(
-                max(arrow, both),
-                "rows/s",
-                peer=against,
-                more_is_better=True,
-                goal="≥ 1M rows/s",
-                at_least=_MILLION,
-            ),
-            "the same by one connection": figure(
-                arrow, "rows/s", peer=against, more_is_better=True
-            ),
-            "the same from Python tuples": figure(
-                python, "rows/s", peer=against, more_is_better=True
-            ),
-            "laying out for COPY": figure(encoding, "rows/s"),
-        }
+
+        def rate(many: int, load: Callable[[int], object]) -> float:
+            found = _rate(many, rounds, load)
+            _empty(connection)
+            return found
+
+        one = rate(rows, lambda n: _load(connection, f"one-{n}", table))
+        both = rate(rows, lambda n: _load_at_once(database, n, table))
+        all_columns = rate(rows, lambda n: _load(connection, f"wide-{n}", wide))
+        python = rate(rows, lambda n: _load(connection, f"tuples-{n}", tuples))
+        peer = rate(fewer, lambda n: _executemany(connection, n, tuples[:fewer]))
+        encoding = rate(rows, lambda _: _encode(table))
+    against = ("executemany", peer)
+    goal = {"goal": "≥ 1M rows/s", "at_least": _MILLION}
+    loads = {
+        "load slices, two shards at once": (both, goal),
+        "load slices, one shard": (one, goal),
+        "load slices, one shard, all 21 columns": (all_columns, {}),
+        "load slices, one shard, from Python tuples": (python, {}),
+    }
+    figures = {
+        name: figure(value, "rows/s", peer=against, more_is_better=True, **wanted)  # type: ignore[arg-type] # a goal and its number
+        for name, (value, wanted) in loads.items()
+    }
+    return {**figures, "lay slices out for COPY": figure(encoding, "rows/s")}
 
 
 def _rate(rows: int, rounds: int, load: Callable[[int], object]) -> float:
@@ -142,7 +145,13 @@ def _rate(rows: int, rounds: int, load: Callable[[int], object]) -> float:
 def _load(
     connection: Connection[TupleRow], run_id: str, rows: pa.Table | list[tuple[object, ...]]
 ) -> None:
-    tables = {"pnl_slices": TableRows(COLUMNS, rows)}
+    columns = rows.column_names if isinstance(rows, pa.Table) else EVERY_SLICE
+    # The ledger sums up by day while it makes the slices; a sum is here so that none is made again.
+    sums = [("fund/desk/book", "USD", "realized", Decimal(1), len(rows))]
+    tables = {
+        "pnl_slices": TableRows(columns, rows),
+        "pnl_rollups": TableRows(_ROLLUPS, sums),
+    }
     run = {"run_id": run_id, "started_at": _STARTED}
     assert replace_shard(connection, run, tables, source_version="1")
 
@@ -164,7 +173,7 @@ def _load_at_once(database: ResultsDatabase, number: int, table: pa.Table) -> No
 def _executemany(
     connection: Connection[TupleRow], number: int, rows: list[tuple[object, ...]]
 ) -> None:
-    names = ("run_id", "run_month", *COLUMNS)
+    names = ("run_id", "run_month", *EVERY_SLICE)
     statement = (
         f"INSERT INTO pnl_slices ({', '.join(names)}) VALUES "  # noqa: S608 - names of our own
         f"({', '.join(['%s'] * len(names))})"
@@ -181,7 +190,7 @@ def _executemany(
 
 def _encode(table: pa.Table) -> None:
     kinds = {"sequence": 20, "event_time": 20, "holding_time": 20, "amount": 1700, "quantity": 1700}
-    for _ in copy_blocks(table, [kinds.get(name, 25) for name in COLUMNS]):
+    for _ in copy_blocks(table, [kinds.get(name, 25) for name in EVERY_SLICE]):
         pass
 
 

@@ -22,7 +22,7 @@ from fillpath.analytics.results_manager import ResultsManager
 from fillpath.analytics.shard_load import TableRows, replace_shard
 from fillpath.instrumentation.settings import DataFolder
 from harness import Figure, Size, figure
-from postgres import slices
+from postgres import EVERY_SLICE, slices
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -31,10 +31,6 @@ if TYPE_CHECKING:
 _GOAL: Final = 50.0
 _STARTED: Final = 1_704_110_400_000_000_000
 _DAY: Final = 86_400 * 10**9
-_COLUMNS: Final = (
-    "portfolio", "strategy", "symbol", "currency", "kind", "sequence", "event_time", "amount",
-    "fill_id", "trace_id", "span_id",
-)  # fmt: skip
 _ROUNDS: Final = 7
 _PLAIN: Final = ("pnl_slices", "trades", "figures", "latency", "runs")
 
@@ -147,7 +143,7 @@ def _milliseconds(work: Work) -> float:
 
 def _load(connection: Connection[TupleRow], number: int, rows: int) -> None:
     random = np.random.default_rng(number)
-    table = slices(rows, number).select(_COLUMNS)
+    table = slices(rows, number).select(EVERY_SLICE)
     trades = max(rows // 4, 1)
     values: dict[str, Any] = {
         "portfolio": table["portfolio"][:trades],
@@ -164,7 +160,7 @@ def _load(connection: Connection[TupleRow], number: int, rows: int) -> None:
     names = [f"figure_{n}" for n in range(30)] + ["sharpe"]
     hops = [f"hop {n}" for n in range(12)]
     tables = {
-        "pnl_slices": TableRows(_COLUMNS, table),
+        "pnl_slices": TableRows(EVERY_SLICE, table),
         "trades": TableRows(list(values), pa.table(values)),
         "figures": TableRows(
             ("portfolio", "currency", "name", "value"),
