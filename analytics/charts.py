@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import altair as alt
 
+from fillpath.analytics.latency import DAY
 from fillpath.analytics.report_attribution import Step, Waterfall
 from fillpath.analytics.report_equity import Curve
 from fillpath.analytics.report_format import (
@@ -24,7 +25,8 @@ from fillpath.analytics.report_format import (
     percent,
     timestamp,
 )
-from fillpath.analytics.report_model import LatencyHop, PnlRow
+from fillpath.analytics.report_latency import HopLatency, LatencyOverTime
+from fillpath.analytics.report_model import PnlRow
 
 Spec = dict[str, Any]
 Row = dict[str, Any]
@@ -56,6 +58,11 @@ _CONFIG: Mapping[str, Any] = {
 }
 # Thousands separators, and as many decimal places as the ticks need.
 _AMOUNTS = ",.6~f"
+# Nanoseconds in the unit that suits them.
+_DURATION = (
+    "datum.value >= 1e9 ? datum.value / 1e9 + ' s' : datum.value >= 1e6 ? datum.value / 1e6"
+    " + ' ms' : datum.value >= 1e3 ? datum.value / 1e3 + ' µs' : datum.value + ' ns'"
+)
 # Wide enough for a balance in the millions, so that charts one above the other line up.
 _LEFT = 76
 
@@ -93,7 +100,7 @@ def _spec(chart: _Layers) -> Spec:
     return spec
 
 
-def page_spec(chart: alt.LayerChart, description: str) -> Spec:
+def page_spec(chart: _Layers, description: str) -> Spec:
     """Write a chart's specification in the style of the page.
 
     Args:
@@ -129,7 +136,7 @@ def _value_axis(number_format: str, ticks: int) -> alt.Axis:
     )
 
 
-def _layered(mark: alt.Chart, value: alt.Y, time: alt.X, colour: str) -> _Layers:
+def _layered(mark: alt.Chart | _Layers, value: alt.Y, time: alt.X, colour: str) -> _Layers:
     """Put a marker on the curve that follows the pointer and carries the tooltip."""
     nearest = alt.selection_point(
         name="nearest",
@@ -311,13 +318,13 @@ def pnl_figure(rows: Sequence[PnlRow], names: Sequence[str], digits: int) -> Cha
     return ChartFigure(values, [{**_spec(chart), "description": description}], titles)
 
 
-def latency_figure(hops: Sequence[LatencyHop]) -> ChartFigure:
+def latency_figure(hops: Sequence[HopLatency]) -> ChartFigure:
     """Return the range of each hop's latency on a logarithmic scale."""
     several = len({hop.portfolio for hop in hops}) > 1
     rows: list[Row] = []
     for hop in hops:
         row: Row = {
-            "name": f"{hop.source} → {hop.target}" + (f" · {hop.portfolio}" if several else ""),
+            "name": hop.hop + (f" · {hop.portfolio}" if several else ""),
             # A logarithmic scale has no zero.
             **{
                 key: max(value, 1)
@@ -334,12 +341,8 @@ def latency_figure(hops: Sequence[LatencyHop]) -> ChartFigure:
             "p99": duration(hop.p99),
             "max": duration(hop.max),
         }
-        _link(row, hop.evidence.trace_id)
+        _link(row, hop.trace_id)
         rows.append(row)
-    unit = (
-        "datum.value >= 1e9 ? datum.value / 1e9 + ' s' : datum.value >= 1e6 ? datum.value / 1e6"
-        " + ' ms' : datum.value >= 1e3 ? datum.value / 1e3 + ' µs' : datum.value + ' ns'"
-    )
     # Whole decades: a number of n digits lies between 10**(n-1) and 10**n.
     decades = [len(str(row[key])) for row in rows for key in ("a", "z")]
     powers = [10**power for power in range(min(decades) - 1, max(decades) + 1)]
@@ -354,7 +357,7 @@ def latency_figure(hops: Sequence[LatencyHop]) -> ChartFigure:
     )
     scale = alt.Scale(type="log", domain=[powers[0], powers[-1]], nice=False, clamp=True)
     axis = alt.Axis(
-        title=None, values=powers, labelExpr=unit, domain=False, ticks=False, labelOverlap=True
+        title=None, values=powers, labelExpr=_DURATION, domain=False, ticks=False, labelOverlap=True
     )
     x = alt.X("a", type="quantitative", scale=scale, axis=axis)
     ranges = base.mark_rule(strokeWidth=1.5, color="var(--line-strong)").encode(x=x, x2="z")
@@ -371,6 +374,63 @@ def latency_figure(hops: Sequence[LatencyHop]) -> ChartFigure:
     titles |= {"p50": "p50", "p90": "p90", "p99": "p99", "max": "Slowest"}
     description = "Wall-clock latency of each hop, logarithmic scale"
     return ChartFigure(rows, [{**_spec(chart), "description": description}], titles)
+
+
+def latency_over_time_figure(over_time: LatencyOverTime) -> ChartFigure:
+    """Return a hop's median over time, in a band up to its 99th percentile."""
+    rows: list[Row] = []
+    for point in over_time.points:
+        row: Row = {
+            "t": point.start // 1_000_000,
+            # A logarithmic scale has no zero.
+            **{
+                key: max(value, 1)
+                for key, value in (("a", point.p50), ("b", point.p90), ("c", point.p99))
+            },
+            "when": timestamp(point.start),
+            "count": count(point.count),
+            "p50": duration(point.p50),
+            "p90": duration(point.p90),
+            "p99": duration(point.p99),
+            "max": duration(point.max),
+        }
+        _link(row, point.trace_id)
+        rows.append(row)
+    low = min(len(str(row["a"])) for row in rows)
+    high = max(len(str(row["c"])) for row in rows)
+    powers = [10**power for power in range(low - 1, high + 1)]
+    scale = alt.Scale(type="log", domain=[powers[0], powers[-1]], nice=False, clamp=True)
+    axis = alt.Axis(
+        title=None,
+        values=powers,
+        labelExpr=_DURATION,
+        minExtent=_LEFT,
+        maxExtent=_LEFT,
+        domain=False,
+        ticks=False,
+        labelPadding=8,
+    )
+    days = over_time.points[-1].start - over_time.points[0].start >= 2 * DAY
+    at_starts = alt.Axis(
+        title=None,
+        tickCount=min(len(rows), 8),
+        format="%d %b %H:%M" if days else "%H:%M:%S",
+        grid=False,
+        labelOverlap=True,
+        labelFlush=True,
+    )
+    time = alt.X("t", type="temporal", scale=alt.Scale(type="utc"), axis=at_starts)
+    median = alt.Y("a", type="quantitative", scale=scale, axis=axis)
+    base = alt.Chart(alt.NamedData(name=ROWS)).encode(x=time, y=median)
+    band = base.mark_area(color="var(--series-1)", opacity=0.22, line=False).encode(y2="c")
+    inner = base.mark_area(color="var(--series-1)", opacity=0.3, line=False).encode(y2="b")
+    line = base.mark_line(color="var(--series-1)", strokeWidth=1.6, point=False)
+    chart = _layered(alt.layer(band, inner, line), median, time, "var(--series-1)")
+    titles = {"when": "From", "count": "Count"}
+    titles |= {"p50": "p50", "p90": "p90", "p99": "p99", "max": "Slowest"}
+    description = f"Wall-clock latency of {over_time.hop} over time, logarithmic scale"
+    spec = _spec(chart.properties(width="container", height=170))
+    return ChartFigure(rows, [{**spec, "description": description}], titles)
 
 
 def waterfall_figure(waterfall: Waterfall, digits: int) -> ChartFigure:

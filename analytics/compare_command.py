@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fillpath.analytics import report_format
 from fillpath.analytics.cli_options import Invocation
-from fillpath.analytics.figure_words import NOTHING, amount_words, figure_words, value_words
+from fillpath.analytics.figure_text import UNDEFINED
+from fillpath.analytics.figure_words import amount_words, figure_label, figure_words, value_words
 from fillpath.analytics.output import (
     HEADING,
     LONGEST_NAME,
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 _FACTS: Final[Mapping[str, Callable[[RunSummary], str]]] = {
     "status": lambda run: run.status or "",
     "engine": lambda run: f"{run.engine or ''} {run.engine_version or ''}".strip(),
-    "code version": lambda run: (run.code_version or NOTHING)[:12],
-    "seed": lambda run: run.seed or NOTHING,
+    "code version": lambda run: (run.code_version or UNDEFINED)[:12],
+    "seed": lambda run: run.seed or UNDEFINED,
 }
 
 
@@ -95,8 +96,8 @@ def _print(found: RunComparison) -> None:
 Tell = Callable[[Any, ComparedLine], str]
 
 
-def _figure(value: Any, _: ComparedLine) -> str:
-    return figure_words(value)
+def _figure(value: Any, line: ComparedLine) -> str:
+    return figure_words(line.names["name"] or "", value, line.names["currency"])
 
 
 def _money(value: Any, line: ComparedLine) -> str:
@@ -104,11 +105,11 @@ def _money(value: Any, line: ComparedLine) -> str:
 
 
 def _count(value: Any, _: ComparedLine) -> str:
-    return NOTHING if value is None else report_format.count(value)
+    return UNDEFINED if value is None else report_format.count(value)
 
 
 def _duration(value: Any, _: ComparedLine) -> str:
-    return NOTHING if value is None else report_format.duration(value)
+    return UNDEFINED if value is None else report_format.duration(value)
 
 
 def _draw(
@@ -125,7 +126,10 @@ def _draw(
     numbers = (*runs, "change") if changes else ()
     drawn = table((*names, *runs, *(("change",) if changes else ())), right=numbers)
     for line in lines:
-        cells = [inert(name or NOTHING, LONGEST_NAME) for name in line.names.values()]
+        cells = [
+            inert(figure_label(text) if name == "name" else text, LONGEST_NAME)
+            for name, text in ((name, text or UNDEFINED) for name, text in line.names.items())
+        ]
         cells += [tell(value, line) for value in line.values]
         if changes:
             cells.append(tell(line.change, line))

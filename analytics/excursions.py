@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, NamedTuple
@@ -16,6 +16,8 @@ from fillpath.analytics.price_worth import PriceWorth
 from fillpath.analytics.round_trips import RoundTrip
 from fillpath.analytics.sql_files import read_sql
 
+Began = Callable[[FillEvent], int | None]
+"""The sequence of the first event of a fill's order; ``None`` if it is not known."""
 _ENDLESS: Final = 2**62
 _HOLDINGS: Final = pa.schema(
     [
@@ -59,21 +61,21 @@ class _Moment(NamedTuple):
 def excursions(
     prices: MarketPrices,
     trips: Sequence[RoundTrip],
-    order_sequences: Mapping[tuple[str, str], int],
+    began: Began,
 ) -> list[Excursion | None]:
     """Find the extremes of trades; between two fills what is held stays the same.
 
     Args:
         prices: Prices of the market.
         trips: The trades.
-        order_sequences: Where each order (portfolio, client order id) began; an order is known to
-            have waited for a fill if market data came in between.
+        began: Where the order of a fill began: it is known to have waited if market data came in
+            between.
 
     Returns:
         One for each trade, ``None`` where the market told no price of its instrument.
     """
     moments = [list(_moments(trip)) for trip in trips]
-    extremes = _extremes(prices, moments, order_sequences)
+    extremes = _extremes(prices, moments, began)
     found: list[Excursion | None] = []
     number = 0
     for trip, ordered in zip(trips, moments, strict=True):
@@ -98,13 +100,9 @@ def _instrument(fill: FillEvent) -> tuple[str, str, str]:
 def _extremes(
     prices: MarketPrices,
     trades: Iterable[Sequence[_Moment]],
-    order_sequences: Mapping[tuple[str, str], int],
+    began: Began,
 ) -> dict[int, tuple[Decimal, Decimal]]:
     """The highest and the lowest price after each fill of each trade, by the fill's number."""
-
-    def began(fill: FillEvent) -> int | None:
-        return order_sequences.get((fill.ref.portfolio, fill.client_order_id or ""))
-
     rows = []
     number = 0
     for ordered in trades:

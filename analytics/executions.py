@@ -106,8 +106,8 @@ class FilledPart:
 
     quantity: Decimal
     price: Decimal
-    commission: Decimal
-    commission_currency: str | None
+    commission: Decimal = ZERO
+    commission_currency: str | None = None
 
 
 def order_executions(
@@ -133,10 +133,10 @@ def order_executions(
     """
     facts = _facts(connection, run_id)
     known = [order for order in orders if order["side"] in SIGNS and _key(order) in facts]
-    moments = {_key(one): list(_moments(one, facts[_key(one)])) for one in known}
+    moments = {_key(one): list(moments_of(one, facts[_key(one)])) for one in known}
     found = prices.at(moment for triple in moments.values() for moment in triple)
     return [
-        _execution(
+        execution_at(
             order,
             facts[key],
             reasons.get(key),
@@ -166,7 +166,7 @@ def _unfilled(order: Mapping[str, Any]) -> Decimal:
     return max(ZERO, quantity - filled) if quantity is not None else ZERO
 
 
-def _moments(order: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[Moment]:
+def moments_of(order: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[Moment]:
     """When its prices are looked up: decision, arrival, and when it was done with."""
     is_done = not _unfilled(order) or (order["status"] or "").upper() in _ENDED
     last = facts["last_word"] if is_done else None
@@ -199,7 +199,7 @@ def _missed(order: Mapping[str, Any], facts: Mapping[str, Any]) -> Decimal:
     return ZERO if waits or facts["only_closes"] else _unfilled(order)
 
 
-def _execution(
+def execution_at(
     order: Mapping[str, Any],
     facts: Mapping[str, Any],
     reason: str | None,
@@ -207,6 +207,16 @@ def _execution(
     fills: Sequence[FilledPart],
     found: Sequence[Decimal | None],
 ) -> OrderExecution:
+    """Reckon what one order cost.
+
+    Args:
+        order: Its row of table ``orders``, by column.
+        facts: Its row of ``executions.sql``.
+        reason: Why it was sent.
+        worth: What its prices are worth.
+        fills: Its fills.
+        found: Prices of the market at its moments, see `moments_of`.
+    """
     decision, arrival, last = found
     own = _own_price(order, facts)
     if own is not None:

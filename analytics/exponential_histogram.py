@@ -70,7 +70,8 @@ class ExponentialHistogram:
         if not values.size:
             return cls()
         zeros = int(np.searchsorted(values, 0, side="right"))
-        scale, offset, counts = MAX_SCALE, 0, ()
+        scale, offset = MAX_SCALE, 0
+        counts: tuple[int, ...] = ()
         if zeros < values.size:
             low, high = int(indices[zeros]), int(indices[-1])
             shift = _shift(low, high)
@@ -88,7 +89,8 @@ class ExponentialHistogram:
             return self if self.count else other
         scale = min(self.scale, other.scale)
         filled = [one for one in (self, other) if one.counts]
-        offset, counts = 0, ()
+        offset = 0
+        counts: tuple[int, ...] = ()
         if filled:
             ends = [one._ends(scale) for one in filled]
             low, high = min(end[0] for end in ends), max(end[1] for end in ends)

@@ -9,27 +9,36 @@ from decimal import Decimal
 from typing import Any, Final
 
 from fillpath.analytics import report_format
+from fillpath.analytics.figure_definitions import FIGURES
+from fillpath.analytics.figure_text import UNDEFINED, figure_text
 from fillpath.analytics.output import LONGEST_NAME, inert
 
-NOTHING: Final = "\N{EN DASH}"
-"""Stands for a figure that is undefined."""
+_DEFINITIONS: Final = {one.name: one for one in FIGURES}
 
 
-def figure_words(value: float | None, *, signed: bool = False) -> str:
-    """Write a figure with two digits behind the point, a small one with four that count."""
+def figure_label(name: str) -> str:
+    """Give the name of a figure for a reader."""
+    return _DEFINITIONS[name].label if name in _DEFINITIONS else name
+
+
+def figure_words(name: str, value: float | None, currency: str | None) -> str:
+    """Write a figure in the unit of its definition; one that is not ours in plain digits."""
     if value is None or not math.isfinite(value):
-        return NOTHING
+        return UNDEFINED
+    if name in _DEFINITIONS:
+        digits = report_format.currency_digits(currency or "", {})
+        return figure_text(_DEFINITIONS[name], value, digits).text
     places = 2 if abs(value) >= 10 or value == int(value) else 4
     rounded = Decimal(f"{value:.{places}f}")
     if not rounded and value:
         return f"{value:.3g}".replace("-", report_format.MINUS)
-    return report_format.money(rounded, 2, signed=signed).text
+    return report_format.money(rounded, 2).text
 
 
 def amount_words(amount: Decimal | None, currency: str | None, *, signed: bool = False) -> str:
     """Write an amount with all its digits."""
     if amount is None:
-        return NOTHING
+        return UNDEFINED
     digits = report_format.currency_digits(currency or "", {})
     return report_format.money(amount, digits, signed=signed).text
 
@@ -37,7 +46,7 @@ def amount_words(amount: Decimal | None, currency: str | None, *, signed: bool =
 def value_words(value: Any) -> str:
     """Write the value of a parameter."""
     if value is None:
-        return NOTHING
+        return UNDEFINED
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return inert(text, LONGEST_NAME)
 

@@ -63,7 +63,7 @@ class _Names:
     """Who makes events: names by hash."""
 
     def __init__(self, rows: Iterable[Sequence[Any]]) -> None:
-        ordered = sorted(rows)
+        ordered = sorted(rows, key=lambda row: int(row[0]))
         self._hashes: Hashes = np.array([row[0] for row in ordered], np.uint64)
         self.portfolios = [row[1] or DEFAULT_PORTFOLIO for row in ordered]
         self.strategies = [row[2] or None for row in ordered]

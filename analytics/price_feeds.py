@@ -106,6 +106,8 @@ def read_price_feeds(connection: duckdb.DuckDBPyConnection, run_id: str) -> Pric
         "bar_type": json_path(Bar.TYPE),
         "summary_count": json_path(Summary.COUNT),
     }
+    # A result of which the caller has not fetched the last row would be in the way of a relation.
+    connection.execute("SELECT 1").fetchall()
     table = connection.sql(read_sql("price_events"), params=parameters).to_arrow_table()
     events = table.column("events").combine_chunks()
     ends = events.offsets.to_numpy()

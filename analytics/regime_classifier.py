@@ -56,21 +56,27 @@ def classify(prices: Floats, times: Integers | None, *, is_tick: bool = False) -
     """
     count = len(prices)
     volatilities, medians, trends = (np.full(count, np.nan) for _ in range(3))
-    if times is None or not is_tick:
-        volatilities, medians, trends = _figures(prices)
+    # Closes of the longest periods count as soon as they can: shorter ones only until then.
+    until = count
     if times is not None and count:
         latest = np.maximum.accumulate(times)
-        for length in PERIODS:
-            periods = latest // length
+        for length in reversed(PERIODS):
+            periods = latest[:until] // length
             begins = np.flatnonzero(periods[1:] != periods[:-1]) + 1
-            # A period's close is known, and taken, when the first price of another one comes.
-            of_periods = _figures(prices[begins - 1])
-            number = np.searchsorted(begins, np.arange(count), side="right")
-            is_coarser = np.arange(1, count + 1) >= _EVENTS_IN_A_PERIOD * (number + 1)
-            has_past = number > WINDOW + PAST
-            used = np.maximum.accumulate(is_coarser & has_past)
-            last = number[used] - 1
-            volatilities[used], medians[used], trends[used] = (one[last] for one in of_periods)
+            over = np.searchsorted(begins, np.arange(until), side="right")
+            is_coarser = np.arange(1, until + 1) >= _EVENTS_IN_A_PERIOD * (over + 1)
+            usable = np.flatnonzero(is_coarser & (over > WINDOW + PAST))
+            if len(usable):
+                # A period's close is known, and taken, when the first price of another one comes.
+                used = slice(int(usable[0]), until)
+                of_periods = _figures(prices[begins - 1])
+                for whole, part in zip((volatilities, medians, trends), of_periods, strict=True):
+                    whole[used] = part[over[used] - 1]
+                until = int(usable[0])
+    if times is None or not is_tick:
+        figures = _figures(prices[:until])
+        for whole, part in zip((volatilities, medians, trends), figures, strict=True):
+            whole[:until] = part
     return Classified(_names(volatilities, medians, trends), volatilities, trends)
 
 

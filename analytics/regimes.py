@@ -233,8 +233,8 @@ def _counts(
 
 def _incomplete(connection: duckdb.DuckDBPyConnection, run_id: str) -> set[tuple[str, str]]:
     """Give portfolios and kinds of price of which the lake has not everything."""
-    found = connection.execute(_COMPLETENESS, {"run_id": run_id}).fetchone()
-    rows = json.loads(found[0] or "[]") if found else []
+    found = connection.execute(_COMPLETENESS, {"run_id": run_id}).fetchall()
+    rows = [row for (completeness,) in found for row in json.loads(completeness or "[]")]
     return {
         (row["portfolio"] or DEFAULT_PORTFOLIO, row["event_type"])
         for row in rows

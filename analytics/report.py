@@ -91,7 +91,6 @@ def render_report(data: ReportData) -> str:
         data=data,
         equity=report_views.equity_views(data),
         failed=[check for check in checks if check.passed is False],
-        latency_chart=report_views.latency_chart(data),
         order_table=report_views.order_table(data.orders),
         pnl=report_views.pnl_tables(data),
         policy=_content_security_policy([runtime, script], [style]),

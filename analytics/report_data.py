@@ -22,7 +22,6 @@ from fillpath.analytics.report_model import (
     EquitySeries,
     Evidence,
     FunnelRow,
-    LatencyHop,
     OrderCount,
     PnlAmounts,
     PnlRow,
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
 
 LARGEST_TRADES: Final = 10
 _FILLS: Final = "SELECT * FROM spans WHERE run_id = {} AND name = 'publish FILL'"
-_WAY_TO_THE_FILL: Final = ("BAR", "TICK", "SIGNAL", "ORDER", "SUBMITTED", "ACCEPTED", "FILL")
 _Group = tuple[str | None, ...]
 
 
@@ -88,7 +86,6 @@ def report_data(
             pnl_by_strategy=_pnl(results, run_id, groups, "portfolio", "strategy"),
             pnl_by_symbol=_pnl(results, run_id, groups, "portfolio", "symbol"),
             funnel=tuple(_funnel(connection, run_id)),
-            latency=tuple(_latency(results.rows("latency", run_id))),
             orders=tuple(map(_order_count, results.read("order_counts", run_id=run_id))),
             largest_trades=tuple(map(_trade, trades)),
             traces=read_traces(connection, run_id, filter(None, traces)),
@@ -273,33 +270,6 @@ def _funnel(connection: duckdb.DuckDBPyConnection, run_id: str) -> Iterator[Funn
         row: dict[str, Any] = dict(zip(names, values, strict=True))
         evidence = Evidence(row.pop("trace_id"))
         yield FunnelRow(**row, evidence=evidence)
-
-
-def _latency(rows: Iterable[Row]) -> list[LatencyHop]:
-    """Hops along the way from the market to the fill, then the handlers' own times."""
-    hops = []
-    for row in rows:
-        source, _, target = row["hop"].partition(" → ")
-        numbers = {name: row[name] for name in ("count", "p50", "p90", "p99", "max")}
-        evidence = Evidence(row["slowest_trace_id"])
-        hops.append(
-            LatencyHop(source, target, **numbers, portfolio=row["portfolio"], evidence=evidence)
-        )
-    return sorted(
-        hops,
-        key=lambda hop: (
-            hop.target not in _WAY_TO_THE_FILL,
-            _place_on_the_way(hop.source),
-            _place_on_the_way(hop.target),
-            hop.source,
-            hop.portfolio,
-        ),
-    )
-
-
-def _place_on_the_way(step: str) -> int:
-    known = step in _WAY_TO_THE_FILL
-    return _WAY_TO_THE_FILL.index(step) if known else len(_WAY_TO_THE_FILL)
 
 
 def _order_count(row: Row) -> OrderCount:

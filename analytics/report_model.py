@@ -285,33 +285,6 @@ class FunnelRow:
 
 
 @dataclass(frozen=True, slots=True)
-class LatencyHop:
-    """Wall-clock time between two events of a chain, in nanoseconds.
-
-    Attributes:
-        source: Kind of the causing event, such as ``SIGNAL``.
-        target: Kind of the caused event, such as ``ORDER``.
-        count: Number of measurements.
-        p50: Median.
-        p90: 90th percentile.
-        p99: 99th percentile.
-        max: The slowest.
-        portfolio: Portfolio the chains belong to; empty if they were measured together.
-        evidence: The trace of the slowest.
-    """
-
-    source: str
-    target: str
-    count: int
-    p50: int
-    p90: int
-    p99: int
-    max: int
-    portfolio: str = ""
-    evidence: Evidence = NO_EVIDENCE
-
-
-@dataclass(frozen=True, slots=True)
 class OrderCount:
     """Number of orders of one type that ended in one status.
 
@@ -466,7 +439,6 @@ class ReportData:
         pnl_by_strategy: P&L by portfolio, strategy and currency.
         pnl_by_symbol: P&L by portfolio, symbol and currency.
         funnel: One per portfolio and strategy.
-        latency: One per hop.
         orders: One per type and status.
         largest_trades: The ten with the largest absolute `Trade.net`, each currency by itself if
             there are several.
@@ -490,7 +462,6 @@ class ReportData:
     pnl_by_strategy: tuple[PnlRow, ...] = ()
     pnl_by_symbol: tuple[PnlRow, ...] = ()
     funnel: tuple[FunnelRow, ...] = ()
-    latency: tuple[LatencyHop, ...] = ()
     orders: tuple[OrderCount, ...] = ()
     largest_trades: tuple[Trade, ...] = ()
     traces: tuple[Trace, ...] = ()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from fillpath.analytics.report_attribution import read_attribution
 from fillpath.analytics.report_executions import read_executions
+from fillpath.analytics.report_latency import NO_LATENCY, read_latency
 from fillpath.analytics.report_regimes import read_regimes
 from fillpath.analytics.report_signals import read_signals
 from fillpath.analytics.report_tearsheet import read_tearsheet
@@ -90,15 +91,18 @@ SECTIONS: Final = (
     Section("regimes", "Market regimes", "_regimes.html", read_regimes),
     Section("orders", "Orders", "_orders.html", _of_the_report),
     Section("executions", "Slippage and shortfall", "_executions.html", read_executions),
-    Section("latency", "Latency", "_latency.html", _of_the_report),
+    Section("latency", "Latency", "_latency.html", read_latency),
     Section("trades", "Largest trades", "_trades.html", _of_the_report),
     Section("all-trades", "All trades", "_all_trades.html", read_trades),
     Section("appendix", "Definitions", "_appendix.html", _of_the_report),
 )
 """Every section, in the order of the page."""
 
+_WITHOUT_ROWS: Final[Mapping[str, object]] = {"latency": NO_LATENCY}
 ALWAYS: Final = tuple(
-    FilledSection(section, True) for section in SECTIONS if section.read is _of_the_report
+    FilledSection(section, _WITHOUT_ROWS.get(section.key, True))
+    for section in SECTIONS
+    if section.read is _of_the_report or section.key in _WITHOUT_ROWS
 )
 """The sections that say what they would show when there is nothing."""
 

@@ -64,7 +64,7 @@ def read_trades(source: ReportSource) -> TradesTable | None:
         return None
     total = source.results.read("counts", run_id=run_id)[0]["trades"]
     with exact_arithmetic():
-        packed, inside = pack_trades(rows)
+        packed, inside = pack_trades(rows, MOST_BYTES)
     first = rows[:SHOWN_AT_FIRST]
     return TradesTable(
         tuple(map(trade_of, first)),
@@ -96,7 +96,7 @@ def trade_of(row: Row) -> Trade:
     )
 
 
-def pack_trades(rows: Sequence[Row], most_bytes: int = MOST_BYTES) -> tuple[str, int]:
+def pack_trades(rows: Sequence[Row], most_bytes: int) -> tuple[str, int]:
     """Pack as many of the first rows as fit.
 
     Returns:

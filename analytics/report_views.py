@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from fillpath.analytics.charts import ChartFigure, equity_figure, latency_figure, pnl_figure
+from fillpath.analytics.charts import ChartFigure, equity_figure, pnl_figure
 from fillpath.analytics.report_checks import (
     AccountLine,
     account_adds_up,
@@ -322,8 +322,3 @@ def trace_places(data: ReportData) -> dict[str, TracePlace]:
                 max(ends),
             )
     return places
-
-
-def latency_chart(data: ReportData) -> ChartFigure | None:
-    """Return the chart of latencies, if there are any."""
-    return latency_figure(data.latency) if data.latency else None

@@ -216,7 +216,7 @@ class ResultsManager:
         with self._explained():
             # Both kinds of connection take a query and give rows in the same way.
             run_id = find_run(cast("DuckDBPyConnection", self._connection), given)
-        return next(_run_summary(row) for row in self.read("run", run_id=run_id))
+        return next(_run_summary(row) for row in self.read("run_row", run_id=run_id))
 
     def top_runs(
         self,
@@ -359,7 +359,7 @@ class ResultsManager:
 
         Args:
             run_id: The run; its whole id.
-            dimensions: Some of `DIMENSIONS` and ``day``; none gives the total of each currency.
+            dimensions: Some of `DIMENSIONS`; none gives the total of each currency.
 
         Raises:
             UsageError: There is no such dimension.
@@ -383,12 +383,14 @@ class ResultsManager:
         """Read every account of a run beside the engine's own statement of it."""
         return [_reconciliation(row) for row in self.rows("reconciliation", run_id)]
 
-    def rows(self, table: str, run_id: str) -> list[Row]:
+    def rows(self, table: str, run_id: str, *, most: int | None = None, skip: int = 0) -> list[Row]:
         """Read the rows of a run from a table, by column, in the order of their events.
 
         Args:
             table: One of `SHARD_TABLES`.
             run_id: The run; its whole id.
+            most: How many at most; all of them when left out.
+            skip: How many to leave out first.
 
         Raises:
             UsageError: There is no such table.
@@ -401,10 +403,10 @@ class ResultsManager:
 
         order = sql.SQL(", ").join(map(sql.Identifier, _ORDER[table]))
         month, months = self._in_month(run_id) if table in PARTITIONED else (sql.SQL("true"), [])
-        statement = sql.SQL("SELECT * FROM {} WHERE run_id = %s AND {} ORDER BY {}").format(
-            sql.Identifier(table), month, order
-        )
-        return self._rows(statement, [run_id, *months])
+        statement = sql.SQL(
+            "SELECT * FROM {} WHERE run_id = %s AND {} ORDER BY {} LIMIT %s OFFSET %s"
+        ).format(sql.Identifier(table), month, order)
+        return self._rows(statement, [run_id, *months, most, skip])
 
     def _in_month(self, run_id: str) -> tuple[SQL, list[object]]:
         """Give the condition that leaves the partitions of other months alone."""

@@ -21,6 +21,7 @@ Figures = dict[str, float | None]
 CONFIDENCE: Final = 0.95
 _NORMAL_QUANTILE: Final = 1.959963984540054
 _LIBRARIES: Final = ("empyrical", "pandas", "scipy")
+_OF_RETURNS: Final = tuple(one.name for one in FIGURES if one.statistical and one.needs != "trades")
 _OF_A_YEAR: Final = frozenset(
     one.name for one in FIGURES if one.statistical and one.needs == "days"
 )
@@ -46,6 +47,8 @@ def return_statistics(returns: Sequence[float], periods: int | None) -> Figures:
     Returns:
         Every statistical figure of returns; undefined ones are ``None``.
     """
+    if not returns:
+        return dict.fromkeys(_OF_RETURNS)
     import empyrical
     import numpy as np
 
@@ -54,7 +57,7 @@ def return_statistics(returns: Sequence[float], periods: int | None) -> Figures:
     figures: Figures = {}
 
     def take(name: str, function: Callable[..., Any], **options: Any) -> None:
-        figures[name] = _guarded(function, values, **options) if len(values) else None
+        figures[name] = _guarded(function, values, **options)
 
     take("total_return", empyrical.cum_returns_final)
     take("max_drawdown", empyrical.max_drawdown)

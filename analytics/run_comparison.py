@@ -83,7 +83,7 @@ def compare_runs(results: ResultsManager, run_ids: Sequence[str]) -> RunComparis
     ]
     latency: list[Side] = [
         {
-            (row["portfolio"], row["strategy"], row["hop"], quantile): row[quantile]
+            (row["portfolio"], row["hop"], quantile): row[quantile]
             for row in results.read("hops_of_run", run_id=run_id)
             for quantile in ("p50", "p99")
         }
@@ -101,7 +101,7 @@ def compare_runs(results: ResultsManager, run_ids: Sequence[str]) -> RunComparis
         _profit(results, run_ids, "portfolio", "strategy"),
         _profit(results, run_ids, "symbol"),
         _lines(("events",), counts),
-        _lines(("portfolio", "strategy", "hop", "quantile"), latency),
+        _lines(("portfolio", "hop", "quantile"), latency),
     )
 
 

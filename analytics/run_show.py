@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from fillpath.analytics import report_format
 from fillpath.analytics.cli_options import Invocation
-from fillpath.analytics.figure_words import figure_words, parameter_words
+from fillpath.analytics.figure_words import figure_label, figure_words, parameter_words
 from fillpath.analytics.output import (
     HEADING,
     LONGEST_NAME,
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from fillpath.analytics.results_manager import ResultsManager, RunSummary
 
 _MOST_PARAMETERS = 200
+_FIGURES: Final = (
+    "net_pnl", "total_return", "cagr", "annual_volatility", "sharpe", "sortino", "max_drawdown",
+    "trades", "win_rate", "profit_factor", "exposure", "turnover",
+)  # fmt: skip
+"""What is shown; `fillpath figures` shows all."""
 
 
 def show_run(given: Invocation, wanted: str) -> None:
@@ -142,13 +147,19 @@ def _print_accounts(
 
 
 def _print_figures(console: Console, figures: Sequence[dict[str, Any]]) -> None:
-    whole = [row for row in figures if row["portfolio"] == ALL_PORTFOLIOS] or figures
-    if not whole:
+    whole = [row for row in figures if row["portfolio"] == ALL_PORTFOLIOS]
+    chosen = sorted(
+        (row for row in whole if row["name"] in _FIGURES),
+        key=lambda row: (row["currency"], _FIGURES.index(row["name"])),
+    )
+    if not chosen:
         return
-    drawn = table(("figure", "value", "currency"), title="Figures", right=("value",))
-    for row in whole:
+    drawn = table(("figure", "value", "currency"), right=("value",))
+    for row in chosen:
         drawn.add_row(
-            styled(row["name"]), styled(figure_words(row["value"])), styled(row["currency"])
+            styled(figure_label(row["name"])),
+            styled(figure_words(row["name"], row["value"], row["currency"])),
+            styled(row["currency"]),
         )
     console.print(drawn)
     console.print()
@@ -177,4 +188,5 @@ def _next(
         yield given.command("completeness", run.run_id)
     if any(account.status is ReconciliationStatus.FAILED for account in accounts):
         yield given.command("attribution", run.run_id, "--reconcile")
+    yield given.command("figures", run.run_id)
     yield given.command("report", run.run_id, "--open")

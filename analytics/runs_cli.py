@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from fillpath.analytics.cli_options import DataOption, JsonOption, invocation
+from fillpath.analytics.diff_cli import runs_diff
 
 runs_app = typer.Typer(help="The runs: one by one, side by side, the best.", no_args_is_help=True)
 
@@ -126,3 +127,6 @@ def runs_sweep(
         currency=currency,
         lowest=lowest,
     )
+
+
+runs_app.command("diff")(runs_diff)

@@ -106,7 +106,7 @@ def _rolling(field: str, number_format: str, time: alt.X) -> Spec:
     zero = base.mark_rule(color="var(--line-strong)", aria=False).encode(
         y=alt.datum(0, type="quantitative")
     )
-    layers = _layered(alt.layer(zero, line), value, time, "var(--series-1)")  # type: ignore[arg-type]
+    layers = _layered(alt.layer(zero, line), value, time, "var(--series-1)")
     return _spec(layers.properties(width="container", height=90))
 
 

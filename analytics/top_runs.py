@@ -76,7 +76,7 @@ def show_sweep(
     if given.json:
         print_json({"figure": figure, "portfolio": portfolio, "over": parameters, "groups": groups})
     elif groups:
-        _print_sweep(parameters, groups, lowest=lowest)
+        _print_sweep(figure, parameters, groups, lowest=lowest)
     else:
         _say_none(given)
 
@@ -97,7 +97,7 @@ def _print_top(figure: str, found: Sequence[RankedRun]) -> None:
         drawn.add_row(
             styled((place, "dim")),
             styled((run.run_id, "bold")),
-            styled(figure_words(run.value)),
+            styled(figure_words(figure, run.value, run.currency)),
             styled(run.currency),
             styled("" if started is None else report_format.date(started)),
             styled(run.status or ""),
@@ -106,7 +106,9 @@ def _print_top(figure: str, found: Sequence[RankedRun]) -> None:
     data_console().print(drawn)
 
 
-def _print_sweep(parameters: Sequence[str], groups: Sequence[SweepGroup], *, lowest: bool) -> None:
+def _print_sweep(
+    figure: str, parameters: Sequence[str], groups: Sequence[SweepGroup], *, lowest: bool
+) -> None:
     numbers = ("runs", "mean", "lowest", "highest")
     drawn = table((*parameters, "currency", *numbers, "best run"), right=numbers)
     best = (min if lowest else max)(group.low if lowest else group.high for group in groups)
@@ -116,9 +118,9 @@ def _print_sweep(parameters: Sequence[str], groups: Sequence[SweepGroup], *, low
             *(styled((value_words(value), style)) for value in group.values.values()),
             styled(group.currency),
             styled(report_format.count(group.runs)),
-            styled((figure_words(group.mean), style)),
-            styled(figure_words(group.low)),
-            styled(figure_words(group.high)),
+            styled((figure_words(figure, group.mean, group.currency), style)),
+            styled(figure_words(figure, group.low, group.currency)),
+            styled(figure_words(figure, group.high, group.currency)),
             styled(group.best_run),
         )
     data_console().print(drawn)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ import duckdb
 from fillpath.analytics.execution_rows import execution_rows
 from fillpath.analytics.executions import FilledPart, OrderKey, order_executions
 from fillpath.analytics.ledger_events import FillEvent
+from fillpath.analytics.lone_fills import lone_fills
 from fillpath.analytics.market_prices import MarketPrices
 from fillpath.analytics.price_worth import PriceWorth
 from fillpath.analytics.round_trips import RoundTrip
@@ -67,8 +68,10 @@ def attribute_trades(
         worths=_worths(every_order, trips, currencies),
         reasons=reasons,
     )
+    worths = {fill.ref.sequence: PriceWorth.of(fill) for fill in _fills_of(trips)}
+    alone = lone_fills(connection, run_id, prices, worths)
     starts = connection.execute(_FILL_STARTS, {"run_id": run_id}).fetchall()
-    context = TradeContext(prices, executions, dict(starts), regime_at)
+    context = TradeContext(prices, executions, alone, dict(starts), regime_at)
     return {"executions": execution_rows(executions), "trades": trade_rows(trips, context)}
 
 
@@ -82,7 +85,7 @@ def _worths(
     currencies: Mapping[OrderKey, str],
 ) -> dict[OrderKey, PriceWorth]:
     """Say what prices are worth: by each order's fills, else by others of its instrument."""
-    fills = [fill for trip in trips for fill, _ in (*trip.entries, *trip.exits)]
+    fills = list(_fills_of(trips))
     by_order = {_order_key(fill): PriceWorth.of(fill) for fill in fills}
     by_instrument = {(fill.symbol, fill.venue): PriceWorth.of(fill) for fill in fills}
     worths = {}
@@ -92,6 +95,12 @@ def _worths(
         usual = by_instrument.get(place) or PriceWorth(currency=currencies.get(key, ""))
         worths[key] = by_order.get(key, usual)
     return worths
+
+
+def _fills_of(trips: Iterable[RoundTrip]) -> Iterator[FillEvent]:
+    for trip in trips:
+        for fill, _ in (*trip.entries, *trip.exits):
+            yield fill
 
 
 def _order_key(fill: FillEvent) -> OrderKey:

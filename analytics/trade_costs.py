@@ -7,18 +7,20 @@ opportunity of what was not filled belongs to no trade.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
 from fillpath.analytics.exact import ZERO, average, trimmed
-from fillpath.analytics.executions import OrderExecution, OrderKey
+from fillpath.analytics.executions import OrderExecution
 from fillpath.analytics.ledger_events import FillEvent
 from fillpath.analytics.price_worth import PriceWorth
 from fillpath.analytics.round_trips import RoundTrip
 
 Parts = Sequence[tuple[FillEvent, Decimal]]
 """Fills, and how much of each belongs to the trade."""
+OrderOf = Callable[[FillEvent], OrderExecution | None]
+"""Finds the order of a fill."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +65,16 @@ class TradeCosts:
     shortfall: Decimal | None
 
 
-def trade_costs(trip: RoundTrip, executions: Mapping[OrderKey, OrderExecution]) -> TradeCosts:
+def trade_costs(trip: RoundTrip, order_of: OrderOf) -> TradeCosts:
     """Reckon what a trade cost.
 
     Args:
         trip: The trade.
-        executions: The orders, by portfolio and client order id.
+        order_of: Finds the order of a fill.
     """
     worth = PriceWorth.of(trip.opened_by)
-    entry = _leg(trip.entries, executions, worth)
-    leave = _leg(trip.exits, executions, worth)
+    entry = _leg(trip.entries, order_of, worth)
+    leave = _leg(trip.exits, order_of, worth)
     commission = trip.commissions_by_currency.get(worth.currency, ZERO)
     legs = (entry, leave) if trip.exits else (entry,)
     from_decision = _sum([leg.from_decision for leg in legs])
@@ -87,9 +89,7 @@ def trade_costs(trip: RoundTrip, executions: Mapping[OrderKey, OrderExecution]) 
     )
 
 
-def _leg(
-    parts: Parts, executions: Mapping[OrderKey, OrderExecution], worth: PriceWorth
-) -> LegCosts:
+def _leg(parts: Parts, order_of: OrderOf, worth: PriceWorth) -> LegCosts:
     if not parts:
         return LegCosts()
     decided: list[Decimal | None] = []
@@ -98,7 +98,7 @@ def _leg(
     impacts: list[Decimal | None] = []
     totals: list[Decimal | None] = []
     for fill, quantity in parts:
-        order = executions.get((fill.ref.portfolio, fill.client_order_id or ""))
+        order = order_of(fill)
         decision = order.decision_price if order else None
         arrival = order.arrival_price if order else None
         decided.append(decision)

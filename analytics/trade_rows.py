@@ -54,6 +54,7 @@ class TradeContext:
     Attributes:
         prices: Prices of the market.
         executions: Every order that has a side.
+        lone_fills: Fills that name no order, as orders of their own, by sequence.
         fill_starts: Wall clock of each fill, by sequence.
         regime_at: Regimes of the market.
         by_order: The executions by portfolio and client order id.
@@ -61,6 +62,7 @@ class TradeContext:
 
     prices: MarketPrices
     executions: Sequence[OrderExecution]
+    lone_fills: Mapping[int, OrderExecution]
     fill_starts: Mapping[int, int]
     regime_at: RegimeAt = no_regime
     by_order: dict[OrderKey, OrderExecution] = field(init=False)
@@ -72,14 +74,20 @@ class TradeContext:
         object.__setattr__(self, "by_order", keyed)
 
     def order_of(self, fill: FillEvent) -> OrderExecution | None:
-        """The order that a fill belongs to, if it says so."""
-        return self.by_order.get((fill.ref.portfolio, fill.client_order_id or ""))
+        """The order that a fill belongs to."""
+        if fill.client_order_id is None:
+            return self.lone_fills.get(fill.ref.sequence)
+        return self.by_order.get((fill.ref.portfolio, fill.client_order_id))
+
+    def began(self, fill: FillEvent) -> int | None:
+        """Where the order of a fill began, if that is known."""
+        order = self.order_of(fill)
+        return order.facts["sequence"] if order else None
 
 
 def trade_rows(trips: Sequence[RoundTrip], context: TradeContext) -> TableRows:
     """Make the rows, in the order of the trips."""
-    began = {key: one.facts["sequence"] for key, one in context.by_order.items()}
-    found = excursions(context.prices, trips, began)
+    found = excursions(context.prices, trips, context.began)
     rows = (_row(trip, one, context) for trip, one in zip(trips, found, strict=True))
     return TableRows(_COLUMNS.split(), list(rows))
 
@@ -88,7 +96,7 @@ def _row(trip: RoundTrip, excursion: Excursion | None, context: TradeContext) ->
     entry, leave = trip.opened_by, trip.closed_by
     closed = leave if leave and not trip.is_open else None
     exit_price = trip.exit_price
-    costs = trade_costs(trip, context.by_order)
+    costs = trade_costs(trip, context.order_of)
     entered_by = context.order_of(entry)
     left_by = context.order_of(leave) if leave else None
     facts = entered_by.facts if entered_by else _NO_ORDER

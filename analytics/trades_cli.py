@@ -49,11 +49,7 @@ def trades(
     data: DataOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show the trades of a run: what led to each, what it cost, how far the market went.
-
-    With a trade, show its entry and exit, every price from decision to fill, the implementation
-    shortfall and how long each step took.
-    """
+    """Show the trades of a run, or one with all its prices, costs and hops."""
     from fillpath.analytics.trades_command import show_trade, show_trades
 
     given = invocation(context).take(data, json)

@@ -36,11 +36,13 @@ COLUMNS: Final = (
 """Every column of a slice that a realised one has."""
 _STARTED: Final = 1_717_200_000_000_000_000
 _ROUNDS: Final = 3
+_DAYS: Final = 250
+_DAY: Final = 86_400 * 10**9
 _MILLION: Final = 1_000_000
 
 
 def slices(rows: int, seed: int = 0) -> pa.Table:
-    """Make realised slices: 8 strategies, 20 symbols, a fill and a trade of its own each."""
+    """Make realised slices: 8 strategies, 20 symbols, 250 days, a fill and a trade each."""
     random = np.random.default_rng(seed)
     sequence = np.arange(rows, dtype=np.int64) * 7
 
@@ -68,7 +70,7 @@ def slices(rows: int, seed: int = 0) -> pa.Table:
         "currency": same("USD"),
         "kind": same("realized"),
         "sequence": pa.array(sequence),
-        "event_time": pa.array(_STARTED + sequence * 1_000_000_000),
+        "event_time": pa.array(_STARTED + np.arange(rows) * (_DAYS * _DAY // max(rows, 1))),
         "amount": amounts(10_000_000, 2),
         "fill_id": numbered("F-"),
         "trace_id": pa.array(ids),

@@ -45,7 +45,8 @@ The JSON document is `{{"run_id": …, "series": [{{"portfolio": …, "currency"
 - A day's P&L is the sum of its P&L slices, so the days add up to the total exactly, and open
   positions are marked at each day's last price. An amount without a simulated time belongs to the
   day of the one before it.
-- Equity is the balance at the start, by the engine's statements, and everything since.
+- Equity is the balance at the start, by the engine's statements, and everything since. A currency
+  that was bought counts in the currency it was paid with, until it is sold.
 - Deposits and withdrawals (events `CASH_FLOW` of these types, or events `DEPOSIT` and `WITHDRAWAL`)
   count as made before the day's P&L. They are no return.
 - A day's return is its P&L / (equity at the end of the day before + its transfers). It is undefined

@@ -108,8 +108,10 @@ def numbers_shown(page: str) -> dict[Place, list[str]]:
         figures = figures_of(node.words(frozenset(NO_FIGURES)))
         if not figures:
             return
-        place = Place(section, table, row, column)
-        assert place not in found, f"two figures at {place}"
+        place, number = Place(section, table, row, column), 1
+        while place in found:  # another table of the same words
+            number += 1
+            place = Place(section, f"{table} #{number}", row, column)
         found[place] = figures
 
     for part in Page(page).root.find("section", "header"):

@@ -1,7 +1,7 @@
 """What a report must show, reckoned by plain loops over a run's events: nothing of analytics.
 
-Positions are held by average cost, as the engines of these runs have them; there the first entry
-is also the first that is closed, so lots say the same.
+Trades and accounts are by average cost, as the engines of these runs have them; the attribution is
+by lots, first in first out, each worth something else after every bar.
 """
 
 from __future__ import annotations
@@ -92,7 +92,9 @@ class Reckoning:
     events: list[Event]
     trades: list[HandTrade] = field(default_factory=list)
     equity: list[tuple[Event, Decimal]] = field(default_factory=list)
-    realized: list[tuple[Event, Event, Decimal]] = field(default_factory=list)
+    lots: dict[Any, list[list[Any]]] = field(default_factory=lambda: defaultdict(list))
+    realized: list[tuple[Event, Decimal]] = field(default_factory=list)
+    marks: list[tuple[Event, Decimal]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.published = [one for one in self.events if one["name"].startswith("publish ")]
@@ -102,9 +104,11 @@ class Reckoning:
         for event in self.published:
             attributes = json.loads(event["attributes"])
             if event["event_type"] == "BAR":
-                prices[event["symbol"]] = Decimal(str(attributes["trading.bar.close"]))
+                price = prices[event["symbol"]] = Decimal(str(attributes["trading.bar.close"]))
+                self._mark(event, price)
             elif event["event_type"] == "FILL":
                 self._fill(event, positions)
+                self._match(event)
             elif event["event_type"] == "PORTFOLIO" and "trading.account.balances" in attributes:
                 (balance,) = attributes["trading.account.balances"]
                 cash = attributes.get("trading.account.type") == "CASH"
@@ -138,7 +142,6 @@ class Reckoning:
             profit = (price - trade.average) * closing * trade.direction
             profit = profit.quantize(CENT, ROUND_HALF_UP)
             trade.realized += profit
-            self.realized.append((event, trade.fill, profit))
             # What turns a position pays for the one it closes, by its part of the quantity.
             paid = (commission * closing / quantity).quantize(CENT, ROUND_HALF_UP)
             trade.commission += paid
@@ -157,6 +160,36 @@ class Reckoning:
         trade.commission += commission
         trade.entered += quantity
         trade.paid += price * quantity
+
+    def _mark(self, event: Event, price: Decimal) -> None:
+        """Value every lot of the symbol at a new price."""
+        for lots in self.lots.values():
+            for lot in lots:
+                entry, quantity, direction, before = lot
+                if entry["symbol"] == event["symbol"]:
+                    lot[3] = (price - entry["price"]) * quantity * direction
+                    at = entry | {"event_time": event["event_time"]}
+                    self.marks.append((at, lot[3] - before))
+
+    def _match(self, event: Event) -> None:
+        """Close lots, first in first out, and open one of what is left."""
+        side, left = 1 if event["side"] == "BUY" else -1, event["quantity"]
+        key = event["position_id"] or (event["portfolio"], event["strategy"], event["symbol"])
+        lots = self.lots[key]
+        while left and lots and lots[0][2] != side:
+            entry, quantity, direction, worth = lots[0]
+            closing = min(left, quantity)
+            at = entry | {"event_time": event["event_time"]}
+            self.realized.append((at, (event["price"] - entry["price"]) * closing * direction))
+            taken_back = worth * closing / quantity
+            self.marks.append((at, -taken_back))
+            left -= closing
+            lots[0][1] -= closing
+            lots[0][3] -= taken_back
+            if not lots[0][1]:
+                lots.pop(0)
+        if left:
+            lots.append([event, left, side, ZERO])
 
     # What the page shows
 
@@ -248,11 +281,11 @@ class Reckoning:
         table, level = "From start to end in USD", self.start
         yield table, "Start", "Level", [money(level)]
         by_strategy: dict[str, Decimal] = defaultdict(Decimal)
-        for trade in self.trades:
-            by_strategy[trade.fill["strategy"]] += trade.realized
+        for entry, profit in self.realized:
+            by_strategy[entry["strategy"]] += profit
         steps = [(f"{name} realized", amount) for name, amount in by_strategy.items() if amount]
         steps.sort(key=lambda step: -step[1])
-        steps.append(("Unrealized", sum((trade.unrealized for trade in self.trades), ZERO)))
+        steps.append(("Unrealized", sum((worth for _, worth in self.marks), ZERO)))
         steps.append(("Commission", -sum((trade.commission for trade in self.trades), ZERO)))
         for row, amount in steps:
             if amount:
@@ -276,17 +309,12 @@ class Reckoning:
 
     def _broken_down(self, title: str, name: Any) -> Iterator[tuple[str, str, str, list[str]]]:
         amounts: dict[str, dict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
-        for event, _, profit in self.realized:
+        for event, profit in self.realized:
             amounts[name(event)]["Realized"] += profit
         for event in self._of("FILL"):
             amounts[name(event)]["Commission"] -= event["commission"] or ZERO
-        for trade in self.trades:
-            if trade.unrealized:
-                # What is open was last worth something at the end.
-                last = self.published[-1] | {
-                    key: trade.fill[key] for key in ("portfolio", "strategy", "symbol")
-                }
-                amounts[name(last)]["Unrealized"] += trade.unrealized
+        for event, worth in self.marks:
+            amounts[name(event)]["Unrealized"] += worth
         for row in list(amounts.values()):
             for column in KIND_COLUMNS:
                 if column in row:
@@ -306,10 +334,11 @@ class Reckoning:
             for name, trades in groups.items():
                 where = "" if name == "Total" else self.portfolio
                 row = name if key == "portfolio" else f"{name} · {where}"
-                realized, unrealized, paid = (
-                    sum((getattr(one, part) for one in trades), ZERO)
-                    for part in ("realized", "unrealized", "commission")
+                realized, unrealized = (
+                    sum((d for e, d in found if name in {"Total", e[key]}), ZERO)
+                    for found in (self.realized, self.marks)
                 )
+                paid = sum((one.commission for one in trades), ZERO)
                 for column, figure in (
                     ("Trades", f"{len(trades):,}"),
                     ("Realized", money(realized)),

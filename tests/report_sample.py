@@ -10,6 +10,13 @@ from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
+from fillpath.analytics.report_latency import (
+    HopLatency,
+    LatencyOverTime,
+    LatencySection,
+    PeriodLatency,
+    SlowestChain,
+)
 from fillpath.analytics.report_model import (
     Account,
     AccountFigures,
@@ -19,7 +26,6 @@ from fillpath.analytics.report_model import (
     EquitySeries,
     Evidence,
     FunnelRow,
-    LatencyHop,
     OrderCount,
     PnlAmounts,
     PnlRow,
@@ -211,6 +217,56 @@ def sample() -> ReportData:
         ("ORDER", "FILL", 96),
         ("BAR", "FILL", 188),
     )
+    latency = LatencySection(
+        hops=tuple(
+            HopLatency(
+                f"{source} → {target}",
+                "demo/equities",
+                count=286 + place * 11,
+                p50=usual * 1_040,
+                p90=usual * 1_870,
+                p99=usual * 6_300,
+                max=usual * 71_000,
+                trace_id=an_id("slow", place) if place else traces[0].trace_id,
+            )
+            for place, (source, target, usual) in enumerate(hops)
+        ),
+        by_strategy=tuple(
+            HopLatency(
+                "BAR → FILL", EQUITIES, 90, 91_000, 130_000, 1_900_000, 5_000_000,
+                strategy=strategy,
+                trace_id=an_id("slow", strategy),
+            )
+            for strategy in (by_strategy[0][0], by_strategy[1][0])
+        ),
+        handlers=(
+            HopLatency(
+                "BAR → handled", EQUITIES, 400, 12_000, 19_000, 88_000, 410_000,
+                handler="TrendFollower.on_bar", trace_id=an_id("slow", "handler"),
+            ),
+        ),
+        over_time=(
+            LatencyOverTime(
+                "BAR → FILL",
+                10 * SECOND,
+                0.0217,
+                tuple(
+                    PeriodLatency(
+                        WALL + place * 10 * SECOND, 40, 190_000 - place * 9_000, 350_000, 1_200_000,
+                        13_348_000, an_id("slow", "period", place),
+                    )
+                    for place in range(4)
+                ),
+            ),
+        ),
+        slowest=(
+            SlowestChain(
+                "BAR → FILL", EQUITIES, by_strategy[0][0], WALL, 13_348_000, traces[0].trace_id
+            ),
+        ),
+        backwards=3,
+        sampled_out=120,
+    )  # fmt: skip
     everyone = [row[0] for row in by_strategy]
     return ReportData(
         run=RunCard(
@@ -292,20 +348,6 @@ def sample() -> ReportData:
             )
             for place, strategy in enumerate((*everyone, "EuroCarry-005"))
         ),
-        latency=tuple(
-            LatencyHop(
-                source,
-                target,
-                count=286 + place * 11,
-                p50=usual * 1_040,
-                p90=usual * 1_870,
-                p99=usual * 6_300,
-                max=usual * 71_000,
-                portfolio="demo/equities",
-                evidence=Evidence(an_id("slow", place) if place else traces[0].trace_id),
-            )
-            for place, (source, target, usual) in enumerate(hops)
-        ),
         orders=tuple(
             OrderCount(kind, status, count, Evidence(an_id(kind, status)))
             for kind, status, count in orders
@@ -314,6 +356,10 @@ def sample() -> ReportData:
         traces=tuple(traces),
         command=("fillpath", "--data", "./.fillpath"),
         made_at=WALL + 60 * SECOND,
+        sections=tuple(
+            replace(filled, model=latency) if filled.section.key == "latency" else filled
+            for filled in ALWAYS
+        ),
     )
 
 
@@ -436,7 +482,7 @@ def with_sections(data: ReportData, trades: int = 300, names: Sequence[str] = ()
     source: Any = SimpleNamespace(results=rows, run=run)
     sections = []
     for section in SECTIONS:
-        always = next((one for one in ALWAYS if one.section is section), None)
+        always = next((one for one in data.sections if one.section is section), None)
         if always is not None:
             sections.append(always)
         elif section.key in {"attribution", "all-trades"}:

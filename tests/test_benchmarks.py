@@ -12,7 +12,7 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 NAMES = ["caller", "disabled", "pipeline", "api", "otlp", "size", "find", "memory", "sampling"]
-NAMES += ["engines"]
+NAMES += ["engines", "postgres", "queries", "report"]
 KEYS = {"value", "unit", "peer", "peer_value", "ratio", "goal", "met"}
 
 

@@ -15,6 +15,7 @@ from psycopg.adapt import PyFormat, Transformer
 from fillpath.analytics.copy_stream import copy_blocks
 
 NUMERIC, TEXT, INT8 = 1700, 25, 20
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 NUMBERS = st.one_of(
     st.none(),
     st.integers(-(10**40), 10**40),
@@ -43,8 +44,8 @@ def one_by_one(rows: Sequence[Sequence[object]]) -> bytes:
             if value is None:
                 made += b"\xff\xff\xff\xff"
                 continue
-            value = Decimal(value) if isinstance(value, int) else value
-            dumped = bytes(transformer.get_dumper(value, PyFormat.BINARY).dump(value) or b"")
+            number = Decimal(value) if isinstance(value, int) else value
+            dumped = bytes(transformer.get_dumper(number, PyFormat.BINARY).dump(number) or b"")
             made += len(dumped).to_bytes(4, "big") + dumped
     return bytes(made + b"\xff\xff")
 
@@ -69,7 +70,7 @@ def test_decimals_of_arrow_are_the_same_numbers(numbers: list[int | None], place
 
 
 @settings(derandomize=True, max_examples=100, deadline=None)
-@given(st.lists(st.tuples(st.one_of(st.none(), st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))),), min_size=1))  # fmt: skip
+@given(st.lists(st.tuples(st.one_of(st.none(), TEXTS)), min_size=1))
 def test_texts_are_the_same_bytes(rows: list[tuple[str | None]]) -> None:
     assert laid_out(rows, [TEXT]) == one_by_one(rows)
 

@@ -282,6 +282,19 @@ def test_a_stop_was_decided_at_its_trigger_and_a_leg_at_its_limit(desk: Desk) ->
     assert (trade["shortfall"], trade["exit_decision_price"]) == (7, 115)
 
 
+def test_what_was_not_to_be_filled_is_no_missed_opportunity(desk: Desk) -> None:
+    bar = desk.market(price="10")
+    entry = desk.order(bar, id="entry", side="BUY", type="LIMIT", quantity="1", price="9")
+    legs = {"entry": None, "more": "BUY", "target": "SELL", "stop": "SELL", "breakout": "BUY"}
+    for name, side in list(legs.items())[1:]:
+        kind = "STOP_MARKET" if name in {"stop", "breakout"} else "LIMIT"
+        parent = {} if name == "breakout" else {"parent": "entry"}
+        desk.order(entry, id=name, side=side, type=kind, quantity="1", price="9.5", **parent)
+    desk.market(price="12")
+    rows = {row["client_order_id"]: row["opportunity_cost"] for row in desk.rows()["executions"]}
+    assert rows == {"entry": 2, "more": 2, "target": 0, "stop": 0, "breakout": 0}
+
+
 def test_an_order_in_answer_to_a_fill_was_decided_on_at_the_fill(desk: Desk) -> None:
     signal = desk.say("SIGNAL", desk.market(price="10"), attributes={Signal.VALUE: 1})
     entry = desk.order(signal, id="O-1", side="BUY", type="LIMIT", quantity="5")

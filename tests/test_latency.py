@@ -6,7 +6,7 @@ import itertools
 import random
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from fillpath.analytics.latency import (
 from fillpath.analytics.latency_measuring import measure
 from fillpath.analytics.latency_rows import latency_tables
 from fillpath.analytics.order_causes import make_order_causes
+from fillpath.analytics.shard_load import TableRows
 
 sys.path.append(str(Path(__file__).parent))
 
@@ -208,6 +209,23 @@ def test_a_clock_that_ran_backwards_is_counted_and_in_no_number() -> None:
     assert nothing.slowest is None
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_a_hop_belongs_to_the_nearest_strategy_and_to_the_portfolio_of_its_end(seed: int) -> None:
+    spans = made_at_random(seed)
+    walk = Walk(spans)
+    expected = {}
+    for row in spans.rows:
+        way = [row, *(walk.above(row) if is_event(row) else ())]
+        named = (one["strategy"] for one in way if one["strategy"] is not None)
+        expected[row["sequence"]] = (row["portfolio"], next(named, None))
+    durations = measure_made(spans)
+    for group, sequence in zip(durations.group.tolist(), durations.sequence.tolist(), strict=True):
+        one = durations.groups[group]
+        assert (one.portfolio, one.strategy) == expected[sequence], one
+        handler = spans.rows[sequence - 1].get("handler")
+        assert one.handler == (handler if one.is_handled else None)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_traces_without_a_hop_change_nothing(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     spans = made_at_random(seed)
@@ -320,7 +338,10 @@ def test_a_run_without_events_has_no_latency() -> None:
     assert measure_made(spans).summaries(lambda group: group, SECOND) == {}
 
 
-def values_of(durations: Durations, wanted: Callable[[HopGroup], bool]) -> list[int]:
+def values_of(durations: Durations, hop: str, portfolio: str | None = None) -> list[int]:
+    def wanted(group: HopGroup) -> bool:
+        return group.hop == hop and portfolio in {None, group.portfolio}
+
     groups = durations.group.tolist()
     return [
         duration
@@ -335,7 +356,7 @@ def test_quantiles_of_a_run_are_exact(seed: int) -> None:
     summaries = durations.summaries(lambda group: (group.portfolio, group.hop))
     connection = duckdb.connect()
     for ((portfolio, hop), _), one in summaries.items():
-        values = values_of(durations, lambda g, p=portfolio, h=hop: (g.portfolio, g.hop) == (p, h))
+        values = values_of(durations, hop, portfolio)
         if not values:
             assert one.quantiles == (None, None, None)
             continue
@@ -380,9 +401,7 @@ def test_summaries_of_runs_put_together_tell_quantiles_within_their_bound() -> N
     for key in set.intersection(*(set(one) for one in by_run)):
         first, second, third = (one[key] for one in by_run)
         total = first + second + third
-        values = sorted(
-            value for run in runs for value in values_of(run, lambda g, h=key[0]: g.hop == h)
-        )
+        values = sorted(value for run in runs for value in values_of(run, key[0]))
         assert total.histogram == ExponentialHistogram.of(values)
         assert total.backwards == first.backwards + second.backwards + third.backwards
         for told, part in zip(total.quantiles, QUANTILES, strict=True):
@@ -410,31 +429,51 @@ def test_hops_are_told_in_the_order_of_the_way() -> None:
     ]  # fmt: skip
 
 
+def rows_of(table: TableRows) -> list[Row]:
+    return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+
+
 def test_the_tables_have_every_breakdown_and_histograms_over_time() -> None:
     spans = made_at_random(11, 500)
     with spans.connect() as connection:
         durations = measure(connection, RUN, live=False)
         tables = latency_tables(connection, RUN, live=False)
-    latency = [
-        dict(zip(tables["latency"].columns, row, strict=True)) for row in tables["latency"].rows
-    ]
     expected = walked(spans)
     counts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for row in latency:
+    traces = {row["trace_id"] for row in spans.rows}
+    for row in rows_of(tables["latency"]):
         counts[row["breakdown"]][row["hop"]] += row["count"] + row["backwards"]
+        assert (row["slowest_trace_id"] in traces) == (row["count"] > 0)
     every = {hop: len(times) for hop, times in expected.items()}
     assert counts["hop"] == counts["strategy"] == every
     assert counts["handler"] == {h: n for h, n in every.items() if h.endswith("handled")}
-    traces = {row["trace_id"] for row in spans.rows}
-    for row in latency:
-        assert (row["slowest_trace_id"] in traces) == (row["count"] > 0)
-    histograms = tables["latency_histograms"]
     total: dict[str, int] = defaultdict(int)
-    for values in histograms.rows:
-        row = dict(zip(histograms.columns, values, strict=True))
+    for row in rows_of(tables["latency_histograms"]):
         total[row["hop"]] += row["count"]
         assert sum(row["bucket_counts"]) + row["zero_count"] == row["count"]
     assert total == {hop: len(times) for hop, times in measured_hops(durations).items()}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_slowest_chains_are_in_different_traces(seed: int) -> None:
+    spans = made_at_random(seed, 600)
+    trace_of = {row["sequence"]: row["trace_id"] for row in spans.rows}
+    expected: dict[str, list[int]] = {}
+    for hop, times in walked(spans).items():
+        longest: dict[str, int] = {}
+        for sequence, duration in times:
+            if duration >= 0 and spans.rows[sequence - 1]["portfolio"] == "fund/a":
+                trace = trace_of[sequence]
+                longest[trace] = max(duration, longest.get(trace, 0))
+        expected[hop] = sorted(longest.values(), reverse=True)[:10]
+    with spans.connect() as connection:
+        tables = latency_tables(connection, RUN, live=False)
+    for row in rows_of(tables["latency"]):
+        if row["breakdown"] == "hop" and row["portfolio"] == "fund/a":
+            assert [one["duration"] for one in row["slowest"]] == expected[row["hop"]]
+            assert len({one["trace_id"] for one in row["slowest"]}) == len(row["slowest"])
+        elif row["breakdown"] != "hop":
+            assert row["slowest"] == []
 
 
 def test_who_measured_is_told_apart_by_portfolio_and_strategy() -> None:

@@ -77,7 +77,7 @@ def test_every_page_the_front_page_names_exists() -> None:
     assert not missing
 
 
-@pytest.mark.parametrize("page", ["finding", "opentelemetry", "sampling"])
+@pytest.mark.parametrize("page", ["finding", "latency", "opentelemetry", "sampling"])
 def test_the_python_of_a_page_compiles_and_imports_what_is_there(page: str) -> None:
     text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
     for example in re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):

@@ -274,6 +274,14 @@ def test_prices_that_are_not_all_in_the_lake_are_not_classified(lost: int) -> No
     assert [feed.symbol for feed in regimes.left_out] == ["ACME"] * lost
 
 
+def test_regimes_are_read_beside_a_result_that_is_not_fetched_to_its_end() -> None:
+    spans = MadeSpans()
+    bars(spans, walk(60, 4))
+    with spans.connect() as connection:
+        connection.execute("SELECT run_id FROM spans").fetchone()
+        assert read_regimes(connection, RUN).spells
+
+
 # -- What comes later changes nothing --------------------------------------------------------------
 
 

@@ -220,7 +220,7 @@ def test_orders_are_counted_by_type_and_status(shown: Element) -> None:
 
 
 def test_latency_is_written_in_units_of_its_size(shown: Element) -> None:
-    row = section(shown, "latency").one("tbody").all("tr")[0]
+    row = section(shown, "latency").all("tbody")[0].all("tr")[0]
     assert [cell.text for cell in row.children][1:7] == [
         "demo/equities", "286", "18.7 µs", "33.7 µs", "113 µs", "1.28 ms",
     ]  # fmt: skip

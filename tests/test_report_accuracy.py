@@ -10,6 +10,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -27,8 +29,14 @@ from numbers_shown import Place, numbers_shown
 from reckoned_by_hand import Reckoning
 
 HERE = Path(__file__).parent
-# Wall-clock figures, of which tests/test_latency.py and others have the oracle.
-RECKONED_ELSEWHERE = {"latency"}
+# Their figures are reckoned another way where their rows are tested: from wall clocks, by empyrical
+# and scipy, or by sums over rows.
+RECKONED_ELSEWHERE = {"latency", "tearsheet", "signals", "regimes", "executions"}
+# Which lot belongs to which of their rows is tested with the ledger; here, that the rows of each
+# add up to the total that was reckoned by hand.
+ADDED_UP = {
+    f"By {name}, USD" for name in ("signal", "side", "regime", "exit reason", "holding time")
+}
 # When it was recorded, and by what.
 NO_RESULTS = {"Recorded", "fillpath"}
 
@@ -71,7 +79,9 @@ def differences(
     for place, figures in sorted(shown.items()):
         if place.section in RECKONED_ELSEWHERE or place.column in NO_RESULTS:
             continue
-        if place not in expected:
+        if place.table in ADDED_UP:
+            found += _not_adding_up(place, shown, expected)
+        elif place not in expected:
             found.append(f"nobody reckoned {place}: {figures}")
         elif figures != expected[place]:
             found.append(f"{place} shows {figures}, and it is {expected[place]}")
@@ -81,6 +91,24 @@ def differences(
         if place not in shown and said:
             found.append(f"{place} is missing: {figures}")
     return found
+
+
+def _not_adding_up(
+    place: Place, shown: dict[Place, list[str]], expected: dict[Place, list[str]]
+) -> list[str]:
+    if place.row != "Total":
+        return []
+    total = expected.get(replace(place, table="By portfolio, USD"))
+    rows = [
+        figures[0]
+        for other, figures in shown.items()
+        if replace(other, row="Total") == place and other != place
+    ]
+    added = sum(Decimal(row.replace(",", "").replace("\u2212", "-")) for row in rows)
+    (figure,) = shown[place]
+    if [figure] != total or added != Decimal(figure.replace(",", "").replace("\u2212", "-")):
+        return [f"{place} shows {figure}; the rows give {added}, and it is {total}"]
+    return []
 
 
 def test_every_number_of_a_home_made_engines_report_is_right(

@@ -75,8 +75,8 @@ def test_charts_are_drawn_without_a_complaint_or_a_request(
     browser: Browser, page: Path, dark: bool
 ) -> None:
     browser.open(page, dark=dark)
-    assert browser.run(FIGURES) == ["drawn"] * 5
-    assert browser.run(PLOTS) == [[True, True]] * 7
+    assert browser.run(FIGURES) == ["drawn"] * 6
+    assert browser.run(PLOTS) == [[True, True]] * 8
     background = browser.run("getComputedStyle(document.body).backgroundColor")
     assert background == ("rgb(20, 23, 26)" if dark else "rgb(252, 252, 250)")
     browser.run("for (const more of document.querySelectorAll('details')) more.open = true")
@@ -91,7 +91,7 @@ def test_a_narrow_page_does_not_scroll_sideways(browser: Browser, page: Path, wi
     browser.run("for (const more of document.querySelectorAll('details')) more.open = true")
     assert browser.run("window.innerWidth") == width
     assert browser.run("document.documentElement.scrollWidth") <= width
-    assert browser.run(FIGURES) == ["drawn"] * 5
+    assert browser.run(FIGURES) == ["drawn"] * 6
 
 
 def test_a_chart_answers_the_pointer_with_exact_figures_and_the_trace(
@@ -151,11 +151,11 @@ def test_hostile_names_are_drawn_as_text(browser: Browser, folder: Path) -> None
     data = hostile(sample())
     page = write_report(data, folder / "hostile.html")
     browser.open(page, width=400)
-    assert browser.run(FIGURES) == ["drawn"] * 5
+    assert browser.run(FIGURES) == ["drawn"] * 6
     assert (
         browser.run("document.querySelectorAll('img, iframe, object, [onmouseover]').length") == 0
     )
-    assert browser.run("document.scripts.length") == 7
+    assert browser.run("document.scripts.length") == 8
     assert browser.run("document.documentElement.scrollWidth") == 400
     shown = browser.run("document.querySelector('h1 .name').textContent")
     assert shown == data.run.run_id

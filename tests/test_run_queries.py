@@ -76,7 +76,7 @@ def load(
 
 def grid(connection: psycopg.Connection[TupleRow]) -> dict[str, tuple[Mapping[str, Any], float]]:
     """Load a run for every pair of parameters, and some that have none or no figure."""
-    runs = {}
+    runs: dict[str, tuple[Mapping[str, Any], float]] = {}
     for number, (fast, slow) in enumerate(product((5, 10, 20), (50, 100))):
         parameters = {"fast": fast, "slow": slow, "risk": {"limit": number % 2}, "venue": "X"}
         sharpe = (number * 7 % 5) / 2 - 0.5

@@ -82,7 +82,7 @@ def test_a_run_is_shown_with_what_it_came_to(
     assert found["completeness"]["published"] == found["completeness"]["kept"] > 0
     assert found["next"][-1].endswith("report beta --open")
     text = shown(capsys, data, "runs", "show", "alpha")
-    for part in ("Ended · backtest", "2 fills", f"{MINUS}15.00", "sharpe", "1.5"):
+    for part in ("Ended · backtest", "2 fills", f"{MINUS}15.00", "Sharpe ratio", "1.5"):
         assert part in text
     assert HOSTILE.isprintable() or HOSTILE not in text
 
@@ -93,7 +93,14 @@ def test_runs_are_compared(data: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert (profit["values"], profit["change"]) == (["-15", "-30"], "-15")
     assert found["parameters"] == {"fast": [10, 20]}
     text = shown(capsys, data, "runs", "compare", "al", "latest")
-    for part in ("Parameters that differ", "fast", f"{MINUS}15.00", "change", "sharpe", "Latency"):
+    for part in (
+        "Parameters that differ",
+        "fast",
+        f"{MINUS}15.00",
+        "change",
+        "Sharpe ratio",
+        "Latency",
+    ):
         assert part in text
     assert main(["--data", str(data), "runs", "compare", "alpha"]) == EXIT_USAGE
     assert main(["--data", str(data), "runs", "compare", "alpha", "al"]) == EXIT_USAGE

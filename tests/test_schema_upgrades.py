@@ -31,6 +31,7 @@ VALUES: dict[str, object] = {
     "outcome": "ordered",
     "status": "reconciled",
     "source": "host",
+    "breakdown": "hop",
     "event_time": JUNE + 123_456_789,
     "amount": "-123456789012345678901234567890.10",
 }

@@ -163,6 +163,15 @@ def test_a_run_without_signals_or_regimes_says_so(
     assert main(["--data", str(data), "signals", "nothing"]) == NotFound.exit_code
 
 
+def test_signals_earned_what_the_ledger_attributes_to_them(results: ResultsManager) -> None:
+    slices = results.rows("pnl_slices", "signals")
+    attributed = sum(row["amount"] for row in slices if row["signal"] == "trend")
+    by_strength = results.rows("signal_strength", "signals")
+    assert sum(row["pnl"] or 0 for row in by_strength) == attributed != 0
+    by_signal = results.rows("signals", "signals")
+    assert sum(row["pnl"] or 0 for row in by_signal) == attributed
+
+
 def sections_of(results: ResultsManager, data: Path, run_id: str) -> tuple[Any, Any, str]:
     made = report_data(results, EventStore(DataFolder(data)), run_id)
     models = {filled.section.key: filled.model for filled in made.sections}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import sys
 from collections import defaultdict
@@ -364,6 +365,18 @@ def test_decay_equals_a_reckoning_by_pandas(seed: int) -> None:
         assert row["mean_return"] == pytest.approx(mean)
         if row["low"] is not None:
             assert row["low"] < row["information_coefficient"] < row["high"]
+
+
+def test_without_scipy_signals_are_told_and_their_statistics_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name, *rest: None if name == "scipy" else found(name)
+    )
+    tables = tables_of(seeded_market(1))
+    assert tables["signals"]
+    assert tables["signal_strength"] == tables["signal_decay"] == []
 
 
 # -- Information coefficient -----------------------------------------------------------------------

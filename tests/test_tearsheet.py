@@ -603,6 +603,44 @@ def test_the_figures_of_a_run_follow_from_its_fills() -> None:
         assert (why_undefined(name, own) is None) == (value is not None)
 
 
+def test_open_positions_are_marked_at_each_days_last_price() -> None:
+    results = results_of(a_month(MadeSpans()))
+    prices = [D(100) + (place * 7) % 11 for place in range(30)]
+    held, before, equity, expected = 0, D(0), D(10_000), []
+    for place, price in enumerate(prices):
+        gained = held * (price - before)
+        if place % 5 in {1, 3}:
+            held = 10 if place % 5 == 1 else 0
+            gained -= D("1.5")
+        equity, before = equity + gained, price
+        expected.append((gained, equity))
+    table = results.tables["daily_returns"]
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    own = [(row["pnl"], row["equity"]) for row in rows if row["portfolio"] == "fund/book"]
+    assert own == expected
+
+
+def test_a_deposit_that_a_statement_shows_is_no_profit() -> None:
+    spans = MadeSpans()
+    at(spans.account(USD="1000"), 0)
+    at(spans.fill("BUY", 1, 100, commission="2"), 0.1)
+    at(spans.account(USD="998"), 0.2)
+    keys = {CashFlow.TYPE: "DEPOSIT", CashFlow.AMOUNT: "500", CashFlow.CURRENCY: "USD"}
+    at(spans.add(EventType.CASH_FLOW, keys), 1)
+    at(spans.account(USD="1498"), 1.1)
+    at(spans.fill("SELL", 1, 112, commission="2"), 2)
+    at(spans.account(USD="1508"), 2.1)
+    results = results_of(spans)
+    rows = [row[3:] for row in results.tables["daily_returns"].rows if row[0] == "fund/book"]
+    assert rows == [
+        (D(998), D(0), D(-2), -2 / 1000),
+        (D(1498), D(500), D(0), 0.0),
+        (D(1508), D(0), D(10), 10 / 1498),
+    ]
+    own = figures_of(results)["fund/book", "USD"]
+    assert (own["transfers"], own["net_pnl"], own["end_equity"]) == (500, 8, 1508)
+
+
 def test_a_run_without_statements_has_profit_but_no_returns() -> None:
     spans = MadeSpans(account_id=None)
     for place, day in enumerate(dates(30)):

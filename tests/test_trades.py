@@ -16,7 +16,7 @@ import pytest
 
 from fillpath.analytics.results_rows import compute_results
 from fillpath.exporters.event_store import EventStore
-from fillpath.instrumentation.semconv import Bar, Fill, Order, Regime
+from fillpath.instrumentation.semconv import Bar, Fill, Order, Regime, Signal
 from fillpath.instrumentation.settings import DataFolder
 
 sys.path.append(str(Path(__file__).parent))
@@ -262,6 +262,32 @@ def test_a_short_trade_that_grows_and_shrinks_has_the_extremes_of_its_whole_prof
 
 
 CENT = D("0.01")
+
+
+def test_fills_without_an_order_id_are_followed_by_their_chains(desk: Desk) -> None:
+    def fill(cause: int, side: str, price: str) -> int:
+        numbers = {Fill.QUANTITY: "2", Fill.PRICE: price, Fill.CURRENCY: "USD"}
+        return desk.say("FILL", cause, attributes={Order.SIDE: side, **numbers})
+
+    signal = desk.say(
+        "SIGNAL",
+        desk.market(bid="9.9", ask="10.1"),
+        attributes={Signal.NAME: "dip", Signal.STRENGTH: 0.4},
+    )
+    desk.market(price="10.2")
+    order = desk.say("ORDER", signal, attributes={Order.STATUS: "SUBMITTED"})
+    entry = fill(order, "BUY", "10.5")
+    bar = desk.market("BAR", close="12")
+    desk.market("BAR", close="11", high="13", low="8")
+    fill(bar, "SELL", "11.5")
+    (trade,) = desk.rows()["trades"]
+    assert (trade["entry_sequence"], trade["entry_signal"]) == (entry, "dip")
+    assert trade["entry_signal_strength"] == 0.4
+    assert (trade["entry_decision_price"], trade["entry_arrival_price"]) == (10, D("10.2"))
+    assert (trade["exit_decision_price"], trade["exit_arrival_price"]) == (12, 12)
+    assert (trade["delay_cost"], trade["impact_cost"]) == (D("0.4"), D("1.6"))
+    assert trade["entry_latency"] > 0
+    assert trade["exit_reason"] == "market"
 
 
 def test_the_regime_of_a_trade_is_the_one_that_the_host_had_named(desk: Desk) -> None:

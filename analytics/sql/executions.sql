@@ -37,7 +37,9 @@ orders AS (
         client_order_id,
         min(sequence) AS sequence,
         arg_min(words[1], sequence) FILTER (words[1] <> '') AS decision_price,
-        coalesce(bool_or(words[2] = 'true'), false) OR max(words[3]) IS NOT NULL AS only_closes,
+        coalesce(bool_or(words[2] = 'true'), false) AS reduces_only,
+        arg_min(words[3], sequence) FILTER (words[3] <> '') AS parent_id,
+        arg_min(side, sequence) AS side,
         arg_max(words[4], sequence) FILTER (event_type = 'ORDER' AND words[4] <> '')
             AS trigger_price,
         arg_max(price, sequence) FILTER (event_type = 'ORDER') AS limit_price,
@@ -121,13 +123,18 @@ SELECT
         THEN orders.accepted_start END AS accepted_start,
     orders.filled_start,
     orders.last_word,
-    orders.only_closes,
+    -- An order on its parent's own side adds to the position.
+    orders.reduces_only
+        OR (orders.parent_id IS NOT NULL AND coalesce(parents.side <> orders.side, true))
+        AS only_closes,
     orders.triggered,
     orders.trigger_price,
     orders.limit_price
 FROM order_causes
 JOIN orders USING (portfolio, client_order_id)
 JOIN decided USING (portfolio, client_order_id)
+LEFT JOIN orders AS parents
+    ON parents.portfolio = orders.portfolio AND parents.client_order_id = orders.parent_id
 LEFT JOIN times AS decision ON decision.sequence = decided.sequence
 LEFT JOIN times AS arrival
     ON arrival.sequence = coalesce(orders.accepted, orders.submitted)

@@ -6,7 +6,10 @@ SELECT
     coalesce(TRY_CAST('0x' || span_id AS UBIGINT), 0) AS span,
     coalesce(TRY_CAST('0x' || parent_span_id AS UBIGINT), 0) AS cause,
     coalesce(start_time, -1) AS start_time,
-    hash(portfolio, strategy, handler, event_type) AS who,
+    hash(
+        portfolio, strategy, handler,
+        CASE WHEN span_kind = 'CONSUMER' THEN name ELSE event_type END
+    ) AS who,
     CASE
         WHEN span_kind = 'CONSUMER' THEN 0
         WHEN event_type = 'BAR' THEN 1

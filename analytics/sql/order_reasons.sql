@@ -23,7 +23,7 @@ orders AS (
         arg_min(words[1], sequence) FILTER (words[1] <> '') AS host_reason,
         arg_min(order_type, sequence) AS order_type,
         coalesce(bool_or(words[2] = 'true'), false) AS reduces_only,
-        arg_min(words[3], sequence) AS parent_id,
+        arg_min(words[3], sequence) FILTER (words[3] <> '') AS parent_id,
         coalesce(bool_or(words[4] NOT IN ('', '[]')), false) AS has_links
     FROM told
     GROUP BY portfolio, client_order_id
