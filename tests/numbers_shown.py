@@ -100,6 +100,11 @@ def figures_of(text: str) -> list[str]:
     return NUMBER.findall(text)
 
 
+def _is_measured(figure: str) -> bool:
+    """Whether it has a unit; a row may be called by a month, an hour, or "12 others"."""
+    return any(character.isalpha() or character == "%" for character in figure)
+
+
 def numbers_shown(page: str) -> dict[Place, list[str]]:
     """Every figure in the tables and cards of a report."""
     found: dict[Place, list[str]] = {}
@@ -148,8 +153,7 @@ def _of_table(table: Node, section: str, heading: str, note: object) -> None:
         if {"trades"} & table.classes:
             key = f"#{number + 1}"
             note(section, caption, key, columns[0], cells[0])
-        elif figures := figures_of(cells[0].words(frozenset(NO_FIGURES))):
-            # Words of ours with a number in them, such as "12 others".
-            assert not any(character.isalpha() for figure in figures for character in figure)
+        elif any(map(_is_measured, figures_of(cells[0].words(frozenset(NO_FIGURES))))):
+            note(section, caption, key, columns[0], cells[0])
         for cell, column in zip(cells[1:], columns[1:], strict=True):
             note(section, caption, key, column, cell)
