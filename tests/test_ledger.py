@@ -395,6 +395,26 @@ class TestStatements:
         assert account.status is FAILED
         assert "is 10" in account.notes[0]
 
+    @pytest.mark.parametrize("keeps_coins", [True, False])
+    def test_coins_are_booked_where_the_account_keeps_them(self, keeps_coins: bool) -> None:
+        spans = MadeSpans()
+        coins = {Fill.BASE_CURRENCY: "BTC"}
+        totals = [("1000.00", "1"), ("799.50", "1.01"), ("908.50", "1.005")]
+        spans.account(
+            "CASH", **dict(zip(("USD", "BTC"), totals[0][: 1 + keeps_coins], strict=False))
+        )
+        for side, quantity, price, total in (
+            ("BUY", "0.01", "20000", totals[1]),
+            ("SELL", "0.005", "21900", totals[2]),
+        ):
+            spans.fill(side, quantity, price, commission="0.50", attributes=coins, position_id=None)
+            given = zip(("USD", "BTC"), total[: 1 + keeps_coins], strict=False)
+            spans.account("CASH", **dict(given))
+        accounts = {one.currency: one for one in spans.ledger().accounts}
+        assert set(accounts) == ({"USD", "BTC"} if keeps_coins else {"USD"})
+        assert all(one.status is RECONCILED for one in accounts.values())
+        assert accounts["USD"].realized == D("9.50")
+
     def test_a_change_without_a_fill_is_funding(self) -> None:
         spans = MadeSpans()
         spans.account(USD="1000.00")
