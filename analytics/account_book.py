@@ -19,7 +19,11 @@ from fillpath.analytics.slices import SliceKind
 _MAX_NOTES: Final = 5
 _MOST_IN_A_QUEUE: Final = 16
 _FINANCING: Final = Decimal("0.02")
-"""More than this part of what is held is no interest or financing of one statement."""
+"""More than this part of what is held is no interest or financing of one statement.
+
+A fill that is missing changes an account as well. Where the engine tells its positions, these would
+show it; where it does not, no change passes as financing.
+"""
 _MAX_PASSED_OVER: Final = 64
 """An account that shows none of so many fills will not show them all at once."""
 
@@ -51,6 +55,7 @@ class AccountBook:
     _totals: dict[str, Decimal] = field(default_factory=dict)
     _stated: bool = False
     _never_moved: bool = True
+    _positions_told: bool = True
     _pending: list[Execution] = field(default_factory=list)
     _passed_over: int = 0
     _flows: list[CashFlowEvent] = field(default_factory=list)
@@ -91,6 +96,7 @@ class AccountBook:
 
     def execute(self, execution: Execution) -> None:
         """Take a fill; it is booked when a statement shows how."""
+        self._positions_told = self._positions_told and execution.is_told
         self._bases.pop(execution.closing, None)
         self._bases[execution.holding] = abs(execution.basis_after)
         if execution.differs:
@@ -145,7 +151,7 @@ class AccountBook:
         self._passed_over = len(self._pending)
         for currency, amount in left.items():
             self.entries.fund(event.ref, currency, amount)
-            held = sum(self._bases.values(), ZERO)
+            held = sum(self._bases.values(), ZERO) if self._positions_told else ZERO
             if self.account_type == "CASH" or abs(amount) > held * _FINANCING:
                 self._unexplained[currency, amount] = (
                     f"The account changed by {amount} {currency} without a fill or a cash flow "

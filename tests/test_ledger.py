@@ -415,19 +415,31 @@ class TestStatements:
         assert all(one.status is RECONCILED for one in accounts.values())
         assert accounts["USD"].realized == D("9.50")
 
-    def test_a_change_without_a_fill_is_funding(self) -> None:
+    def test_a_change_without_a_fill_is_funding_where_the_engine_tells_its_positions(self) -> None:
         spans = MadeSpans()
         spans.account(USD="1000.00")
         spans.fill("BUY", 10, "10")
+        spans.position(OPEN, 10, 0)
         spans.account(USD="1000.00")
         spans.account(USD="998.63")
         spans.fill("SELL", 10, "11")
+        spans.position(CLOSE, 0, 10)
         spans.account(USD="1008.63")
         ledger = spans.ledger()
         assert only(ledger).status is RECONCILED
         assert by_kind(ledger) == {"realized": D("10.00"), "funding": D("-1.37")}
         (funding,) = (one for one in ledger.slices if one.kind == "funding")
         assert (funding.strategy, funding.symbol, funding.fill_id) == ("", "", None)
+
+    def test_a_missing_exit_with_a_small_profit_is_no_funding(self) -> None:
+        spans = MadeSpans()
+        spans.account(USD="1000.00")
+        spans.fill("BUY", 10, "10.00")
+        spans.account(USD="1000.00")
+        spans.account(USD="1000.50")  # after the sale at 10.05, which nobody published
+        account = only(spans.ledger())
+        assert account.status is FAILED
+        assert "0.50 USD without a fill" in account.notes[0]
 
     def test_one_statement_may_follow_several_fills(self) -> None:
         spans = MadeSpans()
