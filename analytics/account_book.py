@@ -9,10 +9,15 @@ from typing import Final
 
 from fillpath.analytics.account_entries import AccountEntries, Sums
 from fillpath.analytics.bookings import Amounts, Explanation, Rule, bring, explain, rules_for
-from fillpath.analytics.exact import ZERO, trimmed
+from fillpath.analytics.exact import ZERO, minor_unit, trimmed
 from fillpath.analytics.exchange_rates import MarketRates, foreign_currencies
-from fillpath.analytics.ledger_events import AccountEvent, CashFlowEvent, FillEvent
-from fillpath.analytics.position_book import Execution, HoldingKey
+from fillpath.analytics.ledger_events import (
+    PLACES_OF_A_DOUBLE,
+    AccountEvent,
+    CashFlowEvent,
+    FillEvent,
+)
+from fillpath.analytics.position_book import FLOAT_NOISE, Execution, HoldingKey
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
 from fillpath.analytics.slices import SliceKind
 
@@ -56,6 +61,7 @@ class AccountBook:
     _stated: bool = False
     _never_moved: bool = True
     _positions_told: bool = True
+    _doubt: dict[str, Decimal] = field(default_factory=dict)
     _pending: list[Execution] = field(default_factory=list)
     _passed_over: int = 0
     _flows: list[CashFlowEvent] = field(default_factory=list)
@@ -123,6 +129,12 @@ class AccountBook:
             currency: total - self._totals.get(currency, ZERO)
             for currency, total in totals.items()
             if total != self._totals.get(currency, ZERO)
+        }
+        self._doubt = {
+            currency: minor_unit(PLACES_OF_A_DOUBLE)
+            + max(abs(balance.total), abs(self._totals.get(currency, ZERO))) * FLOAT_NOISE
+            for currency, balance in event.balances.items()
+            if balance.is_double
         }
         self._never_moved = self._never_moved and not change
         self._last_stated = event.ref.sequence
@@ -240,6 +252,7 @@ class AccountBook:
             last_rates=self.entries.rates,
             market_rates=market,
             may_solve=may_solve,
+            doubt=self._doubt,
         )
 
     def finish(self) -> None:

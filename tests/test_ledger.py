@@ -7,6 +7,7 @@ from collections import defaultdict
 from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from fillpath.analytics.average_cost import Holding
 from fillpath.analytics.exact import exact_arithmetic
 from fillpath.analytics.ledger import Ledger
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
-from fillpath.instrumentation.semconv import EventType, Fill
+from fillpath.instrumentation.semconv import Account, EventType, Fill
 
 sys.path.append(str(Path(__file__).parent))
 
@@ -394,6 +395,37 @@ class TestStatements:
         account = only(spans.ledger())
         assert account.status is FAILED
         assert "is 10" in account.notes[0]
+
+    @pytest.mark.parametrize("kind", ["CASH", "MARGIN"])
+    @pytest.mark.parametrize("lie", [0.0, 0.01])
+    def test_an_account_in_floats_is_followed_to_what_floats_can_tell(
+        self, kind: str, lie: float
+    ) -> None:
+        spans, chance, cash, held, cost = MadeSpans(), Random(3), 100_000.0, 0.0, 0.0
+
+        def state() -> None:
+            balances = [{"currency": "USD", "total": cash}]
+            keys = {Account.ID: "SIM-001", Account.TYPE: kind, Account.BALANCES: balances}
+            spans.add(EventType.PORTFOLIO, keys)
+
+        state()
+        for number in range(60):
+            quantity, price = chance.randrange(1, 100) / 10, chance.randrange(100, 9999) / 100
+            side = "SELL" if held >= quantity else "BUY"
+            fee = quantity * price * 0.0005
+            if side == "BUY":
+                cash -= fee if kind == "MARGIN" else quantity * price + fee
+                held, cost = held + quantity, cost + quantity * price
+            else:
+                part = cost / held * quantity
+                cash += quantity * price - fee - (part if kind == "MARGIN" else 0)
+                held, cost = held - quantity, cost - part
+            spans.fill(side, quantity, price, commission=fee)
+            cash += lie if number == 30 else 0
+            state()
+        account = only(spans.ledger())
+        assert account.status is (FAILED if lie else RECONCILED), account.notes
+        assert abs(account.difference - D(str(lie))) < D("1e-8")
 
     @pytest.mark.parametrize("keeps_coins", [True, False])
     def test_coins_are_booked_where_the_account_keeps_them(self, keeps_coins: bool) -> None:
