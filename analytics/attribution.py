@@ -23,9 +23,11 @@ KINDS: Final = (
     "funding",
     "conversion",
     "rounding",
-    "reclassification",
+    "reclassified_realized",
+    "reclassified_unrealized",
 )
-"""Kinds of slices, as they are listed."""
+"""Kinds of amounts, as they are listed."""
+_HALVES: Final = ("reclassified_realized", "reclassified_unrealized")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,15 @@ class BreakdownRow:
 
     names: dict[str, str | None]
     amounts: dict[str, Decimal]
+
+    def of_netting(self) -> tuple[BreakdownRow | None, BreakdownRow | None]:
+        """Divide it into what is only reclassified, if anything is, and the rest, if any."""
+        moved = {k: a for k, a in self.amounts.items() if k in _HALVES}
+        others = {k: a for k, a in self.amounts.items() if k not in _HALVES}
+        return (
+            BreakdownRow(self.names, moved) if moved else None,
+            BreakdownRow(self.names, others) if others else None,
+        )
 
     @property
     def amount(self) -> Decimal:
@@ -79,11 +90,13 @@ def breakdowns(sums: Iterable[PnlSum], kinds: Collection[str] = ()) -> list[Brea
 
     Args:
         sums: What `ResultsManager.pnl_by` gives.
-        kinds: Only slices of these kinds; all when empty.
+        kinds: Only amounts of these kinds; all when empty. `reclassification` is both its halves.
 
     Raises:
         UsageError: There is no such kind; lists them.
     """
+    if "reclassification" in kinds:
+        kinds = {*kinds, *_HALVES} - {"reclassification"}
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
         raise UsageError(
@@ -158,8 +171,13 @@ def ledger_end(account: AccountReconciliation) -> Decimal | None:
         return account.end - account.difference
 
 
-def differences(account: AccountReconciliation) -> list[Difference]:
-    """Explain every difference between the engine, the ledger and the lots, or flag it."""
+def differences(account: AccountReconciliation, reclassified: Decimal = ZERO) -> list[Difference]:
+    """Explain every difference between the engine, the ledger and the lots, or flag it.
+
+    Args:
+        account: The account.
+        reclassified: What the positions that strategies share have realized beyond their own lots.
+    """
     failed = account.status is ReconciliationStatus.FAILED
     found = []
     with exact_arithmetic():
@@ -188,6 +206,13 @@ def differences(account: AccountReconciliation) -> list[Difference]:
         elif rest:
             words = f"{rest} is under rounding and conversion: the engine rounds fill by fill."
             found.append(Difference("unrealized_fifo", rest, False, words))
+        if reclassified:
+            earlier = "more" if reclassified > 0 else "less"
+            words = (
+                f"Positions that strategies share have realized {abs(reclassified)} {earlier} than "
+                "the strategies' own lots; it is reclassified from unrealized and changes no total."
+            )
+            found.append(Difference("reclassified", reclassified, False, words))
     return [*found, *_parts(account)]
 
 
@@ -208,8 +233,10 @@ def _parts(account: AccountReconciliation) -> Iterable[Difference]:
             yield Difference(figure, amount, False, words)
 
 
-def account_document(account: AccountReconciliation) -> dict[str, Any]:
-    """Give one account and currency as a document."""
+def account_document(
+    account: AccountReconciliation, reclassified: Decimal = ZERO
+) -> dict[str, Any]:
+    """Give one account and currency as a document; `reclassified` as for `differences`."""
     end = ledger_end(account)
     with exact_arithmetic():
         change = None if end is None or account.start is None else end - account.start
@@ -248,10 +275,25 @@ def account_document(account: AccountReconciliation) -> dict[str, Any]:
                 "flagged": one.flagged,
                 "explanation": one.words,
             }
-            for one in differences(account)
+            for one in differences(account, reclassified)
         ],
         "notes": list(account.notes),
     }
+
+
+def reclassifications(sums: Iterable[PnlSum]) -> dict[tuple[str, str, str], Decimal]:
+    """Tell what was reclassified to realized, by portfolio, account and currency.
+
+    Args:
+        sums: The run's profit by portfolio and account.
+    """
+    return {
+        _account_key(one): one.amounts[_HALVES[0]] for one in sums if one.amounts.get(_HALVES[0])
+    }
+
+
+def _account_key(one: PnlSum) -> tuple[str, str, str]:
+    return one.names["portfolio"] or "", one.names["account"] or "", one.currency
 
 
 def unattributed(accounts: Sequence[AccountReconciliation], sums: Iterable[PnlSum]) -> list[str]:
@@ -261,10 +303,7 @@ def unattributed(accounts: Sequence[AccountReconciliation], sums: Iterable[PnlSu
         accounts: Every account.
         sums: The run's profit by portfolio and account.
     """
-    attributed = {
-        (one.names["portfolio"], one.names["account"] or "", one.currency): one.total
-        for one in sums
-    }
+    attributed = {_account_key(one): one.total for one in sums}
     found = []
     with exact_arithmetic():
         for account in accounts:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import csv as csv_files
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fillpath.analytics import report_format
-from fillpath.analytics.attribution import KINDS, Breakdown, breakdowns
+from fillpath.analytics.attribution import KINDS, Breakdown, BreakdownRow, breakdowns
 from fillpath.analytics.cli_options import Invocation
 from fillpath.analytics.exact import ZERO, exact_arithmetic
 from fillpath.analytics.lake_reading import lake_connection
@@ -138,10 +138,10 @@ def _print(names: Sequence[str], found: Sequence[Breakdown]) -> None:
         title = f"Profit and loss in {one.currency or 'a currency that was not named'}"
         labels = [name.replace("_", " ") for name in (*names, *columns)]
         drawn = table(labels, title=title, right=labels[len(names) :])
-        for row in one.rows:
+        for row, nameless in _lines(one.rows):
             amounts = [row.amounts.get(kind, ZERO) for kind in kinds]
             figures = [money(amount, digits) for amount in (*amounts, row.amount)]
-            drawn.add_row(*map(_name, row.names.values()), *figures)
+            drawn.add_row(*(_name(*named, nameless) for named in row.names.items()), *figures)
         drawn.add_section()
         with exact_arithmetic():
             sums = [sum((row.amounts.get(kind, ZERO) for row in one.rows), ZERO) for kind in kinds]
@@ -150,8 +150,25 @@ def _print(names: Sequence[str], found: Sequence[Breakdown]) -> None:
         console.print(drawn)
 
 
-def _name(value: str | None) -> Text:
-    return styled(("none", "dim")) if value is None else styled(inert(value, LONGEST_NAME))
+def _lines(rows: Iterable[BreakdownRow]) -> Iterator[tuple[BreakdownRow, str]]:
+    """Yield the lines of a table, and what to call the strategy of each that has none.
+
+    What is reclassified between strategies and a position they share is a line of its own.
+    """
+    for row in rows:
+        netting, others = row.of_netting()
+        if "strategy" not in row.names or row.names["strategy"] is not None or netting is None:
+            yield row, "none"
+            continue
+        if others is not None:
+            yield others, "none"
+        yield netting, "netting"
+
+
+def _name(dimension: str, value: str | None, nameless: str) -> Text:
+    if value is None:
+        return styled((nameless if dimension == "strategy" else "none", "dim"))
+    return styled(inert(value, LONGEST_NAME))
 
 
 def money(amount: Decimal | None, digits: int, style: str = "") -> Text:

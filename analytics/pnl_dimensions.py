@@ -10,6 +10,8 @@ from fillpath.instrumentation.errors import UsageError
 if TYPE_CHECKING:
     from psycopg.sql import Composable, Composed
 
+_LINE: Final = "coalesce('reclassified_' || reclassified, kind)"
+"""The halves of a reclassification add up to nothing; apart, each belongs to a kind."""
 _AT: Final = "to_char(event_at AT TIME ZONE 'UTC', '{}')"
 _OF_SLICES: Final = {
     "portfolio": "portfolio",
@@ -26,7 +28,7 @@ _OF_SLICES: Final = {
     "side": "side",
     "exit_reason": "exit_reason",
     "holding_time": "holding",
-    "kind": "kind",
+    "kind": _LINE,
     "trade": "trade_id",
 }
 _OF_ROLLUPS: Final = {
@@ -73,7 +75,7 @@ def breakdown_query(names: Sequence[str], condition: Composable) -> Composed:
 
     table = "pnl_rollups" if set(names) <= _OF_ROLLUPS.keys() else "pnl_slices"
     expressions = _OF_ROLLUPS if table == "pnl_rollups" else _OF_SLICES
-    texts = [*(expressions[name] for name in names), "currency", "kind"]
+    texts = [*(expressions[name] for name in names), "currency", expressions["kind"]]
     columns = [sql.SQL("{} AS {}").format(sql.SQL(t), sql.Identifier(f"c{n}"))
                for n, t in enumerate(texts)]  # fmt: skip
     places = sql.SQL(", ").join(sql.SQL(str(n + 1)) for n in range(len(texts)))

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 from fillpath.analytics import report_format
 from fillpath.analytics.attribution import (
     account_document,
     differences,
     ledger_end,
+    reclassifications,
     rule_of,
     unattributed,
 )
 from fillpath.analytics.attribution_command import money, results_with
 from fillpath.analytics.cli_options import Invocation
-from fillpath.analytics.exact import exact_arithmetic
+from fillpath.analytics.exact import ZERO, exact_arithmetic
 from fillpath.analytics.output import LONGEST_NAME, data_console, inert, print_json, styled, table
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
 from fillpath.exporters.event_store import EventStore
@@ -52,7 +54,10 @@ def reconcile_run(given: Invocation, wanted: str, *, others: Sequence[object] = 
         )
     with results_with(given, wanted) as (results, run_id, in_lake):
         accounts = results.reconcile(run_id)
-        problems = unattributed(accounts, results.pnl_by(run_id, "portfolio", "account"))
+        sums = results.pnl_by(run_id, "portfolio", "account")
+    problems, moved = unattributed(accounts, sums), reclassifications(sums)
+    shown = [(one, moved.get((one.portfolio, one.account_id, one.currency), ZERO))
+             for one in accounts]  # fmt: skip
     matching = _match_twice(given, run_id) if in_lake else None
     failed = [one for one in accounts if one.status is ReconciliationStatus.FAILED]
     problems = [*problems, *(matching.problems if matching else ())]
@@ -62,7 +67,7 @@ def reconcile_run(given: Invocation, wanted: str, *, others: Sequence[object] = 
             {
                 "run_id": run_id,
                 "reconciled": reconciled,
-                "accounts": [account_document(one) for one in accounts],
+                "accounts": [account_document(*one) for one in shown],
                 "matching": None
                 if matching is None
                 else {
@@ -74,7 +79,7 @@ def reconcile_run(given: Invocation, wanted: str, *, others: Sequence[object] = 
             }
         )
     else:
-        _print_accounts(accounts, matching, problems)
+        _print_accounts(shown, matching, problems)
     if not reconciled:
         lines = [
             f"{f'{one.portfolio} {one.account_id}'.strip()}: {' '.join(one.notes)}"
@@ -98,7 +103,9 @@ def _match_twice(given: Invocation, run_id: str) -> _Matching:
 
 
 def _print_accounts(
-    accounts: Sequence[AccountReconciliation], matching: _Matching | None, problems: Sequence[str]
+    accounts: Sequence[tuple[AccountReconciliation, Decimal]],
+    matching: _Matching | None,
+    problems: Sequence[str],
 ) -> None:
     console = data_console()
     if not accounts:
@@ -108,7 +115,7 @@ def _print_accounts(
         ReconciliationStatus.FAILED: ("✘", "bold red"),
         ReconciliationStatus.NO_STATEMENT: ("·", "yellow"),
     }
-    for account in accounts:
+    for account, reclassified in accounts:
         digits = report_format.currency_digits(account.currency, {})
         name = f"{account.portfolio} {account.account_id}".strip()
         console.print(
@@ -138,7 +145,7 @@ def _print_accounts(
             drawn.add_row(label, *(money(a, digits) for a in (by_engine, by_ledger, by_lots)))
         drawn.add_row("commission", nothing, money(account.commission, digits), nothing)
         console.print(drawn)
-        for one in differences(account):
+        for one in differences(account, reclassified):
             style, sign = ("red", "✘") if one.flagged else ("dim", "·")
             amount = report_format.money(one.amount, digits, signed=True).text
             said = f"  {sign} {one.figure.replace('_', ' ')} {amount}: {one.words}"

@@ -26,9 +26,11 @@ KINDS: Final[Mapping[str, str]] = {
     "funding": "Funding",
     "conversion": "Conversion",
     "rounding": "Rounding",
+    "reclassified_realized": "Reclassified, realized",
+    "reclassified_unrealized": "Reclassified, unrealized",
     "reclassification": "Reclassified",
 }
-"""Kinds of slices in the order of a page's columns, and their headings."""
+"""Kinds of amounts in the order of a page's columns, and their headings."""
 DIMENSIONS: Final[Mapping[str, tuple[str, str]]] = {
     "portfolio": ("portfolio", "no portfolio"),
     "strategy": ("strategy", "no strategy"),

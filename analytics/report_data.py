@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from fillpath.exporters.event_store import EventStore
 
 LARGEST_TRADES: Final = 10
+_NO_FILL: Final = "Changes of the account without a fill, such as interest"
+_NETTING: Final = "Between strategies and the position that they share"
 _FILLS: Final = "SELECT * FROM spans WHERE run_id = {} AND name = 'publish FILL'"
 _Group = tuple[str | None, ...]
 
@@ -215,7 +217,7 @@ def _equity(rows: Iterable[Row]) -> Iterator[EquitySeries]:
 
 def _amounts(one: PnlSum) -> PnlAmounts:
     amounts = dict(one.amounts)
-    unrealized = amounts.pop("unrealized", ZERO)
+    unrealized = amounts.pop("unrealized", ZERO) + amounts.pop("reclassified_unrealized", ZERO)
     commission = -amounts.pop("commission", ZERO)
     rounding = amounts.pop("rounding", ZERO)
     # Interest and exchange rates have come true, like what was closed.
@@ -245,7 +247,8 @@ def _pnl(
             **one.names,
         )
         if None in one.names.values():
-            row = replace(row, note="Changes of the account without a fill, such as interest")
+            netting = all(kind.startswith("reclassified") for kind in one.amounts)
+            row = replace(row, note=_NETTING if netting else _NO_FILL)
         rows.append(row)
     return tuple(rows)
 

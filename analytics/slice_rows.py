@@ -54,7 +54,7 @@ def pnl_slices(slices: Iterable[Slice]) -> TableRows:
 
 
 def pnl_rollups(slices: Iterable[Slice]) -> TableRows:
-    """Make the rows of table ``pnl_rollups``: the slices summed by day, UTC."""
+    """Make the rows of table ``pnl_rollups``: the slices summed by day, UTC, and line."""
     sums: dict[_Rollup, tuple[Decimal, int]] = {}
     days: dict[int, dt.date] = {}
     with exact_arithmetic():
@@ -66,7 +66,7 @@ def pnl_rollups(slices: Iterable[Slice]) -> TableRows:
                     days[number] = _EPOCH + dt.timedelta(days=number)
                 day = days[number]
             names = (one.ref.portfolio, one.strategy or None, one.symbol or None)
-            key = (*names, one.currency, one.kind, day)
+            key = (*names, one.currency, one.line, day)
             amount, count = sums.get(key, (ZERO, 0))
             sums[key] = amount + one.amount, count + 1
     columns = "portfolio strategy symbol currency kind day amount slices"

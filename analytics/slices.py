@@ -89,6 +89,11 @@ class Slice:
         """The class of `holding_time`."""
         return None if self.holding_time is None else holding_class(self.holding_time)
 
+    @property
+    def line(self) -> str:
+        """Its line in a breakdown: its kind, the two halves of a reclassification apart."""
+        return f"reclassified_{self.reclassified}" if self.reclassified else self.kind
+
 
 def _no_regime(portfolio: str, symbol: str, sequence: int) -> str | None:
     del portfolio, symbol, sequence

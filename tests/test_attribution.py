@@ -516,6 +516,56 @@ def test_a_table_of_names_is_safe_for_a_spreadsheet(
     assert "\x1b[31m" not in capsys.readouterr().out
 
 
+def test_what_netting_moves_is_a_line_of_its_own(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Tracing("netted", data=data, writer="inline"):
+        bus = TracedEventBus(Bus())
+        for side, price, strategy, total in (
+            ("BUY", "10", "A", "900"), ("SELL", "12", "B", "1020"), ("BUY", "11", "C", "910")
+        ):  # fmt: skip
+            if strategy == "A":
+                opening = [{"currency": "USD", "total": "1000"}]
+                bus.publish({"type": "PORTFOLIO", "account_id": "c1", "account_type": "CASH",
+                             "balances": opening})  # fmt: skip
+            bus.publish({"type": "FILL", "side": side, "quantity": 10, "price": price,
+                         "strategy": strategy, "symbol": "X", "position_id": "P",
+                         "currency": "USD"})  # fmt: skip
+            bus.publish({"type": "PORTFOLIO", "account_id": "c1", "account_type": "CASH",
+                         "balances": [{"currency": "USD", "total": total}]})  # fmt: skip
+        bus.publish({"type": "BAR", "symbol": "X", "close": "15"})
+    (kinds,) = asked(capsys, data, "netted", "--by", "kind")
+    amounts = {row["kind"]: row["amount"] for row in kinds["rows"]}
+    assert (amounts["reclassified_realized"], amounts["reclassified_unrealized"]) == ("20", "-20")
+    assert "reclassification" not in amounts
+    with results_of(DataFolder(data)) as results:
+        for dimensions in (("strategy",), ("strategy", "account"), ("symbol", "day"), ("hour",)):
+            found: dict[str, Decimal] = defaultdict(Decimal)
+            for one in results.pnl_by("netted", *dimensions):
+                for kind, amount in one.amounts.items():
+                    found[kind] += amount
+            # What the strategies realized and what was reclassified is what their book realized.
+            assert found["realized"] + found["reclassified_realized"] == D(20), dimensions
+            assert found["reclassified_unrealized"] == D(-20)
+            assert sum(found.values()) == D(kinds["total"]) == D(60)
+        steps = results.read("pnl_breakdowns", run_id="netted")
+        halves = {row["kind"]: row["amount"] for row in steps if row["dimension"] == "total"}
+        assert halves["reclassified_realized"] == -halves["reclassified_unrealized"] == D(20)
+    assert main(["--data", str(data), "attribution", "netted"]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "netting" in line)
+    assert "20.00" in line
+    assert "20.00" in line.replace("20.00", "", 1)
+    (both,) = asked(capsys, data, "netted", "--kind", "reclassification")
+    assert both["total"] == "0"
+    document = asked(capsys, data, "netted", "--reconcile")
+    (told,) = (
+        one for one in document["accounts"][0]["differences"] if one["figure"] == "reclassified"
+    )
+    assert (told["amount"], told["flagged"]) == ("20", False)
+    assert "strategies share" in told["explanation"]
+    assert D(document["accounts"][0]["fifo"]["realized"]) == D(20)
+
+
 def test_reconciling_shows_both_sides(
     honest: tuple[Path, Host], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -64,7 +64,8 @@ COMMENT ON COLUMN pnl_rollups.portfolio IS 'Portfolio namespace, such as fund/de
 COMMENT ON COLUMN pnl_rollups.strategy IS 'Strategy, in the engine''s own words; NULL if none.';
 COMMENT ON COLUMN pnl_rollups.symbol IS 'Instrument.';
 COMMENT ON COLUMN pnl_rollups.currency IS 'Currency of the amount.';
-COMMENT ON COLUMN pnl_rollups.kind IS 'As in pnl_slices.';
+COMMENT ON COLUMN pnl_rollups.kind IS
+    'As in pnl_slices, but reclassified_realized or reclassified_unrealized for a reclassification.';
 COMMENT ON COLUMN pnl_rollups.day IS 'Day of the simulated time, UTC; NULL if unknown.';
 COMMENT ON COLUMN pnl_rollups.amount IS 'Sum of the amounts, exact.';
 COMMENT ON COLUMN pnl_rollups.slices IS 'How many slices it sums.';

@@ -140,7 +140,8 @@ INSERT INTO pnl_rollups (
     run_id, shard, run_month, portfolio, strategy, symbol, currency, kind, day, amount, slices
 )
 SELECT
-    run_id, shard, run_month, portfolio, strategy, symbol, currency, kind,
+    run_id, shard, run_month, portfolio, strategy, symbol, currency,
+    coalesce('reclassified_' || reclassified, kind),
     (event_at AT TIME ZONE 'UTC')::date, sum(amount), count(*)
 FROM pnl_slices
 WHERE NOT EXISTS (SELECT FROM pnl_rollups AS made WHERE made.run_id = pnl_slices.run_id)

@@ -10,10 +10,11 @@ SELECT
     strategy,
     symbol,
     currency,
-    kind,
+    -- The halves of a reclassification add up to nothing; apart, each belongs to a kind.
+    coalesce('reclassified_' || reclassified, kind) AS line,
     (event_at AT TIME ZONE 'UTC')::date AS day,
     sum(amount) AS amount,
     count(*) AS slices
 FROM pnl_slices
 WHERE run_id = %(run_id)s AND run_month = %(run_month)s AND shard = %(shard)s
-GROUP BY run_id, shard, run_month, portfolio, strategy, symbol, currency, kind, day
+GROUP BY run_id, shard, run_month, portfolio, strategy, symbol, currency, line, day

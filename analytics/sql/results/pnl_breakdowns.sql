@@ -3,7 +3,7 @@
 WITH slices AS (
     SELECT
         currency,
-        kind,
+        coalesce('reclassified_' || reclassified, kind) AS kind,
         amount,
         portfolio,
         strategy,
