@@ -16,6 +16,7 @@ from fillpath.analytics.ledger_events import (
     AccountEvent,
     CashFlowEvent,
     FillEvent,
+    SpanRef,
 )
 from fillpath.analytics.position_book import FLOAT_NOISE, Execution, HoldingKey
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
@@ -31,6 +32,21 @@ show it; where it does not, no change passes as financing.
 """
 _MAX_PASSED_OVER: Final = 64
 """An account that shows none of so many fills will not show them all at once."""
+
+
+@dataclass(slots=True)
+class _Unexplained:
+    """A change that a statement shows and nothing before it explains.
+
+    Attributes:
+        ref: The statement.
+        amounts: By currency.
+        as_funding: Those of them that pass as financing; the others are differences.
+    """
+
+    ref: SpanRef
+    amounts: dict[str, Decimal] = field(default_factory=dict)
+    as_funding: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -67,7 +83,10 @@ class AccountBook:
     _flows: list[CashFlowEvent] = field(default_factory=list)
     _last_stated: int = -1
     _bases: dict[HoldingKey, Decimal] = field(default_factory=dict)
-    _unexplained: dict[tuple[str, Decimal], str] = field(default_factory=dict)
+    _unexplained: list[_Unexplained] = field(default_factory=list)
+    _waiting: list[_Unexplained] = field(default_factory=list)
+    _tried: _Unexplained | None = None
+    _states_first: bool = False
     _last_fill: int = -1
     _unrealized: dict[str, tuple[int, Decimal]] = field(default_factory=dict)
     _failures: list[str] = field(default_factory=list)
@@ -90,8 +109,19 @@ class AccountBook:
     def has_failed(self) -> bool:
         """Whether its statements do not follow from its fills."""
         has_difference = any(sums.difference for sums in self.entries.sums.values())
-        failures = (*self._failures, *self._unexplained)
+        failures = (*self._failures, *self._not_explained())
         return self.is_stated and (bool(failures) or has_difference)
+
+    def _not_explained(self) -> Iterator[str]:
+        """Say what of the account's changes neither an event nor financing explains."""
+        told = (
+            f"The account changed by {amount} {currency} without a fill or a cash flow that was "
+            "published."
+            for one in self._unexplained
+            for currency, amount in one.amounts.items()
+            if currency not in one.as_funding
+        )
+        yield from dict.fromkeys(told)
 
     def remark(self, sentence: str) -> None:
         """Add what a reader should know."""
@@ -173,6 +203,64 @@ class AccountBook:
             )
         return amount
 
+    def settle_stated_first(self) -> list[SpanRef]:
+        """Book the fills that earlier statements have shown before these were published.
+
+        Only an exact match will do. What is booked twice or never shows up in the sum, so that no
+        statement can be right by this that is not.
+
+        Returns:
+            The statements that are explained by it.
+        """
+        settled = []
+        self._tried = None
+        while self._waiting and self._pending[self._passed_over :]:
+            stated = self._waiting.pop(0)
+            fresh = self._pending[self._passed_over :]
+            for count in (len(fresh), *range(1, min(len(fresh), _MOST_IN_A_QUEUE))):
+                explanation = self._explain(fresh[:count], dict(stated.amounts), may_solve=False)
+                if explanation is not None:
+                    settled.append(stated.ref)
+                    self._take_back(stated)
+                    self._book(fresh[:count], explanation)
+                    del self._pending[self._passed_over : self._passed_over + count]
+                    self._states_first = True
+                    break
+            else:
+                self._tried = stated
+        return settled
+
+    def _take_back(self, stated: _Unexplained) -> None:
+        """Undo what `_leave_unexplained` did: the change is explained after all."""
+        self._unexplained = [one for one in self._unexplained if one is not stated]
+        for currency in list(stated.amounts):
+            self._take_back_amount(stated, currency)
+
+    def _take_back_amount(self, stated: _Unexplained, currency: str) -> None:
+        amount = stated.amounts.pop(currency)
+        if currency in stated.as_funding:
+            self.entries.unfund(stated.ref, currency, amount)
+        else:
+            self.entries.sum(currency).difference -= amount
+
+    def _leave_unexplained(
+        self, event: AccountEvent, change: Amounts, *, may_be_financing: bool
+    ) -> None:
+        """Take a change that no event explains yet: as financing, or as a difference."""
+        if not change:
+            return
+        stated = _Unexplained(event.ref, dict(change))
+        held = sum(self._bases.values(), ZERO) if self._positions_told else ZERO
+        for currency, amount in change.items():
+            too_much = self.account_type == "CASH" or abs(amount) > held * _FINANCING
+            if may_be_financing and not too_much:
+                stated.as_funding.add(currency)
+                self.entries.fund(event.ref, currency, amount)
+            else:
+                self.entries.sum(currency).difference += amount
+        self._unexplained.append(stated)
+        self._waiting = [*self._waiting, stated][-_MOST_IN_A_QUEUE:]
+
     def _take_change(self, event: AccountEvent, change: Amounts) -> None:
         """Find the cash flows and fills that a change of the account shows, and book them."""
         for count in range(len(self._flows), -1, -1):
@@ -189,18 +277,22 @@ class AccountBook:
         if change:
             self._book_flows(len(self._flows))
         if fresh and left:
-            self._book(fresh, None, left)
             self._pending = self._pending[: -len(fresh)]
+            if self._tried is not None and self._states_first:
+                # The statement before these fills was theirs, and wrong; this one is of others.
+                amounts = dict(self._tried.amounts)
+                self._take_back(self._tried)
+                self._book(fresh, None, amounts)
+            elif (explanation := self._explain(fresh, {}, may_solve=False)) is not None:
+                # They come to nothing, which the statement before them may have shown.
+                self._book(fresh, explanation)
+            else:
+                self._book(fresh, None, left)
+                return
+            self._leave_unexplained(event, left, may_be_financing=False)
             return
         self._passed_over = len(self._pending)
-        for currency, amount in left.items():
-            self.entries.fund(event.ref, currency, amount)
-            held = sum(self._bases.values(), ZERO) if self._positions_told else ZERO
-            if self.account_type == "CASH" or abs(amount) > held * _FINANCING:
-                self._unexplained[currency, amount] = (
-                    f"The account changed by {amount} {currency} without a fill or a cash flow "
-                    "that was published."
-                )
+        self._leave_unexplained(event, left, may_be_financing=True)
 
     def flow(self, event: CashFlowEvent) -> None:
         """Take a cash flow of the host; a statement may show it before or after."""
@@ -208,8 +300,12 @@ class AccountBook:
             self.entries.flow(event, event.currency, event.amount)
             return
         currency, amount = self._flow_amount(event)
-        if self._stated and self.entries.unfund(currency, amount):
-            self._unexplained.pop((currency, amount), None)
+        stated = next((s for s in reversed(self._unexplained) if currency in s.amounts), None)
+        if stated is not None and stated.amounts[currency] == amount:
+            self._take_back_amount(stated, currency)
+            if not stated.amounts:
+                self._take_back(stated)
+                self._waiting = [one for one in self._waiting if one is not stated]
             self.entries.flow(event, currency, amount)
             return
         self._flows.append(event)
@@ -418,7 +514,7 @@ class AccountBook:
         valued = {one.currency for one in self.entries.valuations}
         currencies = sorted({*self.entries.sums, *self._totals, *valued})
         open_by_engine = {currency: self._engine_unrealized(currency) for currency in currencies}
-        failures = [*notes, *self._failures, *self._unexplained.values()]
+        failures = [*notes, *self._failures, *self._not_explained()]
         if len(failures) > _MAX_NOTES:
             rest = len(failures) - _MAX_NOTES
             failures = [*failures[:_MAX_NOTES], f"And {rest} more like these."]

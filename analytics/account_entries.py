@@ -40,7 +40,7 @@ class Sums:
         commission: Negative for a cost.
         rounding: What the account's rounding added or took.
         conversion: What changes of exchange rates added or took.
-        funding: Changes without a fill that nothing explains.
+        funding: Changes without a fill that pass as financing.
         cash_flow: Dividends and the like, as the host gave them.
         transfers: Deposits less withdrawals.
         held: What is held: minus its cost, plus the quantity of a currency that was bought.
@@ -247,14 +247,12 @@ class AccountEntries:
         exact = trimmed(amount, self.digits[currency])
         self._add(Slice(ref, "", "", currency, "funding", exact))
 
-    def unfund(self, currency: str, amount: Decimal) -> bool:
-        """Take back the last entry of a change without a fill, if it was of this very amount."""
-        last = next((one for one in reversed(self.slices) if one.kind == "funding"), None)
-        if last is None or (last.currency, last.amount) != (currency, amount):
-            return False
-        self.slices.remove(last)
-        self.sum(currency).funding -= last.amount
-        return True
+    def unfund(self, ref: SpanRef, currency: str, amount: Decimal) -> None:
+        """Take back the entry of a change without a fill."""
+        self.slices.remove(
+            Slice(ref, "", "", currency, "funding", trimmed(amount, self.digits[currency]))
+        )
+        self.sum(currency).funding -= amount
 
     def flow(self, event: CashFlowEvent, currency: str, amount: Decimal) -> None:
         """Make the entry of a cash flow; a transfer is no profit and makes no slice."""

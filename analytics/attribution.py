@@ -141,7 +141,7 @@ class Difference:
 
     Attributes:
         figure: What is compared.
-        amount: By how much they differ.
+        amount: By how much they differ; nothing where it cannot be told, or cancels in the end.
         flagged: Whether nothing explains it.
         words: Why they differ, a sentence.
     """
@@ -181,11 +181,15 @@ def differences(account: AccountReconciliation, reclassified: Decimal = ZERO) ->
     failed = account.status is ReconciliationStatus.FAILED
     found = []
     with exact_arithmetic():
-        if account.difference or (failed and account.end is not None):
-            words = " ".join(account.notes) or "Nothing explains it."
+        words = " ".join(account.notes) or "Nothing explains it."
+        opened = account.engine_unrealized
+        if account.difference:
             found.append(Difference("change", account.difference, True, words))
+        elif failed and opened is not None and opened != account.unrealized:
+            found.append(Difference("unrealized", opened - account.unrealized, True, words))
         elif failed:
-            found.append(Difference("fills", ZERO, True, " ".join(account.notes)))
+            figure = "fills" if account.end is None else "statements"
+            found.append(Difference(figure, ZERO, True, words))
         told = account.engine_realized
         if told is not None and told != account.realized:
             words = "The engine's positions round or convert each fill by themselves."
@@ -221,7 +225,8 @@ def _parts(account: AccountReconciliation) -> Iterable[Difference]:
     reasons = {
         "rounding": "The engine rounds each booking to the currency.",
         "conversion": "Exchange rates moved between bookings, or a commission was paid in kind.",
-        "funding": "The account changed without a fill or a cash flow that the host published.",
+        "funding": "Financing: the account changed by a little of what is held, without a fill or "
+        "a cash flow that the host published.",
         "cash_flow": "Dividends, interest, fees and the like, as the host published them.",
         "transfers": "Deposits less withdrawals; they are no profit.",
         "held": "What is held has its cost in the account, or is itself a currency.",

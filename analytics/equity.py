@@ -79,6 +79,20 @@ class EquityCurve:
         invested = {currency: account.invested(currency) for currency in event.balances}
         self._statements.append(_Statement(event, invested, held))
 
+    def note_again(
+        self,
+        ref: SpanRef,
+        account: AccountBook,
+        book: PositionBook,
+        last_fills: Mapping[Instrument, Mark],
+    ) -> None:
+        """Take a statement anew that was published before the fills that it shows."""
+        places = range(len(self._statements) - 1, -1, -1)
+        at = next((n for n in places if self._statements[n].event.ref == ref), None)
+        if at is not None:
+            self.note(self._statements[at].event, account, book, last_fills)
+            self._statements[at] = self._statements.pop()
+
     def moments(self) -> Iterator[Moment]:
         """Yield the moments at which prices are needed."""
         for statement in self._statements:

@@ -139,10 +139,16 @@ class LedgerWalk:
                 account.flow(event)
             elif isinstance(event, AccountEvent):
                 account = self._account(event.ref.portfolio, event.account_id)
+                self._settle(account)
                 account.state(event)
                 self.curve.note(event, account, self.book, self.last_fills)
         for account in self.accounts.values():
+            self._settle(account)
             account.finish()
+
+    def _settle(self, account: AccountBook) -> None:
+        for ref in account.settle_stated_first():
+            self.curve.note_again(ref, account, self.book, self.last_fills)
 
     def _halfway(self, last_said: Mapping[str, int]) -> list[FillEvent]:
         """Fills in which an engine stopped: its positions and accounts know nothing of them."""

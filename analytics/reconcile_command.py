@@ -147,8 +147,10 @@ def _print_accounts(
         console.print(drawn)
         for one in differences(account, reclassified):
             style, sign = ("red", "✘") if one.flagged else ("dim", "·")
-            amount = report_format.money(one.amount, digits, signed=True).text
-            said = f"  {sign} {one.figure.replace('_', ' ')} {amount}: {one.words}"
+            figure = one.figure.replace("_", " ")
+            if one.amount:
+                figure += f" {report_format.money(one.amount, digits, signed=True).text}"
+            said = f"  {sign} {figure}: {one.words}"
             console.print(styled((said, style)), soft_wrap=True)
         for note in account.notes if account.status is not ReconciliationStatus.FAILED else ():
             console.print(styled(("  · ", "dim"), (note, "dim")), soft_wrap=True)

@@ -39,7 +39,7 @@ class AccountReconciliation:
         commission: Commissions.
         rounding: What the account's own rounding added or took away.
         conversion: What changes of exchange rates added or took away.
-        funding: Changes of the account without a fill that nothing explains, such as interest.
+        funding: Changes of the account without a fill that pass as financing, such as interest.
         cash_flow: Dividends and the like, as the host gave them.
         transfers: Deposits less withdrawals: no profit.
         unrealized: Profit of what is open, at the last prices, by the engine's own rule.

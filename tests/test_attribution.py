@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fillpath.analytics.attribution import breakdowns
+from fillpath.analytics.attribution import breakdowns, differences
 from fillpath.analytics.cli import main
 from fillpath.analytics.ledger import Ledger
 from fillpath.analytics.pnl_dimensions import DIMENSIONS
@@ -350,6 +350,100 @@ class TestCashFlows:
             FAILED,
             ("1 cash flow without amount: not counted.",),
         )
+
+
+class TestUnexplainedChanges:
+    """What no event explains is a difference, until a fill or a cash flow comes that does."""
+
+    def states(self, *moves: tuple[str, str], kind: str = "CASH", slip: int = -1) -> MadeSpans:
+        """Publish fills (F) and statements (S) in an order; cash account, buys and sells of 10."""
+        spans, totals, fills = MadeSpans(), [], []
+        cash = D("10000.00")
+        spans.account(kind, "USD", USD=cash)
+        for side, price in (("BUY", "10"), ("BUY", "11"), ("SELL", "12"), ("SELL", "13")):
+            sign = 1 if side == "BUY" else -1
+            cash -= sign * 10 * D(price) + 1
+            totals.append(cash)
+            fills.append((side, price))
+        for what, number in moves:
+            at = int(number)
+            if what == "F":
+                spans.fill(fills[at][0], 10, fills[at][1], commission="1")
+            else:
+                spans.account(kind, "USD", USD=totals[at] + (D("0.01") if at == slip else 0))
+        return spans
+
+    def test_what_nothing_explains_is_the_difference(self) -> None:
+        spans = MadeSpans()
+        spans.account("CASH", "USD", USD="1000.00")
+        spans.fill("BUY", 10, "10")
+        spans.account("CASH", "USD", USD="900.00")
+        spans.account("CASH", "USD", USD="907.00")
+        ledger = spans.ledger()
+        account = only(ledger)
+        assert (account.status, account.difference, account.funding) == (FAILED, D(7), D(0))
+        assert sums(ledger) == {}
+        assert invariant(ledger)
+        (flagged,) = (one for one in differences(account) if one.flagged)
+        assert (flagged.figure, flagged.amount) == ("change", D(7))
+        assert "7.00 USD without a fill" in flagged.words
+
+    @pytest.mark.parametrize(
+        "order",
+        [
+            "S0 F0 S1 F1 S2 F2 S3 F3",
+            "F0 S0 S1 F1 F2 S2 S3 F3",
+            "S0 F0 F1 S1 S2 F2 F3 S3",
+            "S0 S1 F0 F1 S2 S3 F2 F3",
+            "S1 F0 F1 S3 F2 F3",
+            "S0 S1 F0 S2 F1 S3 F2 F3",
+        ],
+    )
+    @pytest.mark.parametrize("slip", [-1, 0, 1, 2, 3])
+    def test_a_statement_may_come_before_its_fill(self, order: str, slip: int) -> None:
+        moves = [(one[0], one[1]) for one in order.split()]
+        ledger = self.states(*moves, slip=slip).ledger()
+        account = only(ledger)
+        is_true = slip < 0 or f"S{slip}" not in order
+        assert account.status is (RECONCILED if is_true else FAILED), account.notes
+        assert invariant(ledger)
+        if is_true:
+            assert (account.difference, account.funding) == (D(0), D(0))
+            assert (account.realized_fifo, account.commission) == (D(40), D(-4))
+        elif slip == 3:
+            assert account.difference == D("0.01")
+
+    @pytest.mark.parametrize("missing", range(4))
+    def test_a_fill_that_is_missing_is_missed(self, missing: int) -> None:
+        moves = [
+            move for n in "0123" for move in (("S", n), ("F", n)) if move != ("F", str(missing))
+        ]
+        ledger = self.states(*moves).ledger()
+        account = only(ledger)
+        assert account.status is FAILED
+        assert account.difference in {D(-101), D(-111), D(119), D(129)}
+        assert invariant(ledger)
+
+    def test_a_margin_account_may_state_first(self) -> None:
+        spans = MadeSpans()
+        spans.account(USD="1000.00")
+        for side, price, total in (
+            ("BUY", "10", "1000.00"),
+            ("SELL", "12", "1020.00"),
+            ("SELL", "12", "1020.00"),
+            ("BUY", "11", "1030.00"),
+        ):
+            spans.account(USD=total)
+            spans.fill(side, 10, price)
+        ledger = spans.ledger()
+        account = only(ledger)
+        assert (account.status, account.realized) == (RECONCILED, D(30)), account.notes
+        assert sums(ledger) == {"Trend-1": D(30)}
+
+    def test_the_curve_does_not_fall_because_the_statement_came_first(self) -> None:
+        spans = self.states(("S", "0"), ("F", "0"), ("S", "1"), ("F", "1"))
+        points = [one.equity for one in spans.ledger().equity]
+        assert points == [D("10000.00"), D("9999.00"), D("10008.00"), D("10008.00")]
 
 
 # -- The command, on a home-made bus ---------------------------------------------------------------
