@@ -79,7 +79,7 @@ def compute_ledger(
         labels: What slices can be broken down by besides what their fills say.
     """
     with exact_arithmetic():
-        events = list(read_ledger_events(connection, run_id))
+        events = read_ledger_events(connection, run_id)
         readable = [event for event in events if not isinstance(event, UnreadableFill)]
         digits = CurrencyDigits(amounts_stated(readable))
         marks = last_marks(connection, run_id)

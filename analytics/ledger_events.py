@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Context, Decimal, InvalidOperation
 from typing import Any, Final
@@ -17,6 +17,7 @@ from fillpath.instrumentation.semconv import Fill as FillKeys
 from fillpath.instrumentation.semconv import Position as PositionKeys
 
 _PATHS: Final = {
+    "told_side": Order.SIDE,
     "commission_currency": FillKeys.COMMISSION_CURRENCY,
     "multiplier": FillKeys.MULTIPLIER,
     "settlement_currency": FillKeys.SETTLEMENT_CURRENCY,
@@ -87,7 +88,7 @@ class FillEvent:
 
     Attributes:
         ref: Its span.
-        sign: 1 for BUY, -1 for SELL.
+        sign: 1 for BUY, -1 for SELL; of a host that names no sides, the sign of its quantity.
         quantity: Executed quantity, positive.
         price: Price of one unit, in `currency`.
         commission: Positive is a cost.
@@ -228,6 +229,7 @@ class CashFlowEvent:
         return self.flow_type in TRANSFERS
 
 
+_Ordered = dict[tuple[str, str | None], tuple[tuple[str, Decimal], ...]]
 LedgerEvent = FillEvent | PositionEvent | AccountEvent | CashFlowEvent
 
 
@@ -248,7 +250,7 @@ class UnreadableFill:
 
 def read_ledger_events(
     connection: duckdb.DuckDBPyConnection, run_id: str
-) -> Iterator[LedgerEvent | UnreadableFill]:
+) -> Sequence[LedgerEvent | UnreadableFill]:
     """Read fills, cash flows, positions and account states of a run, in order.
 
     Args:
@@ -258,23 +260,51 @@ def read_ledger_events(
     parameters = {name: json_path(key) for name, key in _PATHS.items()}
     cursor = connection.execute(read_sql("ledger_events"), parameters | {"run_id": run_id})
     names = [column[0] for column in cursor.description or ()]
-    ordered: dict[tuple[str, str | None], tuple[tuple[str, Decimal], ...]] = {}
+    ordered: _Ordered = {}
+    sideless: list[dict[str, Any]] = []
+    events: list[LedgerEvent | UnreadableFill] = []
     while rows := cursor.fetchmany(10_000):
         for row in rows:
             values = dict(zip(names, row, strict=True))
-            order = (values["portfolio"], values["client_order_id"])
             if values["event_type"] == EventType.ORDER:
+                order = (values["portfolio"], values["client_order_id"])
                 ordered[order] = _contributions(values["contributions"])
-                continue
-            event = _event(values)
-            if isinstance(event, FillEvent) and not event.contributions and order in ordered:
-                event = replace(event, contributions=ordered[order])
-            if event is not None:
-                yield event
-            if isinstance(event, FillEvent) and _has_unreadable_commission(values):
-                yield UnreadableFill(
-                    event.ref, lacks="with a commission that is no number: counted without it"
-                )
+            elif values["event_type"] == EventType.FILL and values["told_side"] is None:
+                sideless.append(values)
+            else:
+                events.extend(_events(values, ordered))
+    if sideless:
+        events.extend(_signed_fills(sideless, ordered))
+        events.sort(key=lambda event: event.ref.sequence)
+    return events
+
+
+def _events(values: dict[str, Any], ordered: _Ordered) -> Iterator[LedgerEvent | UnreadableFill]:
+    event = _event(values)
+    order = (values["portfolio"], values["client_order_id"])
+    if isinstance(event, FillEvent) and not event.contributions and order in ordered:
+        event = replace(event, contributions=ordered[order])
+    if event is not None:
+        yield event
+    if isinstance(event, FillEvent) and _has_unreadable_commission(values):
+        yield UnreadableFill(
+            event.ref, lacks="with a commission that is no number: counted without it"
+        )
+
+
+def _signed_fills(
+    sideless: Sequence[dict[str, Any]], ordered: _Ordered
+) -> Iterator[LedgerEvent | UnreadableFill]:
+    """Read fills without a side, of which the sign of the quantity may be the side.
+
+    That is so where any of the portfolio's is negative: a host whose quantities have no sign has
+    no way to tell a sale.
+    """
+    signed = {values["portfolio"] for values in sideless if (_quantity(values) or 0) < 0}
+    for values in sideless:
+        side = "SELL" if (_quantity(values) or 0) < 0 else "BUY"
+        told = {"side": side} if values["portfolio"] in signed else {}
+        yield from _events({**values, **told}, ordered)
 
 
 def _event(row: dict[str, Any]) -> LedgerEvent | UnreadableFill | None:
@@ -305,8 +335,7 @@ def _event(row: dict[str, Any]) -> LedgerEvent | UnreadableFill | None:
 
 def _fill(ref: SpanRef, row: dict[str, Any]) -> FillEvent | UnreadableFill:
     sign = _SIGNS.get(row["side"] or "")
-    # A number with more digits than the lake's columns hold stays among the attributes.
-    quantity = row["quantity"] if row["quantity"] is not None else _decimal(row["fill_quantity"])
+    quantity = _quantity(row)
     price = row["price"] if row["price"] is not None else _decimal(row["fill_price"])
     if sign is None or not quantity or price is None or (quantity < 0 and sign > 0):
         return UnreadableFill(ref)
@@ -338,6 +367,11 @@ def _fill(ref: SpanRef, row: dict[str, Any]) -> FillEvent | UnreadableFill:
         account_id=row["account_id"],
         contributions=_contributions(row["contributions"]),
     )
+
+
+def _quantity(row: Mapping[str, Any]) -> Decimal | None:
+    # A number with more digits than the lake's columns hold stays among the attributes.
+    return row["quantity"] if row["quantity"] is not None else _decimal(row["fill_quantity"])
 
 
 def _contributions(text: str | None) -> tuple[tuple[str, Decimal], ...]:

@@ -13,6 +13,14 @@ from typing import Any, Final
 from fillpath.instrumentation import semconv
 
 _MAX_KIND: Final = 100
+_USUAL_SIDES: Final = frozenset({"BUY", "SELL"})
+_SIDES: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("B", "BOT", "BOUGHT", "LONG", "COVER"), "BUY"),
+    **dict.fromkeys(("BUYTOOPEN", "BUYTOCLOSE", "BUYTOCOVER"), "BUY"),
+    **dict.fromkeys(("S", "SLD", "SOLD", "SHORT", "SELLSHORT", "SHORTSELL"), "SELL"),
+    **dict.fromkeys(("SELLTOOPEN", "SELLTOCLOSE"), "SELL"),
+}
+"""What brokers call the sides, without what stands between the words."""
 _VENUES_ID: Final = ("venue_order_id", "broker_order_id", "exchange_order_id")
 _KNOWN_KEYS: Final[Mapping[str, str]] = {
     "client_order_id": semconv.Order.CLIENT_ID,
@@ -149,7 +157,9 @@ def side(value: Any) -> Any:
     word = value.name if isinstance(value, Enum) else value
     if isinstance(word, str):
         word = word.strip().upper()
-        return {"B": "BUY", "LONG": "BUY", "S": "SELL", "SHORT": "SELL"}.get(word, word)
+        if word in _USUAL_SIDES:
+            return word
+        return _SIDES.get(re.sub(r"[\s_\-]+", "", word), word)
     if isinstance(word, int | float | Decimal) and not isinstance(word, bool):
         with contextlib.suppress(ArithmeticError):  # a Decimal that is not a number
             return "BUY" if word > 0 else "SELL" if word < 0 else value

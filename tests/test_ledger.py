@@ -555,6 +555,31 @@ class TestStatements:
         assert only(ledger).status is RECONCILED
         assert [trip.opened_by.symbol for trip in ledger.trips] == ["ACME"]
 
+    @pytest.mark.parametrize("is_long", [True, False])
+    def test_a_signed_quantity_is_the_side_of_fills_without_one(self, is_long: bool) -> None:
+        spans = MadeSpans()
+        spans.account("CASH", "USD", USD="1000.00")
+        for quantity, price, total in ((10, 10, "900.00"), (-4, 12, "948.00"), (5, 11, "893.00")):
+            fill = spans.fill("", quantity if is_long else abs(quantity), price)
+            fill["side"] = None
+            spans.account("CASH", "USD", USD=total)
+        account = only(spans.ledger())
+        assert account.status is (RECONCILED if is_long else FAILED), account.notes
+        if is_long:
+            assert account.realized == D(8)
+        else:
+            assert "3 fills without side" in account.notes[0]
+
+    def test_a_side_that_cannot_be_read_is_not_made_up_from_a_sign(self) -> None:
+        spans = MadeSpans(account_id=None)
+        for side in (None, "MAYBE"):
+            fill = spans.fill("", -4, 12)
+            fill["side"] = None
+            fill["attributes"]["trading.order.side"] = side
+        ledger = spans.ledger()
+        assert [trip.direction for trip in ledger.trips] == ["SHORT"]
+        assert {one.status for one in ledger.accounts} == {FAILED}
+
     def test_a_fill_that_says_too_little_fails_the_account(self) -> None:
         spans = MadeSpans()
         spans.account(USD="1000.00")

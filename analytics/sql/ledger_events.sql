@@ -13,6 +13,7 @@ SELECT
     fill_id,
     position_id,
     side,
+    coalesce(side, attributes ->> $told_side) AS told_side,
     quantity,
     price,
     commission,
