@@ -27,7 +27,7 @@ COMMENT ON COLUMN pnl_slices.kind IS
     'realized: a FIFO match of an exit with its entry, before commission. unrealized: what a mark '
     'interval added to a lot that is open, taken back when it is closed. commission: a fee, a cost '
     'is negative. cash_flow: dividends and the like, as the host gave them. funding: changes of the '
-    'account without a fill that nothing explains, such as interest. conversion: a change of an '
+    'account without a fill that pass as financing, such as interest. conversion: a change of an '
     'exchange rate. rounding: what the account''s rounding adds or takes. reclassification: from '
     'realized to unrealized between strategies and the book they share; adds up to nothing.';
 COMMENT ON COLUMN pnl_slices.account_id IS 'The engine''s id of the account; NULL if it has none.';
