@@ -9,7 +9,7 @@ from typing import Final
 
 from fillpath.analytics.account_entries import AccountEntries, Sums
 from fillpath.analytics.bookings import Amounts, Explanation, Rule, bring, explain, rules_for
-from fillpath.analytics.exact import ZERO, trimmed
+from fillpath.analytics.exact import ZERO, minor_unit, rounded, trimmed
 from fillpath.analytics.exchange_rates import MarketRates, foreign_currencies
 from fillpath.analytics.ledger_events import AccountEvent, CashFlowEvent, FillEvent
 from fillpath.analytics.position_book import Execution, HoldingKey
@@ -57,6 +57,8 @@ class AccountBook:
     _last_stated: int = -1
     _bases: dict[HoldingKey, Decimal] = field(default_factory=dict)
     _unexplained: dict[tuple[str, Decimal], str] = field(default_factory=dict)
+    _last_fill: int = -1
+    _unrealized: dict[str, tuple[int, Decimal]] = field(default_factory=dict)
     _failures: list[str] = field(default_factory=list)
     _remarks: set[str] = field(default_factory=set)
 
@@ -91,6 +93,7 @@ class AccountBook:
 
     def execute(self, execution: Execution) -> None:
         """Take a fill; it is booked when a statement shows how."""
+        self._last_fill = execution.fill.ref.sequence
         self._bases.pop(execution.closing, None)
         self._bases[execution.holding] = abs(execution.basis_after)
         if execution.differs:
@@ -112,6 +115,7 @@ class AccountBook:
         totals = {currency: balance.total for currency, balance in event.balances.items()}
         if not self._stated:
             self._open(event, totals)
+            self._note_unrealized(event)
             return
         change = {
             currency: total - self._totals.get(currency, ZERO)
@@ -119,9 +123,37 @@ class AccountBook:
             if total != self._totals.get(currency, ZERO)
         }
         self._never_moved = self._never_moved and not change
+        self._note_unrealized(event)
         self._last_stated = event.ref.sequence
         self._take_change(event, change)
         self._totals.update(totals)
+
+    def _note_unrealized(self, event: AccountEvent) -> None:
+        self._unrealized.update({c: (event.ref.sequence, a) for c, a in event.unrealized.items()})
+
+    def _engine_unrealized(self, currency: str) -> Decimal | None:
+        """Give the open profit by the engine, where it stated one at the prices of the end.
+
+        One that was stated before the last fill or the last price is told in a remark.
+        """
+        if currency not in self._unrealized:
+            return None
+        sequence, amount = self._unrealized[currency]
+        held = [one.ref.sequence for one in self.entries.valuations if one.currency == currency]
+        if max([self._last_fill, *held]) > sequence:
+            self._remarks.add(
+                f"The engine last stated an unrealized P&L ({amount} {currency}) before the last "
+                "fill or price."
+            )
+            return None
+        places = self.digits[currency]
+        ours = (self.entries.unrealized(currency), self.fifo[1].get(currency, ZERO))
+        if all(abs(rounded(amount, places) - one) > minor_unit(places) for one in ours):
+            self._failures.append(
+                f"The engine states an unrealized P&L of {amount} {currency}; by the last prices "
+                f"it is {ours[0]}."
+            )
+        return amount
 
     def _take_change(self, event: AccountEvent, change: Amounts) -> None:
         """Find the cash flows and fills that a change of the account shows, and book them."""
@@ -364,13 +396,15 @@ class AccountBook:
         Args:
             notes: Further reasons why the account cannot be trusted.
         """
+        valued = {one.currency for one in self.entries.valuations}
+        currencies = sorted({*self.entries.sums, *self._totals, *valued})
+        open_by_engine = {currency: self._engine_unrealized(currency) for currency in currencies}
         failures = [*notes, *self._failures, *self._unexplained.values()]
         if len(failures) > _MAX_NOTES:
             rest = len(failures) - _MAX_NOTES
             failures = [*failures[:_MAX_NOTES], f"And {rest} more like these."]
         rows = []
-        valued = {one.currency for one in self.entries.valuations}
-        for currency in sorted({*self.entries.sums, *self._totals, *valued}):
+        for currency in currencies:
             sums, places = self.entries.sum(currency), self.digits[currency]
             start, end = self._start.get(currency), self._totals.get(currency)
             engines = None if sums.engine_is_silent else sums.engine_realized
@@ -405,6 +439,7 @@ class AccountBook:
                     not_booked=trimmed(sums.not_booked, places),
                     difference=trimmed(sums.difference, places),
                     engine_realized=engines if engines is None else trimmed(engines, places),
+                    engine_unrealized=open_by_engine[currency],
                     notes=(*failures, *sorted(self._remarks)),
                 )
             )

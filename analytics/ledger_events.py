@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ _PATHS: Final = {
     "account_type": Account.TYPE,
     "account_base_currency": Account.BASE_CURRENCY,
     "balances": Account.BALANCES,
+    "unrealized": Account.UNREALIZED_PNL,
     "contributions": Order.CONTRIBUTIONS,
     "fill_quantity": FillKeys.QUANTITY,
     "fill_price": FillKeys.PRICE,
@@ -179,6 +180,7 @@ class AccountEvent:
         account_type: `CASH`, `MARGIN`, `BETTING`, or empty.
         base_currency: The one currency the account is kept in, if it is.
         balances: By currency.
+        unrealized: Profit of what is open by the engine, by currency, where it tells one.
     """
 
     ref: SpanRef
@@ -186,6 +188,7 @@ class AccountEvent:
     account_type: str
     base_currency: str | None
     balances: Mapping[str, Balance]
+    unrealized: Mapping[str, Decimal] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,7 +386,21 @@ def _account(ref: SpanRef, row: dict[str, Any]) -> AccountEvent | None:
         account_type=(row["account_type"] or "").upper(),
         base_currency=row["account_base_currency"],
         balances=balances,
+        unrealized=_unrealized(row["unrealized"], row["account_base_currency"], balances),
     )
+
+
+def _unrealized(
+    text: str | None, base_currency: str | None, balances: Mapping[str, Balance]
+) -> dict[str, Decimal]:
+    """Read the open profit that an account states: by currency, or one number in its only one."""
+    given = _json(text)
+    if isinstance(given, Mapping):
+        amounts = {str(currency): _decimal(amount) for currency, amount in given.items()}
+        return {currency: amount for currency, amount in amounts.items() if amount is not None}
+    only = base_currency or (next(iter(balances)) if len(balances) == 1 else None)
+    amount = _decimal(text) if text is not None else None
+    return {} if only is None or amount is None else {only: amount}
 
 
 def _json(text: str | None) -> Any:

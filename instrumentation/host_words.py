@@ -97,6 +97,7 @@ _KEYS_BY_TYPE: Final[Mapping[str, Mapping[str, str]]] = {
         "account_type": semconv.Account.TYPE,
         "base_currency": semconv.Account.BASE_CURRENCY,
         "balances": semconv.Account.BALANCES,
+        "unrealized_pnl": semconv.Account.UNREALIZED_PNL,
     },
     # The type of a cash flow may be the kind of its event.
     **dict.fromkeys(

@@ -17,7 +17,7 @@ from fillpath.analytics.average_cost import Holding
 from fillpath.analytics.exact import exact_arithmetic
 from fillpath.analytics.ledger import Ledger
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
-from fillpath.instrumentation.semconv import EventType, Fill
+from fillpath.instrumentation.semconv import Account, EventType, Fill
 
 sys.path.append(str(Path(__file__).parent))
 
@@ -668,6 +668,42 @@ class TestMarks:
         spans.account(USD="100.00")
         equity = [point.equity for point in spans.ledger().equity]
         assert equity == [D("100.00"), D("110.00"), D("90.00")]
+
+
+@pytest.mark.parametrize(
+    ("stated", "status", "told"),
+    [
+        ("50", "reconciled", D(50)),
+        ({"USD": "50.00"}, "reconciled", D(50)),
+        ("49.99", "reconciled", D("49.99")),  # the engine rounds by itself
+        ("49.90", "failed", D("49.90")),
+        ("no number", "reconciled", None),
+    ],
+    ids=["a number", "by currency", "a cent off", "wrong", "nonsense"],
+)
+def test_an_open_profit_that_an_engine_states_is_compared(
+    stated: Any, status: str, told: Decimal | None
+) -> None:
+    spans = MadeSpans()
+    spans.account(USD="1000")
+    spans.fill("BUY", 10, 100)
+    spans.bar(105)
+    spans.account(USD="1000")["attributes"][Account.UNREALIZED_PNL] = stated
+    (account,) = spans.ledger().accounts
+    assert (account.status.value, account.engine_unrealized) == (status, told)
+    assert account.unrealized == account.unrealized_fifo == D(50)
+
+
+def test_an_open_profit_stated_before_the_last_price_is_no_mismatch() -> None:
+    spans = MadeSpans()
+    spans.account(USD="1000")
+    spans.fill("BUY", 10, 100)
+    spans.account(USD="1000")["attributes"][Account.UNREALIZED_PNL] = "0"
+    spans.bar(105)
+    (account,) = spans.ledger().accounts
+    assert account.status.value == "reconciled"
+    assert account.engine_unrealized is None
+    assert "before the last fill or price" in " ".join(account.notes)
 
 
 def test_a_run_without_fills_has_nothing() -> None:
