@@ -48,6 +48,13 @@ class Place:
     column: str
 
 
+class Text(str):
+    """Text, and where in the page it begins."""
+
+    __slots__ = ("at",)
+    at: int
+
+
 @dataclass(eq=False)
 class Node:
     """An element of the page."""
@@ -74,12 +81,24 @@ class Node:
         """Its text, without elements of some classes; a break is a blank."""
         return " ".join(self._text(without).split(" ")).strip()
 
+    def texts(self, without: frozenset[str]) -> Iterator[Text]:
+        """Its texts, as `words` joins them."""
+        for part in self.content:
+            if isinstance(part, Text):
+                yield part
+            elif isinstance(part, Node) and part.is_read(without):
+                yield from part.texts(without)
+
+    def is_read(self, without: frozenset[str]) -> bool:
+        """Whether it is words, and none of some classes or kinds."""
+        return self.tag not in {"script", "svg"} and not ({self.tag} | self.classes) & without
+
     def _text(self, without: frozenset[str]) -> str:
         text = ""
         for part in self.content:
             if isinstance(part, str):
                 text += re.sub(r"[ \n]+", " ", part)
-            elif part.tag in {"script", "svg"} or ({part.tag} | part.classes) & without:
+            elif not part.is_read(without):
                 text += " "
             else:
                 text += part._text(without) + (" " if part.tag in {"br", "span", "p"} else "")
@@ -92,6 +111,7 @@ class Page(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.root = self._open = Node("", {}, None, [])
+        self._lines = [0, *(one.end() for one in re.finditer("\n", text))]
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -110,7 +130,10 @@ class Page(HTMLParser):
             self.handle_endtag(tag)
 
     def handle_data(self, data: str) -> None:
-        self._open.content.append(data)
+        line, column = self.getpos()
+        text = Text(data)
+        text.at = self._lines[line - 1] + column
+        self._open.content.append(text)
 
 
 def figures_of(text: str) -> list[str]:
@@ -124,18 +147,33 @@ def _is_measured(figure: str) -> bool:
 
 
 def numbers_shown(page: str) -> dict[Place, list[str]]:
-    """Every figure in the tables and cards of a report."""
-    found: dict[Place, list[str]] = {}
+    """Every figure in the tables, cards and words of a report."""
+    return {place: figures for place, (figures, _) in _noted(page).items()}
+
+
+def digits_shown(page: str) -> list[tuple[Place, int]]:
+    """Where in the page each digit of these figures is."""
+    return [
+        (place, text.at + one.start())
+        for place, (_, node) in _noted(page).items()
+        for text in node.texts(frozenset(NO_FIGURES))
+        for one in re.finditer(r"\d", FIXED.sub(lambda fixed: " " * len(fixed[0]), text))
+    ]
+
+
+def _noted(page: str) -> dict[Place, tuple[list[str], Node]]:
+    found: dict[Place, tuple[list[str], Node]] = {}
 
     def note(section: str, table: str, row: str, column: str, node: Node) -> None:
         figures = figures_of(node.words(frozenset(NO_FIGURES)))
         if not figures:
             return
+        table, row = (re.sub(" +", " ", words).strip() for words in (table, row))
         place, number = Place(section, table, row, column), 1
         while place in found:  # another table of the same words
             number += 1
             place = Place(section, f"{table} #{number}", row, column)
-        found[place] = figures
+        found[place] = (figures, node)
 
     for part in Page(page).root.find("section", "header"):
         section = part.attributes.get("id", part.tag)
@@ -166,7 +204,12 @@ def _of_words(node: Node, section: str, heading: str, note: object) -> None:
             note(section, heading, node.parent.attributes["id"], "took", node)
     elif node.parent.tag != "noscript":
         words = without_figures(node.words(frozenset(NO_FIGURES)))
-        note(section, heading, words[:50], node.tag, node)
+        note(section, heading, first_words(words), node.tag, node)
+
+
+def first_words(text: str) -> str:
+    """By which a paragraph is called."""
+    return re.sub(" +", " ", text)[:50].strip()
 
 
 def without_figures(text: str) -> str:

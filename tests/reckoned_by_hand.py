@@ -19,6 +19,7 @@ from numbers_shown import Place
 from regimes_by_hand import RegimesByHand
 
 Event = dict[str, Any]
+Figures = Iterator[tuple[str, str, str, list[str]]]
 ZERO = Decimal(0)
 CENT = Decimal("0.01")
 KIND_COLUMNS = ("Realized", "Unrealized", "Commission")
@@ -56,6 +57,22 @@ def held(nanoseconds: int) -> list[str]:
     return [f"{count:,}\u00a0{unit}" for count, unit in shown]
 
 
+def took(nanoseconds: int) -> str:
+    """Three digits in the unit that suits them; from two minutes on in whole seconds or minutes."""
+    seconds = nanoseconds // 10**9
+    if seconds >= 7200 // 2:
+        return f"{seconds // 3600}\u00a0h {seconds % 3600 // 60:02}\u00a0min"
+    if seconds >= 120:
+        return f"{seconds // 60}\u00a0min {seconds % 60:02}\u00a0s"
+    number, units = Decimal(nanoseconds), ["ns", "µs", "ms", "s"]
+    while len(units) > 1 and number >= Decimal("999.5"):
+        number, units = number / 1000, units[1:]
+    if units[0] == "ns":
+        return f"{number}\u202fns"
+    places = 0 if number >= 100 else 1 if number >= 10 else 2
+    return f"{number:.{places}f}\u202f{units[0]}"
+
+
 @dataclass
 class HandTrade:
     """A position from its first fill to the one that closed it."""
@@ -70,6 +87,8 @@ class HandTrade:
     unrealized: Decimal = ZERO
     commission: Decimal = ZERO
     last: Event | None = None
+    parts: list[tuple[Event, Decimal]] = field(default_factory=list)
+    """Its fills, and by what each changed it."""
 
     @property
     def open_quantity(self) -> Decimal:
@@ -157,6 +176,7 @@ class Reckoning:
             trade.exited += closing
             trade.received += price * closing
             trade.last = event
+            trade.parts.append((event, side * closing))
             quantity, commission = quantity - closing, commission - paid
             if not trade.open_quantity:
                 del positions[key]
@@ -167,6 +187,7 @@ class Reckoning:
             trade = positions[key] = HandTrade(event, side)
             self.trades.append(trade)
         trade.commission += commission
+        trade.parts.append((event, side * quantity))
         trade.entered += quantity
         trade.paid += price * quantity
 
@@ -234,6 +255,8 @@ class Reckoning:
             )
             for table, row, column, figures in found
         }
+
+    moment = staticmethod(moment)
 
     @property
     def portfolio(self) -> str:
@@ -366,7 +389,7 @@ class Reckoning:
                 groups["Total"].append(trade)
             for name, trades in groups.items():
                 where = "" if name == "Total" else self.portfolio
-                row = name if key == "portfolio" else f"{name} · {where}"
+                row = name if key == "portfolio" else f"{name} · {where}".strip()
                 realized, unrealized = (
                     sum((d for e, d in found if name in {"Total", e[key]}), ZERO)
                     for found in (self.realized, self.marks)
@@ -397,7 +420,7 @@ class Reckoning:
             signal = next(
                 (
                     one
-                    for one in self._above(states[0])
+                    for one in self.above(states[0])
                     if one["event_type"] == "SIGNAL" and one["name"].startswith("publish")
                 ),
                 None,
@@ -416,7 +439,7 @@ class Reckoning:
             for column, number in row.items():
                 yield table, f"{name} · {self.portfolio}", column, [f"{number:,}"]
         for column in ("Signals", "With order", "Orders", "Denied", "Filled"):
-            yield table, "Total · ", column, [f"{sum(row[column] for row in rows.values()):,}"]
+            yield table, "Total ·", column, [f"{sum(row[column] for row in rows.values()):,}"]
 
     def _orders(self) -> Iterator[tuple[str, str, str, list[str]]]:
         types: dict[str, str] = {}
@@ -474,7 +497,7 @@ class Reckoning:
     def signal_of(self, fill: Event) -> Event | None:
         """The nearest signal above the first event of a fill's order."""
         first = self.orders[fill["client_order_id"]][0]
-        return next((one for one in self._above(first) if one["name"] == "publish SIGNAL"), None)
+        return next((one for one in self.above(first) if one["name"] == "publish SIGNAL"), None)
 
     @cached_property
     def orders(self) -> dict[str, list[Event]]:
@@ -507,7 +530,7 @@ class Reckoning:
             return "stop"
         if "LIMIT" in first["order_type"] and self.is_leg(order):
             return "limit"
-        causes = (one for one in self._above(first) if one["name"].startswith("publish "))
+        causes = (one for one in self.above(first) if one["name"].startswith("publish "))
         kinds = (one["event_type"] for one in causes)
         nearest = next((kind for kind in kinds if kind in {"SIGNAL", "FILL", "BAR"}), None)
         return "signal" if nearest == "SIGNAL" else "market"
@@ -524,7 +547,8 @@ class Reckoning:
     def _of(self, kind: str) -> list[Event]:
         return [one for one in self.published if one["event_type"] == kind]
 
-    def _above(self, event: Event) -> Iterable[Event]:
+    def above(self, event: Event) -> Iterable[Event]:
+        """The causes of an event, the nearest first."""
         while event["parent_span_id"] in self.by_span:
             event = self.by_span[event["parent_span_id"]]
             yield event

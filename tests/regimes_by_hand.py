@@ -91,7 +91,7 @@ class RegimesByHand:
                     place = (bar["sequence"], bar["event_time"], None, 0)
                     of_symbol.append(Stay(symbol, name, "classifier", *place))
                 of_symbol[-1].events += 1
-            ends = [at for at, *_ in words[1:]] + [math.inf]
+            ends = [*(at for at, *_ in words[1:]), math.inf][: len(words)]
             for (at, begin, name), until in zip(words, ends, strict=True):
                 count = sum(at <= bar["sequence"] < until for bar in bars)
                 of_symbol.append(Stay(symbol, name, "host", at, begin, None, count))

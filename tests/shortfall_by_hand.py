@@ -54,8 +54,8 @@ def events_of(log: list[Logged], order_id: str) -> list[tuple[int, Logged]]:
     ]
 
 
-def costs_by_hand(log: list[Logged], order_id: str) -> Row:
-    """An order's prices and costs, recomputed."""
+def costs_by_hand(log: list[Logged], order_id: str, *, is_leg: bool = False) -> Row:
+    """An order's prices and costs, recomputed; a leg only closes what another order opened."""
     events = events_of(log, order_id)
     first, made = events[0]
     states = {e.attributes[Order.STATUS]: s for s, e in reversed(events) if e.kind == "ORDER"}
@@ -67,21 +67,26 @@ def costs_by_hand(log: list[Logged], order_id: str) -> Row:
     arrived = states.get("ACCEPTED") or states.get("SUBMITTED") or first
     decision = price_at(log, made.symbol, decided_at(log, first))
     arrival = price_at(log, made.symbol, arrived)
-    kind, only_closes = made.attributes[Order.TYPE], Order.REDUCE_ONLY in made.attributes
-    if kind == "STOP_MARKET" and fills:
-        first_fill = next(sequence for sequence, event in events if event.kind == "FILL")
-        decision = arrival = price_at(log, made.symbol, first_fill)
-    if Order.TRIGGER_PRICE in made.attributes:
-        decision = arrival = D(made.attributes[Order.TRIGGER_PRICE])
-    elif kind == "LIMIT" and only_closes:
+    kind = made.attributes[Order.TYPE]
+    waits = "STOP" in kind
+    only_closes = is_leg or Order.REDUCE_ONLY in made.attributes
+    triggered = [s for s, e in events if e.kind == "FILL" or s == states.get("TRIGGERED")]
+    if waits and triggered:
+        decision = arrival = price_at(log, made.symbol, triggered[0])
+    triggers = [e.attributes[Order.TRIGGER_PRICE] for _, e in events if _has_trigger(e)]
+    if triggers:
+        decision = arrival = D(triggers[-1])
+    elif (waits or (kind == "LIMIT" and only_closes)) and Order.PRICE in made.attributes:
         decision = arrival = D(made.attributes[Order.PRICE])
     decision = D(told) if told else decision
-    is_over = not left or states.keys() & {"CANCELED", "EXPIRED"}
+    is_over = not left or states.keys() & {"CANCELED", "EXPIRED", "REJECTED"}
     last = price_at(log, made.symbol, events[-1][0] if is_over else len(log))
     paid = sum((D(f.attributes[Fill.QUANTITY]) * D(f.attributes[Fill.PRICE]) for f in fills), D(0))
     commission = sum((D(fill.attributes[Fill.COMMISSION]) for fill in fills), D(0))
-    missed = D(0) if only_closes or (kind == "STOP_MARKET" and not fills) else left
+    missed = D(0) if only_closes or (waits and not triggered) else left
     row: Row = {
+        "sequence": first,
+        "quantity": filled + left,
         "decision_price": decision,
         "arrival_price": arrival,
         "last_price": last,
@@ -100,3 +105,7 @@ def costs_by_hand(log: list[Logged], order_id: str) -> Row:
             row["delay_cost"] + row["impact_cost"] + commission + row["opportunity_cost"]
         )
     return row
+
+
+def _has_trigger(event: Logged) -> bool:
+    return Order.TRIGGER_PRICE in event.attributes
