@@ -145,9 +145,16 @@ def _grouped(sums: Iterable[Row], columns: Sequence[str], digits: int) -> list[S
 
 
 def _row(names: tuple[str, ...], sums: Row, digits: int) -> ShortfallRow:
-    counts = ("orders", "filled", "unknown", "slippage", "trace_id")
     return ShortfallRow(
         names=tuple(name for name in names if name),
-        **{name: sums[name] for name in counts},
-        **{name: rounded(sums[name], digits) for name in (*COSTS, "shortfall")},
+        orders=sums["orders"],
+        filled=sums["filled"],
+        unknown=sums["unknown"],
+        slippage=sums["slippage"],
+        delay=rounded(sums["delay"], digits),
+        impact=rounded(sums["impact"], digits),
+        commission=rounded(sums["commission"], digits),
+        opportunity=rounded(sums["opportunity"], digits),
+        shortfall=rounded(sums["shortfall"], digits),
+        trace_id=sums["trace_id"],
     )

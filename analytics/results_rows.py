@@ -12,6 +12,7 @@ from typing import Any, Final
 import duckdb
 
 from fillpath.analytics.exact import ZERO, average, decimal_places, exact_arithmetic, trimmed
+from fillpath.analytics.garbage_collection import without_cycle_search
 from fillpath.analytics.latency_rows import latency_tables
 from fillpath.analytics.ledger import Ledger, compute_ledger
 from fillpath.analytics.ledger_events import CASH_FLOW_KINDS
@@ -74,6 +75,7 @@ class RunResults:
     ledger: Ledger
 
 
+@without_cycle_search()
 def compute_results(connection: duckdb.DuckDBPyConnection, run_id: str) -> RunResults:
     """Compute everything that is kept about a run.
 
