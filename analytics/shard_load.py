@@ -46,6 +46,7 @@ SHARD_TABLES: Final = (
     "executions",
     "signal_strength",
     "signal_decay",
+    "funnel",
     "regimes",
     "latency_histograms",
     "daily_returns",
