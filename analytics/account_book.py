@@ -9,17 +9,26 @@ from typing import Final
 
 from fillpath.analytics.account_entries import AccountEntries, Sums
 from fillpath.analytics.bookings import Amounts, Explanation, Rule, bring, explain, rules_for
-from fillpath.analytics.exact import ZERO, trimmed
+from fillpath.analytics.exact import ZERO, minor_unit, rounded, trimmed
 from fillpath.analytics.exchange_rates import MarketRates, foreign_currencies
-from fillpath.analytics.ledger_events import AccountEvent, CashFlowEvent, FillEvent
-from fillpath.analytics.position_book import Execution, HoldingKey
+from fillpath.analytics.ledger_events import (
+    PLACES_OF_A_DOUBLE,
+    AccountEvent,
+    CashFlowEvent,
+    FillEvent,
+)
+from fillpath.analytics.position_book import FLOAT_NOISE, Execution, HoldingKey
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
 from fillpath.analytics.slices import SliceKind
 
 _MAX_NOTES: Final = 5
 _MOST_IN_A_QUEUE: Final = 16
 _FINANCING: Final = Decimal("0.02")
-"""More than this part of what is held is no interest or financing of one statement."""
+"""More than this part of what is held is no interest or financing of one statement.
+
+A fill that is missing changes an account as well. Where the engine tells its positions, these would
+show it; where it does not, no change passes as financing.
+"""
 _MAX_PASSED_OVER: Final = 64
 """An account that shows none of so many fills will not show them all at once."""
 
@@ -51,12 +60,16 @@ class AccountBook:
     _totals: dict[str, Decimal] = field(default_factory=dict)
     _stated: bool = False
     _never_moved: bool = True
+    _positions_told: bool = True
+    _doubt: dict[str, Decimal] = field(default_factory=dict)
     _pending: list[Execution] = field(default_factory=list)
     _passed_over: int = 0
     _flows: list[CashFlowEvent] = field(default_factory=list)
     _last_stated: int = -1
     _bases: dict[HoldingKey, Decimal] = field(default_factory=dict)
     _unexplained: dict[tuple[str, Decimal], str] = field(default_factory=dict)
+    _last_fill: int = -1
+    _unrealized: dict[str, tuple[int, Decimal]] = field(default_factory=dict)
     _failures: list[str] = field(default_factory=list)
     _remarks: set[str] = field(default_factory=set)
 
@@ -91,6 +104,8 @@ class AccountBook:
 
     def execute(self, execution: Execution) -> None:
         """Take a fill; it is booked when a statement shows how."""
+        self._last_fill = execution.fill.ref.sequence
+        self._positions_told = self._positions_told and execution.is_told
         self._bases.pop(execution.closing, None)
         self._bases[execution.holding] = abs(execution.basis_after)
         if execution.differs:
@@ -112,16 +127,51 @@ class AccountBook:
         totals = {currency: balance.total for currency, balance in event.balances.items()}
         if not self._stated:
             self._open(event, totals)
+            self._note_unrealized(event)
             return
         change = {
             currency: total - self._totals.get(currency, ZERO)
             for currency, total in totals.items()
             if total != self._totals.get(currency, ZERO)
         }
+        self._doubt = {
+            currency: minor_unit(PLACES_OF_A_DOUBLE)
+            + max(abs(balance.total), abs(self._totals.get(currency, ZERO))) * FLOAT_NOISE
+            for currency, balance in event.balances.items()
+            if balance.is_double
+        }
         self._never_moved = self._never_moved and not change
+        self._note_unrealized(event)
         self._last_stated = event.ref.sequence
         self._take_change(event, change)
         self._totals.update(totals)
+
+    def _note_unrealized(self, event: AccountEvent) -> None:
+        self._unrealized.update({c: (event.ref.sequence, a) for c, a in event.unrealized.items()})
+
+    def _engine_unrealized(self, currency: str) -> Decimal | None:
+        """Give the open profit by the engine, where it stated one at the prices of the end.
+
+        One that was stated before the last fill or the last price is told in a remark.
+        """
+        if currency not in self._unrealized:
+            return None
+        sequence, amount = self._unrealized[currency]
+        held = [one.ref.sequence for one in self.entries.valuations if one.currency == currency]
+        if max([self._last_fill, *held]) > sequence:
+            self._remarks.add(
+                f"The engine last stated an unrealized P&L ({amount} {currency}) before the last "
+                "fill or price."
+            )
+            return None
+        places = self.digits[currency]
+        ours = (self.entries.unrealized(currency), self.fifo[1].get(currency, ZERO))
+        if all(abs(rounded(amount, places) - one) > minor_unit(places) for one in ours):
+            self._failures.append(
+                f"The engine states an unrealized P&L of {amount} {currency}; by the last prices "
+                f"it is {ours[0]}."
+            )
+        return amount
 
     def _take_change(self, event: AccountEvent, change: Amounts) -> None:
         """Find the cash flows and fills that a change of the account shows, and book them."""
@@ -145,7 +195,7 @@ class AccountBook:
         self._passed_over = len(self._pending)
         for currency, amount in left.items():
             self.entries.fund(event.ref, currency, amount)
-            held = sum(self._bases.values(), ZERO)
+            held = sum(self._bases.values(), ZERO) if self._positions_told else ZERO
             if self.account_type == "CASH" or abs(amount) > held * _FINANCING:
                 self._unexplained[currency, amount] = (
                     f"The account changed by {amount} {currency} without a fill or a cash flow "
@@ -234,6 +284,7 @@ class AccountBook:
             last_rates=self.entries.rates,
             market_rates=market,
             may_solve=may_solve,
+            doubt=self._doubt,
         )
 
     def finish(self) -> None:
@@ -364,13 +415,15 @@ class AccountBook:
         Args:
             notes: Further reasons why the account cannot be trusted.
         """
+        valued = {one.currency for one in self.entries.valuations}
+        currencies = sorted({*self.entries.sums, *self._totals, *valued})
+        open_by_engine = {currency: self._engine_unrealized(currency) for currency in currencies}
         failures = [*notes, *self._failures, *self._unexplained.values()]
         if len(failures) > _MAX_NOTES:
             rest = len(failures) - _MAX_NOTES
             failures = [*failures[:_MAX_NOTES], f"And {rest} more like these."]
         rows = []
-        valued = {one.currency for one in self.entries.valuations}
-        for currency in sorted({*self.entries.sums, *self._totals, *valued}):
+        for currency in currencies:
             sums, places = self.entries.sum(currency), self.digits[currency]
             start, end = self._start.get(currency), self._totals.get(currency)
             engines = None if sums.engine_is_silent else sums.engine_realized
@@ -405,6 +458,7 @@ class AccountBook:
                     not_booked=trimmed(sums.not_booked, places),
                     difference=trimmed(sums.difference, places),
                     engine_realized=engines if engines is None else trimmed(engines, places),
+                    engine_unrealized=open_by_engine[currency],
                     notes=(*failures, *sorted(self._remarks)),
                 )
             )

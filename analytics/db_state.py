@@ -12,6 +12,7 @@ from fillpath.analytics.migrate import apply_migrations, pending_migrations, rea
 from fillpath.analytics.output import data_console, print_json, say, styled, table
 from fillpath.analytics.postgres import ResultsDatabase, open_results_database
 from fillpath.analytics.report_format import count
+from fillpath.analytics.result_partitions import PARTITIONED
 from fillpath.analytics.run_lookup import run_ids
 from fillpath.exporters.event_store import EventStore
 
@@ -91,8 +92,12 @@ def _document(
             "bytes": state["bytes"],
             "cached_answers": state["cached_answers"],
             "runs": _runs(results, EventStore(given.folder), in_lake),
-            "partitions": _partitions(tables),
-            "tables": [{**row, "rows": max(row["rows"], 0)} for row in tables],
+            "partitions": _partitions(
+                tables, results.read("rows_by_month", tables=list(PARTITIONED))
+            ),
+            "tables": [
+                {**row, "rows": row["rows"] if row["rows"] >= 0 else None} for row in tables
+            ],
         }
 
 
@@ -127,15 +132,17 @@ def _runs(
     return runs
 
 
-def _partitions(tables: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _partitions(
+    tables: Sequence[Mapping[str, Any]], counted: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
     """Add the parts of all tables up by month."""
+    rows = {one["month"]: one["rows"] for one in counted}
     months: dict[str, dict[str, Any]] = {}
     for row in tables:
         if row["is_partition"]:
             month = str(row["part"]).removeprefix(f"{row['table_name']}_").replace("_", "-")
-            one = months.setdefault(month, {"month": month, "bytes": 0, "rows": 0})
-            one["bytes"] += row["bytes"]
-            one["rows"] += max(row["rows"], 0)
+            nothing = {"month": month, "bytes": 0, "rows": rows.get(month, 0)}
+            months.setdefault(month, nothing)["bytes"] += row["bytes"]
     return [months[month] for month in sorted(months)]
 
 
@@ -157,7 +164,7 @@ def _print(given: Invocation, document: Mapping[str, Any]) -> None:
             drawn.add_row(
                 styled(one["month"]),
                 styled(size_words(one["bytes"])),
-                styled(f"≈ {count(one['rows'])}"),
+                styled(count(one["rows"])),
             )
         console.print(drawn)
         console.print()

@@ -160,6 +160,7 @@ def _accounts(
                 end_balance=end - difference,
                 open_positions=sum((part.held for part in parts), ZERO),
                 other=sum((part.not_booked for part in parts), ZERO),
+                unrealized=sum((part.unrealized for part in parts), ZERO),
             ),
             engine=EngineFigures(start_balance=start, end_balance=end, pnl=_engine_profit(parts)),
             account_id=", ".join(part.account_id for part in parts),

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from fillpath.analytics.exact import exact_arithmetic
+from fillpath.analytics.exact import ZERO, exact_arithmetic
 
 if TYPE_CHECKING:
-    from fillpath.analytics.results_manager import ResultsManager, RunSummary
+    from fillpath.analytics.results_manager import PnlSum, ResultsManager, RunSummary
 
 Side = Mapping[tuple[str | None, ...], Any]
 
@@ -93,29 +93,31 @@ def compare_runs(results: ResultsManager, run_ids: Sequence[str]) -> RunComparis
         {(name,): getattr(run, name) for name in ("published", "kept", "sampled_out", "dropped")}
         for run in runs
     ]
+    # Asked once a run, at its finest; the rest are sums of that.
+    sums = [results.pnl_by(run_id, "portfolio", "strategy", "symbol") for run_id in run_ids]
     return RunComparison(
         runs,
         {name: each for name, each in values.items() if any(one != each[0] for one in each)},
         _lines(("portfolio", "currency", "name"), figures),
-        _profit(results, run_ids),
-        _profit(results, run_ids, "portfolio", "strategy"),
-        _profit(results, run_ids, "symbol"),
+        _profit(sums),
+        _profit(sums, ("portfolio", "strategy")),
+        _profit(sums, ("symbol",)),
         _lines(("events",), counts),
         _lines(("portfolio", "hop", "quantile"), latency),
     )
 
 
-def _profit(
-    results: ResultsManager, run_ids: Sequence[str], *dimensions: str
-) -> list[ComparedLine]:
-    sums: list[Side] = [
-        {
-            (*one.names.values(), one.currency): one.total
-            for one in results.pnl_by(run_id, *dimensions)
-        }
-        for run_id in run_ids
-    ]
-    return _lines((*dimensions, "currency"), sums)
+def _profit(sums: Sequence[Sequence[PnlSum]], dimensions: Sequence[str] = ()) -> list[ComparedLine]:
+    """Add the finest sums of every run up by some dimensions."""
+    sides: list[Side] = []
+    with exact_arithmetic():
+        for finest in sums:
+            side: dict[tuple[str | None, ...], Decimal] = {}
+            for one in finest:
+                key = (*(one.names[name] for name in dimensions), one.currency)
+                side[key] = side.get(key, ZERO) + one.total
+            sides.append(side)
+    return _lines((*dimensions, "currency"), sides)
 
 
 def _lines(names: Sequence[str], sides: Sequence[Side]) -> list[ComparedLine]:

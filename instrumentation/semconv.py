@@ -219,6 +219,8 @@ class Account:
     """Currency the account is kept in; absent when it holds several."""
     BALANCES: Final = "trading.account.balances"
     """List of `{currency, total, free, locked}`, exact digits."""
+    UNREALIZED_PNL: Final = "trading.account.unrealized_pnl"
+    """Profit of what is open, in the account's currency, or by currency; the engine's own."""
 
 
 class CashFlow:

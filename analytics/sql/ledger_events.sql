@@ -34,6 +34,7 @@ SELECT
     attributes ->> $account_type AS account_type,
     attributes ->> $account_base_currency AS account_base_currency,
     CAST(attributes -> $balances AS VARCHAR) AS balances,
+    attributes ->> $unrealized AS unrealized,
     coalesce(
         CAST(attributes -> $contributions AS VARCHAR),
         CAST(attributes -> '$."trading.fill.contributions"' AS VARCHAR)
