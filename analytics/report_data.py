@@ -104,7 +104,7 @@ def _run_card(
     connection: duckdb.DuckDBPyConnection,
 ) -> RunCard:
     extent = connection.execute(read_sql("run_extent"), {"run_id": run.run_id}).fetchone()
-    simulated_from, simulated_to, portfolios, strategies = extent or (None, None, None, None)
+    *_, portfolios, strategies = extent or (None, None)
     counts = results.read("counts", run_id=run.run_id)[0]
     (row,) = results.read("run_row", run_id=run.run_id)
     return RunCard(
@@ -116,8 +116,8 @@ def _run_card(
         engine=run.engine,
         engine_version=run.engine_version,
         ended_at=run.ended_at,
-        simulated_from=simulated_from,
-        simulated_to=simulated_to,
+        simulated_from=run.data_from,
+        simulated_to=run.data_to,
         portfolios=tuple(portfolios or ()),
         strategies=tuple(strategies or ()),
         events=run.published or 0,

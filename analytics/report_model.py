@@ -113,8 +113,8 @@ class AccountFigures:
     commission: Decimal
     end_balance: Decimal
     open_positions: Decimal = Decimal(0)
-    unrealized: Decimal = Decimal(0)
     other: Decimal = Decimal(0)
+    unrealized: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import groupby
 from statistics import mean, median
@@ -80,7 +80,8 @@ def trades_of(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator
         net = (realized or ZERO) - (commission or ZERO)
         its_fills = row[fills] if fills is not None else None
         last = its_fills[-1]["sequence"] if its_fills else 0
-        yield TradeResult(portfolio, currency or "", bool(held), net, *rest, last)
+        made = TradeResult(portfolio, currency or "", bool(held), net, *rest)
+        yield replace(made, last_sequence=last)
 
 
 def trade_figures(trades: Sequence[TradeResult]) -> Figures:

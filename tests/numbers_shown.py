@@ -175,22 +175,29 @@ def _noted(page: str) -> dict[Place, tuple[list[str], Node]]:
             place = Place(section, f"{table} #{number}", row, column)
         found[place] = (figures, node)
 
-    for part in Page(page).root.find("section", "header"):
+    parts = list(Page(page).root.find("section", "header"))
+    for part in [*parts, *(inner for outer in parts for inner in outer.find("section"))]:
         section = part.attributes.get("id", part.tag)
-        heading = ""
-        for node in part.find("h3", "table", "dl", "p", "summary", "figcaption"):
-            if node.tag == "h3":
-                heading = node.words()
-                note(section, "", without_figures(heading), "heading", node)
-            elif node.tag == "table":
-                _of_table(node, section, heading, note)
-            elif node.tag == "dl" and "definitions" not in node.classes:
-                for pair in node.find("div"):
-                    (term,), (value,) = pair.find("dt"), pair.find("dd")
-                    note(section, heading, "", term.words(), value)
-            elif section != "header" and node.tag != "dl":
-                _of_words(node, section, heading, note)
+        if section != "appendix":  # definitions have the same figures on every page
+            _of_section(part, section, note)
     return found
+
+
+def _of_section(part: Node, section: str, note: object) -> None:
+    assert callable(note)
+    heading = ""
+    for node in part.find("h3", "table", "dl", "p", "summary", "figcaption", "section"):
+        if node.tag == "h3":
+            heading = node.words()
+            note(section, "", without_figures(heading), "heading", node)
+        elif node.tag == "table":
+            _of_table(node, section, heading, note)
+        elif node.tag == "dl" and "definitions" not in node.classes:
+            for pair in node.find("div"):
+                (term,), (value,) = pair.find("dt"), pair.find("dd")
+                note(section, heading, "", term.words(), value)
+        elif section != "header" and node.tag not in {"dl", "section"}:
+            _of_words(node, section, heading, note)
 
 
 def _of_words(node: Node, section: str, heading: str, note: object) -> None:

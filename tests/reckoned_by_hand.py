@@ -344,12 +344,6 @@ class Reckoning:
         yield table, "End", "Level", [money(level)]
 
     def _attribution(self) -> Iterator[tuple[str, str, str, list[str]]]:
-        for title, key in (
-            ("portfolio", "portfolio"),
-            ("strategy", "strategy"),
-            ("symbol", "symbol"),
-        ):
-            yield from self._broken_down(title, lambda event, key=key: event[key])
         for title, name in (
             ("signal", self.signal_name),
             ("side", lambda event: "LONG" if event["lot"][1] > 0 else "SHORT"),

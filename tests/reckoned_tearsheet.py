@@ -284,7 +284,7 @@ class Sheet:
 
     def _times(self, trade: HandTrade) -> tuple[int, int]:
         last = trade.last["event_time"] if trade.last and not trade.open_quantity else self.span[1]
-        return trade.fill["event_time"], last
+        return int(trade.fill["event_time"]), int(last)
 
     def _exposure(self) -> float:
         """Hour by hour: these markets move by days."""
@@ -293,12 +293,13 @@ class Sheet:
         for trade in self.run.trades:
             begin, end = self._times(trade)
             held.update(range(begin // hour, end // hour))
-        return len(held) / ((self.span[1] - self.span[0]) // hour)
+        return len(held) / float((self.span[1] - self.span[0]) // hour)
 
     def extremes(self, trade: HandTrade) -> tuple[Decimal, Decimal]:
         """The highest and the lowest profit while a trade was open."""
         profits, cash, held = [ZERO], ZERO, ZERO
-        for (fill, change), (following, _) in pairwise([*trade.parts, (None, ZERO)]):
+        followers = [*(fill for fill, _ in trade.parts[1:]), None]
+        for (fill, change), following in zip(trade.parts, followers, strict=True):
             cash -= change * fill["price"]
             held += change
             seen = [fill["price"], *(self._seen(fill, following) if held else ())]
@@ -332,4 +333,4 @@ class Sheet:
         after = bars[place + 1]["sequence"] if place + 1 < len(bars) else math.inf
         began = self.run.orders[fill["client_order_id"]][0]["sequence"]
         waited = began < bars[place]["sequence"] < fill["sequence"] < after
-        return waited and fill["event_time"] <= bars[place]["event_time"]
+        return bool(waited and fill["event_time"] <= bars[place]["event_time"])

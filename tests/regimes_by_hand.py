@@ -11,11 +11,12 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 WINDOW = 20
 
 
-def slow_names(prices: Sequence[float]) -> list[str | None]:
+def slow_names(prices: Sequence[float] | npt.NDArray[np.float64]) -> list[str | None]:
     """Classify prices one by one, by the words of the definition."""
     names: list[str | None] = []
     volatilities: list[float] = []

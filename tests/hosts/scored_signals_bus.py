@@ -9,17 +9,11 @@ market of one instrument bull or bear after a while.
 from __future__ import annotations
 
 import itertools
-import sys
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from pathlib import Path
 
-from fillpath.instrumentation import TracedEventBus, Tracing
-
-sys.path.append(str(Path(__file__).parents[2] / "examples"))
-
-import home_made_bus
-from home_made_bus import (
+from fillpath.examples import home_made_bus
+from fillpath.examples.home_made_bus import (
     BarEvent,
     Book,
     Broker,
@@ -32,6 +26,7 @@ from home_made_bus import (
     Risk,
     Strategy,
 )
+from fillpath.instrumentation import TracedEventBus, Tracing
 
 DAYS = 220
 SLIP = Decimal("0.03")
@@ -99,9 +94,9 @@ class SlowBroker(Broker):
         """Execute an order as a whole; nothing guards what was bought."""
         del self.waiting[order.order_id]
         commission = (order.quantity * price * Decimal("0.0004")).quantize(Decimal("0.01"))
-        place = (order.symbol, bar.timestamp, order.strategy, order.order_id)
-        told = (f"F-{next(numbers)}", order.side, order.quantity, price, commission, "USD")
-        self.bus.publish(FillEvent(*place, *told, order.event_id))
+        name, told = f"F-{next(numbers)}", (order.side, order.quantity, price, commission)
+        place = (order.symbol, bar.timestamp, order.strategy, order.order_id, name)
+        self.bus.publish(FillEvent(*place, *told, "USD", order.event_id))
 
 
 class SignedBook(Book):
@@ -122,7 +117,8 @@ class Caller:
     """Calls one market bull or bear by its last 30 closes, from the hundredth day on."""
 
     def __init__(self, bus: Bus) -> None:
-        self.bus, self.closes, self.state = bus, [], ""
+        self.bus, self.state = bus, ""
+        self.closes: list[Decimal] = []
         bus.subscribe(BarEvent, self.on_bar)
 
     def on_bar(self, bar: BarEvent) -> None:
