@@ -11,15 +11,24 @@ from fillpath.analytics.account_entries import AccountEntries, Sums
 from fillpath.analytics.bookings import Amounts, Explanation, Rule, bring, explain, rules_for
 from fillpath.analytics.exact import ZERO, minor_unit, rounded, trimmed
 from fillpath.analytics.exchange_rates import MarketRates, foreign_currencies
-from fillpath.analytics.ledger_events import AccountEvent, CashFlowEvent, FillEvent
-from fillpath.analytics.position_book import Execution, HoldingKey
+from fillpath.analytics.ledger_events import (
+    PLACES_OF_A_DOUBLE,
+    AccountEvent,
+    CashFlowEvent,
+    FillEvent,
+)
+from fillpath.analytics.position_book import FLOAT_NOISE, Execution, HoldingKey
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
 from fillpath.analytics.slices import SliceKind
 
 _MAX_NOTES: Final = 5
 _MOST_IN_A_QUEUE: Final = 16
 _FINANCING: Final = Decimal("0.02")
-"""More than this part of what is held is no interest or financing of one statement."""
+"""More than this part of what is held is no interest or financing of one statement.
+
+A fill that is missing changes an account as well. Where the engine tells its positions, these would
+show it; where it does not, no change passes as financing.
+"""
 _MAX_PASSED_OVER: Final = 64
 """An account that shows none of so many fills will not show them all at once."""
 
@@ -51,6 +60,8 @@ class AccountBook:
     _totals: dict[str, Decimal] = field(default_factory=dict)
     _stated: bool = False
     _never_moved: bool = True
+    _positions_told: bool = True
+    _doubt: dict[str, Decimal] = field(default_factory=dict)
     _pending: list[Execution] = field(default_factory=list)
     _passed_over: int = 0
     _flows: list[CashFlowEvent] = field(default_factory=list)
@@ -94,6 +105,7 @@ class AccountBook:
     def execute(self, execution: Execution) -> None:
         """Take a fill; it is booked when a statement shows how."""
         self._last_fill = execution.fill.ref.sequence
+        self._positions_told = self._positions_told and execution.is_told
         self._bases.pop(execution.closing, None)
         self._bases[execution.holding] = abs(execution.basis_after)
         if execution.differs:
@@ -121,6 +133,12 @@ class AccountBook:
             currency: total - self._totals.get(currency, ZERO)
             for currency, total in totals.items()
             if total != self._totals.get(currency, ZERO)
+        }
+        self._doubt = {
+            currency: minor_unit(PLACES_OF_A_DOUBLE)
+            + max(abs(balance.total), abs(self._totals.get(currency, ZERO))) * FLOAT_NOISE
+            for currency, balance in event.balances.items()
+            if balance.is_double
         }
         self._never_moved = self._never_moved and not change
         self._note_unrealized(event)
@@ -177,7 +195,7 @@ class AccountBook:
         self._passed_over = len(self._pending)
         for currency, amount in left.items():
             self.entries.fund(event.ref, currency, amount)
-            held = sum(self._bases.values(), ZERO)
+            held = sum(self._bases.values(), ZERO) if self._positions_told else ZERO
             if self.account_type == "CASH" or abs(amount) > held * _FINANCING:
                 self._unexplained[currency, amount] = (
                     f"The account changed by {amount} {currency} without a fill or a cash flow "
@@ -266,6 +284,7 @@ class AccountBook:
             last_rates=self.entries.rates,
             market_rates=market,
             may_solve=may_solve,
+            doubt=self._doubt,
         )
 
     def finish(self) -> None:

@@ -21,10 +21,12 @@ from fillpath.analytics.output import (
     plain_decimal,
     print_json,
     print_line,
+    say,
     styled,
     table,
 )
 from fillpath.analytics.progress import Progress
+from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
 from fillpath.analytics.results_loading import results_of
 from fillpath.analytics.run_lookup import find_run
 from fillpath.exporters.event_store import EventStore
@@ -81,6 +83,7 @@ def show_attribution(
     breakdowns([], kinds)  # a kind that does not exist is told before anything is loaded
     with results_with(given, wanted) as (results, run_id, _):
         found = breakdowns(results.pnl_by(run_id, *names), kinds)
+        failed = [a for a in results.reconcile(run_id) if a.status is ReconciliationStatus.FAILED]
     if csv is not None:
         _write_csv(csv, names, found)
     if given.json:
@@ -89,6 +92,18 @@ def show_attribution(
         print_line(csv)
     else:
         _print(names, found)
+    _warn(run_id, failed)
+
+
+def _warn(run_id: str, failed: Sequence[AccountReconciliation]) -> None:
+    """Say where profit is not what the engine's account says, or fills could not be counted."""
+    notes: dict[str, str] = {}
+    for one in failed:
+        notes.setdefault(f"{one.portfolio} {one.account_id}".strip(), " ".join(one.notes))
+    for name, note in notes.items():
+        say(("✘ ", "bold red"), inert(f"{name} does not reconcile: {note}"))
+    if notes:
+        say(("  Try: ", "dim"), inert(f"fillpath attribution {run_id} --reconcile"))
 
 
 def _write_csv(path: Path, names: Sequence[str], found: Sequence[Breakdown]) -> None:

@@ -113,6 +113,7 @@ def explain(
     last_rates: Amounts,
     market_rates: Sequence[Amounts] = (),
     may_solve: bool = True,
+    doubt: Amounts | None = None,
 ) -> Explanation | None:
     """Find the rules by which the executions give the account's change.
 
@@ -125,6 +126,7 @@ def explain(
         last_rates: Rates of earlier fills, by foreign currency.
         market_rates: Rates that the market had just then, each by foreign currency.
         may_solve: Whether a rate that nothing else tells may be taken from the change itself.
+        doubt: By how much the change is uncertain, where the account is kept in doubles.
 
     Returns:
         The explanation, or None if no rule gives the change.
@@ -137,9 +139,12 @@ def explain(
         rules = tuple(option[min(choice, len(option) - 1)] for option in options)
         parts = list(_parts(executions, rules))
         expected = _sums(parts)
-        noise = {c: _tolerance(executions, c, digits) for c in {*expected, *change}}
+        noise = {
+            c: _tolerance(executions, c, digits) + (doubt or {}).get(c, ZERO)
+            for c in {*expected, *change}
+        }
         if not {*expected} - {base_currency} or base_currency is None:
-            if _is_rounded(executions, rules, change, digits):
+            if _is_rounded(executions, rules, change, digits, doubt or {}):
                 return Explanation(rules, change)
             continue
         wanted = change.get(base_currency, ZERO)
@@ -184,6 +189,7 @@ def _is_rounded(
     rules: Sequence[Rule],
     change: Amounts,
     digits: Mapping[str, int],
+    doubt: Amounts,
 ) -> bool:
     """Tell whether a change is what the rules give exactly, each booking rounded up or down."""
     exact: dict[str, Decimal] = {}
@@ -202,7 +208,7 @@ def _is_rounded(
         # An engine that reckons in doubles knows about 15 digits of the notional.
         noise = (gross * FLOAT_NOISE).quantize(unit) + unit * _ON_THE_GRID
         off = abs(change.get(currency, ZERO) - exact.get(currency, ZERO))
-        if off > slack.get(currency, ZERO) + noise:
+        if off > slack.get(currency, ZERO) + noise + doubt.get(currency, ZERO):
             return False
     return True
 

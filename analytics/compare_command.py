@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fillpath.analytics import report_format
 from fillpath.analytics.cli_options import Invocation
+from fillpath.analytics.figure_definitions import BY_NAME
 from fillpath.analytics.figure_text import UNDEFINED
 from fillpath.analytics.figure_words import amount_words, figure_label, figure_words, value_words
 from fillpath.analytics.output import (
@@ -85,12 +86,25 @@ def _print(found: RunComparison) -> None:
         lambda value, _: value_words(value),
         changes=False,
     )
-    _draw("Figures", names, found.figures, _figure)
+    _draw("Figures", names, known_figures(found.figures), _figure)
     _draw("Profit and loss", names, found.profit, _money)
     _draw("by strategy", names, found.profit_by_strategy, _money)
     _draw("by symbol", names, found.profit_by_symbol, _money)
     _draw("Events", names, found.completeness, _count)
     _draw("Latency", names, found.latency, _duration)
+
+
+def known_figures(lines: Sequence[ComparedLine]) -> list[ComparedLine]:
+    """Leave out what no run has, and sort each series as `fillpath figures` does."""
+    known = [line for line in lines if any(value is not None for value in line.values)]
+    places = {name: place for place, name in enumerate(BY_NAME)}
+
+    def key(line: ComparedLine) -> tuple[str, str, int]:
+        names = line.names
+        place = places.get(names["name"] or "", len(places))
+        return names["portfolio"] or "", names["currency"] or "", place
+
+    return sorted(known, key=key)
 
 
 Tell = Callable[[Any, ComparedLine], str]

@@ -156,16 +156,15 @@ def _reconciliations(
     walk: LedgerWalk, events: Sequence[LedgerEvent | UnreadableFill], books: LeafBooks
 ) -> Iterator[AccountReconciliation]:
     """Compare every account with its statements."""
-    lost: Counter[tuple[str, bool]] = Counter(
-        (event.ref.portfolio, event.event_type == EventType.FILL)
+    lost: Counter[tuple[str, bool, str]] = Counter(
+        (event.ref.portfolio, event.event_type == EventType.FILL, event.lacks)
         for event in events
         if isinstance(event, UnreadableFill)
     )
     notes: dict[str, list[str]] = {}
-    for (portfolio, is_fill), count in sorted(lost.items(), reverse=True):
+    for (portfolio, is_fill, lacks), count in sorted(lost.items(), reverse=True):
         what = "fill" if is_fill else "cash flow"
-        lacks = "side, quantity or price" if is_fill else "amount"
-        note = f"{count} {what}{'s' * (count > 1)} without {lacks}: not counted."
+        note = f"{count} {what}{'s' * (count > 1)} {lacks}."
         notes.setdefault(portfolio, []).append(note)
     for (portfolio, _), account in sorted(walk.accounts.items()):
         rows = account.reconciliations(notes.get(portfolio, ()))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
 from typing import Any, Final
 
 import duckdb
 
+from fillpath.analytics.exact import rounded
 from fillpath.analytics.sql_files import json_path, read_sql
 from fillpath.instrumentation.semconv import Account, CashFlow, EventType, Order
 from fillpath.instrumentation.semconv import Fill as FillKeys
@@ -50,6 +51,10 @@ CASH_FLOW_KINDS: Final = (
 """Kinds of event that are cash flows: a host may use the type as the kind."""
 TRANSFERS: Final = frozenset({"DEPOSIT", "WITHDRAWAL"})
 """Types of cash flow that are no profit."""
+_MOST_MEANT: Final = 12
+"""A number that has no more digits once it is rounded to 15 was meant to have so few."""
+PLACES_OF_A_DOUBLE: Final = 9
+"""A balance in doubles is told to so many places: more are what adding up left."""
 _SIGNS: Final = {"BUY": 1, "SELL": -1}
 _POSITION_KINDS: Final = frozenset(
     {EventType.POSITION_OPEN, EventType.POSITION_CHANGE, EventType.POSITION_CLOSE}
@@ -163,11 +168,13 @@ class Balance:
         total: All of it.
         free: What can be used; ``None`` if not told.
         locked: What is reserved; ``None`` if not told.
+        is_double: Whether the engine reckons in doubles, so that its last digits mean nothing.
     """
 
     total: Decimal
     free: Decimal | None
     locked: Decimal | None
+    is_double: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,15 +233,17 @@ LedgerEvent = FillEvent | PositionEvent | AccountEvent | CashFlowEvent
 
 @dataclass(frozen=True, slots=True)
 class UnreadableFill:
-    """A fill without side, quantity or price, or a cash flow without amount: no number to take.
+    """A fill or a cash flow, or its commission, of which there is no number to take.
 
     Attributes:
         ref: Its span.
         event_type: What it is.
+        lacks: What of it cannot be read, as the end of a sentence.
     """
 
     ref: SpanRef
     event_type: str = EventType.FILL
+    lacks: str = "without side, quantity or price: not counted"
 
 
 def read_ledger_events(
@@ -262,6 +271,10 @@ def read_ledger_events(
                 event = replace(event, contributions=ordered[order])
             if event is not None:
                 yield event
+            if isinstance(event, FillEvent) and _has_unreadable_commission(values):
+                yield UnreadableFill(
+                    event.ref, lacks="with a commission that is no number: counted without it"
+                )
 
 
 def _event(row: dict[str, Any]) -> LedgerEvent | UnreadableFill | None:
@@ -307,9 +320,9 @@ def _fill(ref: SpanRef, row: dict[str, Any]) -> FillEvent | UnreadableFill:
     return FillEvent(
         ref=ref,
         sign=sign,
-        quantity=abs(quantity),
-        price=price,
-        commission=commission,
+        quantity=abs(_meant(quantity)),
+        price=_meant(price),
+        commission=_meant(commission),
         currency=price_currency,
         commission_currency=row["commission_currency"] or settlement,
         settlement_currency=settlement,
@@ -345,10 +358,19 @@ def _contributions(text: str | None) -> tuple[tuple[str, Decimal], ...]:
     return tuple(summed.items())
 
 
+def _has_unreadable_commission(row: dict[str, Any]) -> bool:
+    """Whether a fill says what it cost in a way that is no number; NaN is no word."""
+    word = str(row["fill_commission"] or "").strip().lower()
+    if row["commission"] is not None or word in {"", "nan", "none", "null"}:
+        return False
+    return _decimal(word) is None
+
+
 def _cash_flow(ref: SpanRef, row: dict[str, Any]) -> CashFlowEvent | UnreadableFill:
     amount = _decimal(row["flow_amount"])
     if amount is None:
-        return UnreadableFill(ref, row["event_type"])
+        return UnreadableFill(ref, row["event_type"], "without amount: not counted")
+    amount = _meant(amount)
     given = row["flow_type"] if row["event_type"] == EventType.CASH_FLOW else row["event_type"]
     flow_type = str(given or "").strip().upper()
     if flow_type == "WITHDRAWAL":
@@ -375,9 +397,11 @@ def _account(ref: SpanRef, row: dict[str, Any]) -> AccountEvent | None:
             continue
         total = _decimal(balance.get("total"))
         if balance.get("currency") and total is not None:
-            balances[str(balance["currency"])] = Balance(
-                total, _decimal(balance.get("free")), _decimal(balance.get("locked"))
-            )
+            is_double = isinstance(balance["total"], Decimal)  # exact ones are texts
+            if is_double:
+                total = rounded(total, PLACES_OF_A_DOUBLE)
+            free, locked = _decimal(balance.get("free")), _decimal(balance.get("locked"))
+            balances[str(balance["currency"])] = Balance(total, free, locked, is_double)
     if not balances:
         return None
     return AccountEvent(
@@ -425,3 +449,12 @@ def _decimal(digits: Any) -> Decimal | None:
     except InvalidOperation:
         return None
     return number if number.is_finite() else None
+
+
+def _meant(number: Decimal) -> Decimal:
+    """The number that a double stands for: 0.3 for 0.30000000000000004, any other as it is."""
+    digits = number.normalize()
+    if len(digits.as_tuple().digits) not in (16, 17):
+        return number
+    near = Context(prec=15).plus(number).normalize()
+    return near if len(near.as_tuple().digits) <= _MOST_MEANT else number

@@ -67,11 +67,18 @@ class LedgerWalk:
     def _with_currency(
         self, event: LedgerEvent, currencies: Mapping[tuple[str, str], set[str]]
     ) -> LedgerEvent:
-        """Take the only currency of its account for a fill or a cash flow that names none."""
-        if not isinstance(event, FillEvent | CashFlowEvent) or event.currency:
+        """Take the only currency of its account for a fill or a cash flow that names none.
+
+        What an account does not keep, such as the coins that lie elsewhere, it does not book.
+        """
+        if not isinstance(event, FillEvent | CashFlowEvent):
             return event
         known = currencies.get((event.ref.portfolio, self._account_of(event)), set())
-        if len(known) != 1:
+        if isinstance(event, FillEvent) and known and not event.is_inverse:
+            unpaid = event.base_currency != event.commission_currency
+            if unpaid and event.base_currency not in known:
+                event = replace(event, base_currency=None)
+        if event.currency or len(known) != 1:
             return event
         (currency,) = known
         if isinstance(event, FillEvent):

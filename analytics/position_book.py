@@ -46,6 +46,7 @@ class Execution:
         exit_of: The round trip that the fill closed a part of.
         entry_of: The round trip that the fill opened or added to.
         engine_realized: The profit by the engine's own position events; ``None`` if not told.
+        is_told: Whether the engine told how large the position is afterwards.
         differs: What the engine's position events contradict, in words; empty if nothing.
     """
 
@@ -62,6 +63,7 @@ class Execution:
     exit_of: RoundTrip | None = None
     entry_of: RoundTrip | None = None
     engine_realized: Decimal | None = None
+    is_told: bool = False
     differs: str = ""
     closing: HoldingKey = ()
 
@@ -176,6 +178,7 @@ class PositionBook:
             exit_of=exit_of,
             entry_of=entry_of,
             engine_realized=engine_realized,
+            is_told=bool(said) and said[-1].quantity is not None,
             differs=differs,
             closing=closing,
         )

@@ -7,10 +7,9 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from fillpath.analytics.exact import ZERO, exact_arithmetic
-from fillpath.analytics.order_causes import make_order_causes
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
 from fillpath.analytics.report_format import currency_digits
 from fillpath.analytics.report_model import (
@@ -85,7 +84,7 @@ def report_data(
             pnl_by_portfolio=_pnl(results, run_id, groups, "portfolio"),
             pnl_by_strategy=_pnl(results, run_id, groups, "portfolio", "strategy"),
             pnl_by_symbol=_pnl(results, run_id, groups, "portfolio", "symbol"),
-            funnel=tuple(_funnel(connection, run_id)),
+            funnel=tuple(map(_funnel, results.rows("funnel", run_id))),
             orders=tuple(map(_order_count, results.read("order_counts", run_id=run_id))),
             largest_trades=tuple(map(_trade, trades)),
             traces=read_traces(connection, run_id, filter(None, traces)),
@@ -263,14 +262,14 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _funnel(connection: duckdb.DuckDBPyConnection, run_id: str) -> Iterator[FunnelRow]:
-    make_order_causes(connection, run_id)
-    cursor = connection.execute(read_sql("funnel"), {"run_id": run_id})
-    names = [column[0] for column in cursor.description or ()]
-    for values in cursor.fetchall():
-        row: dict[str, Any] = dict(zip(names, values, strict=True))
-        evidence = Evidence(row.pop("trace_id"))
-        yield FunnelRow(**row, evidence=evidence)
+def _funnel(row: Row) -> FunnelRow:
+    counts = ("signals", "with_order", "orders", "denied", "filled", "publishes_signals")
+    return FunnelRow(
+        portfolio=row["portfolio"],
+        strategy=row["strategy"],
+        **{name: row[name] for name in counts},
+        evidence=Evidence(row["trace_id"]),
+    )
 
 
 def _order_count(row: Row) -> OrderCount:

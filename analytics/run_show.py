@@ -116,14 +116,17 @@ def _card(run: RunSummary, counts: dict[str, int]) -> Iterator[tuple[str, str]]:
         yield "parameters", parameter_words(run.parameters, _MOST_PARAMETERS)
     if run.portfolios:
         yield "portfolios", inert(", ".join(run.portfolios), _MOST_PARAMETERS)
-    yield "events", _events(run)
+    yield "events", event_words(run)
     yield (
         "traded",
         ", ".join(f"{report_format.count(many)} {what}" for what, many in counts.items()),
     )
 
 
-def _events(run: RunSummary) -> str:
+def event_words(run: RunSummary) -> str:
+    """Say what became of a run's events; they are counted for good when it ends."""
+    if run.status == "Running" and not run.published:
+        return "counted when the run ends"
     words = [f"{report_format.count(run.published or 0)} published"]
     words.append(f"{report_format.count(run.kept or 0)} kept")
     if run.sampled_out:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from fillpath.analytics import report_format
 from fillpath.analytics.cli_options import Invocation
+from fillpath.analytics.figure_definitions import BY_NAME
 from fillpath.analytics.figure_words import figure_words, parameter_words, value_words
 from fillpath.analytics.output import data_console, print_json, say, styled, table
 from fillpath.analytics.results_loading import results_of
@@ -43,6 +44,7 @@ def show_top(
         print_json({"figure": figure, "portfolio": portfolio, "runs": found})
     elif found:
         _print_top(figure, found)
+        say_mixed(figure, [run.currency for run in found])
     else:
         _say_none(given)
 
@@ -84,6 +86,14 @@ def show_sweep(
 def _say_none(given: Invocation) -> None:
     say("No run that is loaded is meant by that.")
     say(("  Try: ", "bold"), given.command("db", "load", "--all"))
+
+
+def say_mixed(figure: str, currencies: Sequence[str | None]) -> None:
+    """Say so where amounts in several currencies stand in one order."""
+    definition = BY_NAME.get(figure)
+    several = sorted({currency for currency in currencies if currency})
+    if definition is not None and definition.unit == "money" and len(several) > 1:
+        say(f"Amounts in {', '.join(several)} are not comparable; --currency takes those in one.")
 
 
 def _print_top(figure: str, found: Sequence[RankedRun]) -> None:

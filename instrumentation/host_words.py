@@ -43,6 +43,13 @@ _KNOWN_KEYS: Final[Mapping[str, str]] = {
     "rule": semconv.Risk.RULE,
     "limit": semconv.Risk.LIMIT,
 }
+_OF_AN_INSTRUMENT: Final = {
+    "multiplier": semconv.Fill.MULTIPLIER,
+    "contract_multiplier": semconv.Fill.MULTIPLIER,
+    "settlement_currency": semconv.Fill.SETTLEMENT_CURRENCY,
+    "is_inverse": semconv.Fill.IS_INVERSE,
+    "base_currency": semconv.Fill.BASE_CURRENCY,
+}
 _OF_A_POSITION: Final = {
     "side": semconv.Position.SIDE,
     "direction": semconv.Position.SIDE,
@@ -67,8 +74,12 @@ _KEYS_BY_TYPE: Final[Mapping[str, Mapping[str, str]]] = {
         "quantity": semconv.Fill.QUANTITY,
         "qty": semconv.Fill.QUANTITY,
         "price": semconv.Fill.PRICE,
+        "fill_quantity": semconv.Fill.QUANTITY,
+        "fill_qty": semconv.Fill.QUANTITY,
+        "fill_price": semconv.Fill.PRICE,
         "account_id": semconv.Account.ID,
         "contributions": semconv.Order.CONTRIBUTIONS,
+        **_OF_AN_INSTRUMENT,
     },
     "ORDER": {
         "quantity": semconv.Order.QUANTITY,
@@ -77,6 +88,7 @@ _KEYS_BY_TYPE: Final[Mapping[str, Mapping[str, str]]] = {
         "decision_price": semconv.Order.DECISION_PRICE,
         "order_reason": semconv.Order.REASON,
         "contributions": semconv.Order.CONTRIBUTIONS,
+        **_OF_AN_INSTRUMENT,
     },
     "SIGNAL": {
         "value": semconv.Signal.VALUE,

@@ -310,6 +310,7 @@ class Tracing:
         self.run_id, self.folder = whole.run_id, whole.folder
         whole._part_parameters |= self.parameters
         whole._part_facts |= self._own_facts
+        whole._note_parts()
         if whole.portfolio == DEFAULT_PORTFOLIO:
             whole._call_portfolio(self.portfolio)
         self.portfolio = whole.portfolio
@@ -321,6 +322,12 @@ class Tracing:
         for callback in self._before_stop:
             whole.before_stop(callback)
         self._before_stop = []
+
+    def _note_parts(self) -> None:
+        """Write down at once what parts say of the run: it may be killed before it ends."""
+        facts = dict(self._part_facts)
+        if self._recorder is not None and (self._part_parameters or facts):
+            self._recorder.note({"parameters": self.parameters | self._part_parameters, **facts})
 
     def _call_portfolio(self, namespace: str) -> None:
         """Have events whose engine names no portfolio belong to this one from now on."""

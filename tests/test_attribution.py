@@ -584,3 +584,20 @@ def test_a_host_without_statements_is_not_a_mismatch(
     assert document["accounts"][0]["notes"] == [
         "1 fill without side, quantity or price: not counted."
     ]
+    assert main(["--data", str(data), "attribution", "unreadable"]) == 0
+    assert "1 fill without side, quantity or price: not counted." in capsys.readouterr().err
+
+
+def test_a_commission_that_is_no_number_is_told(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Tracing("odd-fees", data=data, writer="inline"):
+        bus = TracedEventBus(Bus())
+        for side, fee in (("BUY", "one"), ("SELL", float("nan"))):
+            bus.publish(
+                {"type": "FILL", "side": side, "quantity": 1, "price": 5, "commission": fee}
+            )
+    document = asked(capsys, data, "odd-fees", "--reconcile", exit_code=3)
+    assert document["accounts"][0]["notes"] == [
+        "1 fill with a commission that is no number: counted without it."
+    ]

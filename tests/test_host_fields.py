@@ -16,6 +16,7 @@ import pytest
 
 from fillpath.instrumentation.host_fields import EventFields, EventReader, HostEvent, nanoseconds
 from fillpath.instrumentation.host_words import side
+from fillpath.instrumentation.semconv import Fill
 from fillpath.instrumentation.traced_event import TracedEvent
 
 
@@ -214,6 +215,21 @@ def test_fields_of_one_meaning_are_all_kept() -> None:
 def test_keys_of_the_semantic_conventions_stay() -> None:
     event = {"type": "FILL", "trading.fill.price": 1, "messaging.system": "x"}
     assert read(event).attributes == {"trading.fill.price": 1, "messaging.system": "x"}
+
+
+def test_a_fill_says_what_its_instrument_is_worth() -> None:
+    fill = {"type": "FILL", "fill_price": "5000", "fill_qty": 2, "multiplier": 50}
+    settled = {"settlement_currency": "USDT", "is_inverse": True, "base_currency": "BTC"}
+    assert read({**fill, **settled}).attributes == {
+        Fill.PRICE: "5000",
+        Fill.QUANTITY: 2,
+        Fill.MULTIPLIER: 50,
+        Fill.SETTLEMENT_CURRENCY: "USDT",
+        Fill.IS_INVERSE: True,
+        Fill.BASE_CURRENCY: "BTC",
+    }
+    (other,) = read({"type": "SIGNAL", "multiplier": 50}).attributes
+    assert other == "trading.signal.multiplier"
 
 
 def test_a_position_has_a_side_of_its_own() -> None:

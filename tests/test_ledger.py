@@ -7,6 +7,7 @@ from collections import defaultdict
 from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -395,19 +396,82 @@ class TestStatements:
         assert account.status is FAILED
         assert "is 10" in account.notes[0]
 
-    def test_a_change_without_a_fill_is_funding(self) -> None:
+    @pytest.mark.parametrize("kind", ["CASH", "MARGIN"])
+    @pytest.mark.parametrize("lie", [0.0, 0.01])
+    def test_an_account_in_floats_is_followed_to_what_floats_can_tell(
+        self, kind: str, lie: float
+    ) -> None:
+        spans, chance, cash, held, cost = MadeSpans(), Random(3), 100_000.0, 0.0, 0.0
+
+        def state() -> None:
+            balances = [{"currency": "USD", "total": cash}]
+            keys = {Account.ID: "SIM-001", Account.TYPE: kind, Account.BALANCES: balances}
+            spans.add(EventType.PORTFOLIO, keys)
+
+        state()
+        for number in range(60):
+            quantity, price = chance.randrange(1, 100) / 10, chance.randrange(100, 9999) / 100
+            side = "SELL" if held >= quantity else "BUY"
+            fee = quantity * price * 0.0005
+            if side == "BUY":
+                cash -= fee if kind == "MARGIN" else quantity * price + fee
+                held, cost = held + quantity, cost + quantity * price
+            else:
+                part = cost / held * quantity
+                cash += quantity * price - fee - (part if kind == "MARGIN" else 0)
+                held, cost = held - quantity, cost - part
+            spans.fill(side, quantity, price, commission=fee)
+            cash += lie if number == 30 else 0
+            state()
+        account = only(spans.ledger())
+        assert account.status is (FAILED if lie else RECONCILED), account.notes
+        assert abs(account.difference - D(str(lie))) < D("1e-8")
+
+    @pytest.mark.parametrize("keeps_coins", [True, False])
+    def test_coins_are_booked_where_the_account_keeps_them(self, keeps_coins: bool) -> None:
+        spans = MadeSpans()
+        coins = {Fill.BASE_CURRENCY: "BTC"}
+        totals = [("1000.00", "1"), ("799.50", "1.01"), ("908.50", "1.005")]
+        spans.account(
+            "CASH", **dict(zip(("USD", "BTC"), totals[0][: 1 + keeps_coins], strict=False))
+        )
+        for side, quantity, price, total in (
+            ("BUY", "0.01", "20000", totals[1]),
+            ("SELL", "0.005", "21900", totals[2]),
+        ):
+            spans.fill(side, quantity, price, commission="0.50", attributes=coins, position_id=None)
+            given = zip(("USD", "BTC"), total[: 1 + keeps_coins], strict=False)
+            spans.account("CASH", **dict(given))
+        accounts = {one.currency: one for one in spans.ledger().accounts}
+        assert set(accounts) == ({"USD", "BTC"} if keeps_coins else {"USD"})
+        assert all(one.status is RECONCILED for one in accounts.values())
+        assert accounts["USD"].realized == D("9.50")
+
+    def test_a_change_without_a_fill_is_funding_where_the_engine_tells_its_positions(self) -> None:
         spans = MadeSpans()
         spans.account(USD="1000.00")
         spans.fill("BUY", 10, "10")
+        spans.position(OPEN, 10, 0)
         spans.account(USD="1000.00")
         spans.account(USD="998.63")
         spans.fill("SELL", 10, "11")
+        spans.position(CLOSE, 0, 10)
         spans.account(USD="1008.63")
         ledger = spans.ledger()
         assert only(ledger).status is RECONCILED
         assert by_kind(ledger) == {"realized": D("10.00"), "funding": D("-1.37")}
         (funding,) = (one for one in ledger.slices if one.kind == "funding")
         assert (funding.strategy, funding.symbol, funding.fill_id) == ("", "", None)
+
+    def test_a_missing_exit_with_a_small_profit_is_no_funding(self) -> None:
+        spans = MadeSpans()
+        spans.account(USD="1000.00")
+        spans.fill("BUY", 10, "10.00")
+        spans.account(USD="1000.00")
+        spans.account(USD="1000.50")  # after the sale at 10.05, which nobody published
+        account = only(spans.ledger())
+        assert account.status is FAILED
+        assert "0.50 USD without a fill" in account.notes[0]
 
     def test_one_statement_may_follow_several_fills(self) -> None:
         spans = MadeSpans()

@@ -18,6 +18,7 @@ sys.path.append(str(Path(__file__).parent))
 from headless_chromium import Browser, a_browser
 from report_sample import HOSTILE, hostile, sample, trade_rows, with_sections
 
+TEMPLATES = Path(__file__).parent.parent / "analytics" / "templates"
 FIGURES = "[...document.querySelectorAll('figure')].map(figure => figure.dataset.chart)"
 PLOTS = """[...document.querySelectorAll('.plot svg')].map(svg =>
   [svg.querySelectorAll('path, rect, line').length > 5, svg.getBoundingClientRect().width > 250])"""
@@ -286,6 +287,25 @@ def test_hostile_names_of_trades_and_breakdowns_are_text(browser: Browser, folde
     assert browser.run("document.documentElement.scrollWidth") == 400
     assert browser.complaints == []
     assert browser.requests == [page.as_uri()]
+
+
+HEADS_THAT_LAP = """[...document.querySelectorAll('.figures thead .name')].filter(name =>
+  name.getBoundingClientRect().width > name.closest('th').getBoundingClientRect().width).length"""
+
+
+def test_long_names_stay_in_the_heads_of_their_columns(browser: Browser, folder: Path) -> None:
+    css = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    heads = f"<th scope=col><bdi class=name>{'fund/desk/book-' * 6}</bdi></th>" * 3
+    table = f"<table class=numbers><thead><tr><th>Figure</th>{heads}</tr></thead></table>"
+    page = folder / "heads.html"
+    page.write_text(
+        f"<!doctype html><html data-charts=done><style>{css}</style>"
+        f"<main><div class=figures>{table}</div></main></html>",
+        encoding="utf-8",
+    )
+    browser.open(page, width=800)
+    assert browser.run("document.querySelectorAll('.figures thead .name').length") == 3
+    assert browser.run(HEADS_THAT_LAP) == 0
 
 
 def test_twenty_thousand_trades_are_quick(browser: Browser, folder: Path) -> None:

@@ -607,6 +607,10 @@ def test_the_page_shows_what_the_commands_print(
     (shown,) = [text for kind, text in blocks if kind == "text"]
     (commands,) = [text for kind, text in blocks if "--run-id" in text]
     assert re.findall(r"s/(.*?)/(.*?)/", commands) == [SLOWER]
+    # An option behind the script would be the script's own.
+    for command in commands.splitlines():
+        if "--run-id" in command:
+            assert re.fullmatch(r"fillpath run --run-id \w+ examples/\w+\.py", command)
     words = ["--data", str(engines), "runs", "diff", "first", "other", "--no-pnl"]
     assert cli.main(words) == EXIT_DIFFERENT
     printed = re.sub(r"  \+[\d.,]+ \S+s", "", capsys.readouterr().out)

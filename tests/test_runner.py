@@ -206,6 +206,23 @@ def test_a_script_names_its_portfolio_where_the_command_names_none(script: Writi
     assert end_of()["parameters"] == {"fund/one": 1, "fund/two": 1}
 
 
+IS_KILLED = """
+    import os, signal, time
+    from fillpath.instrumentation import Tracing
+    with Tracing(parameters={"fast": 10}, seed=7, code_version="v1") as tracing:
+        tracing.tracer.emitter("BAR")(0)
+        tracing.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_script_says_of_its_run_is_known_though_it_is_killed(script: Writing) -> None:
+    assert recorded(script(IS_KILLED)).returncode != 0
+    run = spool().run
+    assert run["parameters"] == {"script": "a script.py", "arguments": [], "fast": 10}
+    assert (run["seed"], run["code_version"]) == ("7", "v1")
+
+
 def test_two_recordings_without_the_runner_are_an_error(script: Writing) -> None:
     done = python(script(RECORDS_ITSELF.replace("with first", "with Tracing('run'), first")))
     assert done.returncode == 1

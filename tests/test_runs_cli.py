@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import sys
@@ -13,11 +14,15 @@ from typing import Any
 import pytest
 
 from fillpath.analytics.cli import main
+from fillpath.analytics.compare_command import known_figures
 from fillpath.analytics.migrate import apply_migrations, read_migrations
 from fillpath.analytics.postgres import open_results_database
 from fillpath.analytics.report_format import MINUS
-from fillpath.analytics.results_manager import ResultsManager
+from fillpath.analytics.results_manager import ResultsManager, RunSummary
+from fillpath.analytics.run_comparison import ComparedLine
+from fillpath.analytics.run_show import event_words
 from fillpath.analytics.shard_load import TableRows, copy_rows
+from fillpath.analytics.top_runs import say_mixed
 from fillpath.instrumentation.errors import EXIT_NOT_FOUND, EXIT_OK, EXIT_USAGE
 from fillpath.instrumentation.settings import DataFolder
 
@@ -118,6 +123,33 @@ def test_the_best_runs_are_listed(data: Path, capsys: pytest.CaptureFixture[str]
     assert "1.5" in shown(capsys, data, "runs", "top")
     assert main(["--data", str(data), "runs", "top", "--by", "luck"]) == EXIT_USAGE
     assert main(["--data", str(data), "runs", "top", "--where", "fast"]) == EXIT_USAGE
+
+
+def test_amounts_in_several_currencies_are_not_ranked_in_silence(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    say_mixed("net_pnl", ["USD", "JPY", "USD"])
+    assert "JPY, USD are not comparable" in capsys.readouterr().err
+    say_mixed("sharpe", ["USD", "JPY"])
+    say_mixed("net_pnl", ["USD", "USD"])
+    assert capsys.readouterr().err == ""
+
+
+def test_compared_figures_stand_as_in_the_tearsheet_without_what_no_run_has() -> None:
+    def line(name: str, *values: float | None) -> ComparedLine:
+        return ComparedLine({"portfolio": "", "currency": "USD", "name": name}, list(values))
+
+    found = known_figures(
+        [line("cagr", None, 0.1), line("calmar", None, None), line("net_pnl", 1.0, 2.0)]
+    )
+    assert [one.names["name"] for one in found] == ["net_pnl", "cagr"]
+
+
+def test_a_run_that_goes_on_is_not_said_to_have_published_nothing() -> None:
+    nothing: dict[str, Any] = dict.fromkeys(one.name for one in dataclasses.fields(RunSummary))
+    run = RunSummary(**{**nothing, "status": "Running", "published": 0})
+    assert event_words(run) == "counted when the run ends"
+    assert event_words(dataclasses.replace(run, status="Ended")).startswith("0 published")
 
 
 def test_parameters_are_swept(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
