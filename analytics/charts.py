@@ -250,7 +250,7 @@ def _equity_specs(days: int, *, of_equity: bool) -> tuple[Spec, Spec]:
 def _with_room(values: Sequence[float]) -> list[float]:
     """Return a domain with room for a label beyond the longest bar on each side that has bars."""
     lowest, highest = min(0.0, *values), max(0.0, *values)
-    room = 0.24 * (highest - lowest) or 1.0
+    room = 0.5 * (highest - lowest) or 1.0
     return [lowest - room if lowest < 0 else 0.0, highest + room if lowest == 0 or highest else 0.0]
 
 
