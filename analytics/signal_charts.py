@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import altair as alt
 
-from fillpath.analytics.charts import ROWS, ChartFigure, Row, chart_spec, link_to_trace
+from fillpath.analytics.charts import (
+    ROWS,
+    ChartFigure,
+    Row,
+    chart_spec,
+    link_to_trace,
+    time_axis,
+)
 from fillpath.analytics.report_format import MINUS, count, date, money, percent, timestamp
 
 if TYPE_CHECKING:
@@ -16,6 +23,7 @@ if TYPE_CHECKING:
 
 HAS_TOOLTIP = alt.value("row")
 _LEFT = 76
+_DAY = 86_400_000_000_000
 
 
 def strength_figure(buckets: Sequence[StrengthRow], digits: int) -> ChartFigure:
@@ -141,16 +149,13 @@ def regime_figure(ribbons: Sequence[Ribbon]) -> ChartFigure:
             }
             link_to_trace(row, stretch.trace_id)
             rows.append(row)
+    stretches = [stretch for ribbon in ribbons for stretch in ribbon.stretches]
+    begins, ends = sorted(one.begin for one in stretches), sorted(one.end for one in stretches)
     base = alt.Chart(alt.NamedData(name=ROWS))
     tones = ["up", "down", "sideways", "other"]
     colours = ["var(--positive-bar)", "var(--negative-bar)", "var(--muted)", "var(--series-1)"]
     bars = base.mark_bar(cursor="pointer", stroke=None).encode(
-        x=alt.X(
-            "t",
-            type="temporal",
-            scale=alt.Scale(type="utc"),
-            axis=alt.Axis(title=None, grid=False, labelOverlap=True),
-        ),
+        x=time_axis((ends[-1] - begins[0]) // _DAY, labels=True),
         x2="u",
         y=alt.Y(
             "name",
