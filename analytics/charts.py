@@ -36,7 +36,7 @@ _Layers = alt.LayerChart | alt.FacetChart
 # The name under which the page hands the rows to every specification of a figure.
 ROWS = "rows"
 # The page writes the tooltip from the row under the pointer; this only says that there is one.
-_HAS_TOOLTIP = alt.value("row")
+HAS_TOOLTIP = alt.value("row")
 # A row with this key can be followed to its trace by a click.
 TRACE = "trace"
 
@@ -65,6 +65,7 @@ _DURATION = (
 )
 # Wide enough for a balance in the millions, so that charts one above the other line up.
 _LEFT = 76
+_DAY_IN_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,8 @@ class ChartFigure:
         }
 
 
-def _spec(chart: _Layers) -> Spec:
+def chart_spec(chart: _Layers) -> Spec:
+    """Write a chart's specification in the style of the page."""
     # What it says is checked by drawing it; the schema would take longer than all the rest.
     spec: Spec = chart.to_dict(validate=False)
     # Whatever theme the process has enabled, a report looks the same.
@@ -107,23 +109,34 @@ def page_spec(chart: _Layers, description: str) -> Spec:
         chart: A chart of the data set `ROWS`.
         description: What it shows, for who cannot see it.
     """
-    return {**_spec(chart), "description": description}
+    return {**chart_spec(chart), "description": description}
 
 
-def _link(row: Row, trace_id: str | None) -> None:
+def link_to_trace(row: Row, trace_id: str | None) -> None:
     """Let a click on the row's mark lead to the trace: the page makes a command of the id."""
     if is_trace_id(trace_id):
         row[TRACE] = trace_id
 
 
-def _time_axis(*, labels: bool) -> alt.X:
+def time_axis(days: int, *, labels: bool) -> alt.X:
+    """Return the axis of so many days: a long one names years, so that each label says enough."""
+    interval, label = ("year", "%Y") if days > 1100 else ("month", "%b %Y")
     axis = alt.Axis(
-        title=None, labels=labels, ticks=labels, grid=False, labelOverlap=True, labelFlush=False
+        title=None,
+        labels=labels,
+        ticks=labels,
+        grid=False,
+        labelOverlap="greedy",
+        labelSeparation=8,
+        labelFlush=False,
     )
+    if days > 62:
+        axis["format"], axis["tickCount"] = label, {"interval": interval, "step": 1}
     return alt.X("t", type="temporal", scale=alt.Scale(type="utc"), axis=axis)
 
 
-def _value_axis(number_format: str, ticks: int) -> alt.Axis:
+def value_axis(number_format: str, ticks: int) -> alt.Axis:
+    """Return the axis of numbers; charts above one another have it equally wide."""
     return alt.Axis(
         title=None,
         format=number_format,
@@ -136,7 +149,7 @@ def _value_axis(number_format: str, ticks: int) -> alt.Axis:
     )
 
 
-def _layered(mark: alt.Chart | _Layers, value: alt.Y, time: alt.X, colour: str) -> _Layers:
+def layered(mark: alt.Chart | _Layers, value: alt.Y, time: alt.X, colour: str) -> _Layers:
     """Put a marker on the curve that follows the pointer and carries the tooltip."""
     nearest = alt.selection_point(
         name="nearest",
@@ -155,7 +168,7 @@ def _layered(mark: alt.Chart | _Layers, value: alt.Y, time: alt.X, colour: str) 
         .encode(
             y=value,
             opacity=alt.condition(nearest, alt.value(1), alt.value(0)),
-            tooltip=_HAS_TOOLTIP,
+            tooltip=HAS_TOOLTIP,
         )
         .add_params(nearest)
         .properties(name="marker")
@@ -183,7 +196,7 @@ def equity_figure(curve: Curve, digits: int) -> ChartFigure:
         }
         if point.at.equity is not None:
             row["equity"] = f"{money(point.at.equity, digits)} {series.currency}"
-        _link(row, point.at.trace_id)
+        link_to_trace(row, point.at.trace_id)
         rows.append(row)
     titles = {"when": "Simulated time", "balance": "Balance"}
     if curve.of_equity:
@@ -192,7 +205,10 @@ def equity_figure(curve: Curve, digits: int) -> ChartFigure:
 
     what = "Equity" if curve.of_equity else "Balance"
     whose = f"of {series.portfolio} in {series.currency} over simulated time"
-    upper, lower = _equity_specs(of_equity=curve.of_equity)
+    days = (rows[-1]["t"] - rows[0]["t"]) // _DAY_IN_MS
+    # Only which of three axes it is matters; a fund may have many accounts.
+    length = next((one for one in (62, 1100) if days <= one), 1101)
+    upper, lower = _equity_specs(length, of_equity=curve.of_equity)
     return ChartFigure(
         rows,
         [
@@ -204,37 +220,37 @@ def equity_figure(curve: Curve, digits: int) -> ChartFigure:
 
 
 @cache
-def _equity_specs(*, of_equity: bool) -> tuple[Spec, Spec]:
-    """Return the curve's and the drawdown's charts; a fund may have many accounts."""
+def _equity_specs(days: int, *, of_equity: bool) -> tuple[Spec, Spec]:
+    """Return the curve's and the drawdown's charts."""
     # A balance stays until the next change; an equity moves between two marks.
     interpolate: Literal["linear", "step-after"] = "linear" if of_equity else "step-after"
     base = alt.Chart(alt.NamedData(name=ROWS))
-    above, below = _time_axis(labels=False), _time_axis(labels=True)
+    above, below = time_axis(days, labels=False), time_axis(days, labels=True)
     value = alt.Y(
-        "v", type="quantitative", scale=alt.Scale(zero=False), axis=_value_axis(_AMOUNTS, 5)
+        "v", type="quantitative", scale=alt.Scale(zero=False), axis=value_axis(_AMOUNTS, 5)
     )
     line = base.mark_line(interpolate=interpolate, strokeWidth=1.6, color="var(--series-1)").encode(
         x=above, y=value
     )
     # Several statements of one moment stand beside each other: stacked, they would add up.
-    down = alt.Y("d", type="quantitative", stack=None, axis=_value_axis("~%", 3))
+    down = alt.Y("d", type="quantitative", stack=None, axis=value_axis("~%", 3))
     area = base.mark_area(
         interpolate=interpolate,
         line={"color": "var(--negative)", "strokeWidth": 1},
         color="var(--negative-fill)",
     ).encode(x=below, y=down)
-    upper = _layered(line, value, above, "var(--series-1)")
-    lower = _layered(area, down, below, "var(--negative)")
+    upper = layered(line, value, above, "var(--series-1)")
+    lower = layered(area, down, below, "var(--negative)")
     return (
-        _spec(upper.properties(width="container", height=190)),
-        _spec(lower.properties(width="container", height=72)),
+        chart_spec(upper.properties(width="container", height=190)),
+        chart_spec(lower.properties(width="container", height=72)),
     )
 
 
 def _with_room(values: Sequence[float]) -> list[float]:
     """Return a domain with room for a label beyond the longest bar on each side that has bars."""
     lowest, highest = min(0.0, *values), max(0.0, *values)
-    room = 0.24 * (highest - lowest) or 1.0
+    room = 0.5 * (highest - lowest) or 1.0
     return [lowest - room if lowest < 0 else 0.0, highest + room if lowest == 0 or highest else 0.0]
 
 
@@ -260,7 +276,7 @@ def pnl_figure(rows: Sequence[PnlRow], names: Sequence[str], digits: int) -> Cha
             "commission": f"{money(amounts.commission.copy_negate(), digits)} {currency}",
             "total": f"{money(amounts.total, digits)} {currency}",
         }
-        _link(value, row.evidence.trace_id)
+        link_to_trace(value, row.evidence.trace_id)
         values.append(value)
 
     base = alt.Chart(alt.NamedData(name=ROWS)).encode(
@@ -277,7 +293,7 @@ def pnl_figure(rows: Sequence[PnlRow], names: Sequence[str], digits: int) -> Cha
             scale=alt.Scale(domain=_with_room([value["v"] for value in values]), nice=False),
             axis=alt.Axis(title=None, format=_AMOUNTS, tickCount=5, domain=False, ticks=False),
         ),
-        tooltip=_HAS_TOOLTIP,
+        tooltip=HAS_TOOLTIP,
     )
     bars = base.mark_bar(cursor="pointer").encode(
         color=alt.Color(
@@ -315,7 +331,7 @@ def pnl_figure(rows: Sequence[PnlRow], names: Sequence[str], digits: int) -> Cha
         "total": "Total",
     }
     description = f"Total P&L in {currency}, one bar for each row"
-    return ChartFigure(values, [{**_spec(chart), "description": description}], titles)
+    return ChartFigure(values, [{**chart_spec(chart), "description": description}], titles)
 
 
 def latency_figure(hops: Sequence[HopLatency]) -> ChartFigure:
@@ -341,7 +357,7 @@ def latency_figure(hops: Sequence[HopLatency]) -> ChartFigure:
             "p99": duration(hop.p99),
             "max": duration(hop.max),
         }
-        _link(row, hop.trace_id)
+        link_to_trace(row, hop.trace_id)
         rows.append(row)
     # Whole decades: a number of n digits lies between 10**(n-1) and 10**n.
     decades = [len(str(row[key])) for row in rows for key in ("a", "z")]
@@ -353,7 +369,7 @@ def latency_figure(hops: Sequence[HopLatency]) -> ChartFigure:
             sort=None,
             axis=alt.Axis(title=None, ticks=False, domain=False, labelPadding=10),
         ),
-        tooltip=_HAS_TOOLTIP,
+        tooltip=HAS_TOOLTIP,
     )
     scale = alt.Scale(type="log", domain=[powers[0], powers[-1]], nice=False, clamp=True)
     axis = alt.Axis(
@@ -373,7 +389,7 @@ def latency_figure(hops: Sequence[HopLatency]) -> ChartFigure:
     titles = {"name": "Hop", "count": "Count"}
     titles |= {"p50": "p50", "p90": "p90", "p99": "p99", "max": "Slowest"}
     description = "Wall-clock latency of each hop, logarithmic scale"
-    return ChartFigure(rows, [{**_spec(chart), "description": description}], titles)
+    return ChartFigure(rows, [{**chart_spec(chart), "description": description}], titles)
 
 
 def latency_over_time_figure(over_time: LatencyOverTime) -> ChartFigure:
@@ -394,7 +410,7 @@ def latency_over_time_figure(over_time: LatencyOverTime) -> ChartFigure:
             "p99": duration(point.p99),
             "max": duration(point.max),
         }
-        _link(row, point.trace_id)
+        link_to_trace(row, point.trace_id)
         rows.append(row)
     low = min(len(str(row["a"])) for row in rows)
     high = max(len(str(row["c"])) for row in rows)
@@ -425,11 +441,11 @@ def latency_over_time_figure(over_time: LatencyOverTime) -> ChartFigure:
     band = base.mark_area(color="var(--series-1)", opacity=0.22, line=False).encode(y2="c")
     inner = base.mark_area(color="var(--series-1)", opacity=0.3, line=False).encode(y2="b")
     line = base.mark_line(color="var(--series-1)", strokeWidth=1.6, point=False)
-    chart = _layered(alt.layer(band, inner, line), median, time, "var(--series-1)")
+    chart = layered(alt.layer(band, inner, line), median, time, "var(--series-1)")
     titles = {"when": "From", "count": "Count"}
     titles |= {"p50": "p50", "p90": "p90", "p99": "p99", "max": "Slowest"}
     description = f"Wall-clock latency of {over_time.hop} over time, logarithmic scale"
-    spec = _spec(chart.properties(width="container", height=170))
+    spec = chart_spec(chart.properties(width="container", height=170))
     return ChartFigure(rows, [{**spec, "description": description}], titles)
 
 
@@ -456,7 +472,7 @@ def waterfall_figure(waterfall: Waterfall, digits: int) -> ChartFigure:
         }
         if step.is_level:
             del row["change"]
-        _link(row, step.evidence.trace_id)
+        link_to_trace(row, step.evidence.trace_id)
         rows.append(row)
     low, high = _levels_shown([step for step in waterfall.steps if not step.is_level])
     for row in rows:
@@ -478,7 +494,7 @@ def waterfall_figure(waterfall: Waterfall, digits: int) -> ChartFigure:
                 labelExpr=f"{json.dumps(names)}[datum.value]",
             ),
         ),
-        tooltip=_HAS_TOOLTIP,
+        tooltip=HAS_TOOLTIP,
     )
     scale = alt.Scale(domain=[low, high], nice=False, zero=False, clamp=True)
     axis = alt.Axis(title=None, format=_AMOUNTS, tickCount=5, domain=False, ticks=False)
@@ -510,7 +526,7 @@ def waterfall_figure(waterfall: Waterfall, digits: int) -> ChartFigure:
     chart = alt.layer(bars, labels).properties(width="container", height=26 * len(rows))
     titles = {"name": "Step", "change": "Change", "level": "Level"}
     description = f"From start to end in {currency}"
-    return ChartFigure(rows, [{**_spec(chart), "description": description}], titles)
+    return ChartFigure(rows, [{**chart_spec(chart), "description": description}], titles)
 
 
 def _levels_shown(steps: Sequence[Step]) -> tuple[float, float]:

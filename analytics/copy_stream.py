@@ -29,12 +29,14 @@ ROWS_AT_ONCE: Final = 32_768
 """Rows that are laid out together: so many that columns pay, and a few MB at most."""
 
 _TEXT, _INT8, _INT4, _FLOAT8, _NUMERIC, _JSONB, _DATE = 25, 20, 23, 701, 1700, 3802, 1082
+_BOOL: Final = 16
 _ARROW_TYPES: Final = {
     _TEXT: pa.string(),
     _INT8: pa.int64(),
     _INT4: pa.int32(),
     _FLOAT8: pa.float64(),
     _DATE: pa.date32(),
+    _BOOL: pa.bool_(),
     _NUMERIC: pa.binary(),
     _JSONB: pa.binary(),
 }

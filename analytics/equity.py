@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
@@ -11,7 +11,7 @@ from fillpath.analytics.average_cost import Holding
 from fillpath.analytics.exact import ZERO, rounded
 from fillpath.analytics.ledger_events import AccountEvent, SpanRef
 from fillpath.analytics.marks import Instrument, Mark, Moment, Quote, QuotedInstruments
-from fillpath.analytics.position_book import OpenPosition, PositionBook
+from fillpath.analytics.position_book import PositionBook
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,22 +33,43 @@ class EquityPoint:
     equity: Decimal
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Held:
-    """A position as it was at a statement."""
+    """What an account held of an instrument at a statement, all positions together.
+
+    The profit at a price is `size` times the price less `basis`; that of inverse contracts is not
+    linear, so those are kept each.
+    """
 
     moment: Moment
     last_fill: Decimal | None
-    holding: Holding
     currency: str
     rate: Decimal
+    size: Decimal = ZERO
+    basis: Decimal = ZERO
+    inverse: list[Holding] = field(default_factory=list)
+
+    def add(self, holding: Holding) -> None:
+        """Add a position as it is now."""
+        if holding.is_inverse:
+            self.inverse.append(replace(holding))
+        else:
+            self.size += holding.quantity * holding.multiplier
+            self.basis += holding.basis
+
+    def profit_at(self, price: Decimal) -> Decimal:
+        """Return the profit if all were closed at a price, exact, in `currency`."""
+        profit = price * self.size - self.basis
+        for holding in self.inverse:
+            profit += holding.profit_at(price)
+        return profit * self.rate
 
 
 @dataclass(frozen=True, slots=True)
 class _Statement:
     event: AccountEvent
     invested: Mapping[str, Decimal]
-    held: tuple[_Held, ...]
+    held: Sequence[_Held]
 
 
 @dataclass(slots=True)
@@ -70,14 +91,20 @@ class EquityCurve:
         last_fills: Mapping[Instrument, Mark],
     ) -> None:
         """Take a statement, and what the account holds just then."""
-        held = tuple(
-            self._held(event, account, position, last_fills)
-            for position in book.positions.values()
-            if position.account_id == account.account_id
-            and position.trip.opened_by.ref.portfolio == account.portfolio
-        )
+        held: dict[tuple[str, str, str], _Held] = {}
+        for position in book.positions.values():
+            opened_by = position.trip.opened_by
+            if (
+                position.account_id != account.account_id
+                or opened_by.ref.portfolio != account.portfolio
+            ):
+                continue
+            key = (opened_by.symbol, opened_by.venue, opened_by.settlement_currency)
+            if key not in held:
+                held[key] = self._held(event, account, key, last_fills)
+            held[key].add(position.holding)
         invested = {currency: account.invested(currency) for currency in event.balances}
-        self._statements.append(_Statement(event, invested, held))
+        self._statements.append(_Statement(event, invested, list(held.values())))
 
     def note_again(
         self,
@@ -109,8 +136,8 @@ class EquityCurve:
                 quote = quotes.get(held.moment)
                 price = held.last_fill if quote is None else quote.middle
                 if price is not None:
-                    profit = held.holding.profit_at(price) * held.rate
-                    profits[held.currency] = profits.get(held.currency, ZERO) + profit
+                    profit = profits.get(held.currency, ZERO) + held.profit_at(price)
+                    profits[held.currency] = profit
             event = statement.event
             for currency, balance in event.balances.items():
                 profit = rounded(profits.get(currency, ZERO), digits[currency])
@@ -126,17 +153,16 @@ class EquityCurve:
         self,
         event: AccountEvent,
         account: AccountBook,
-        position: OpenPosition,
+        key: tuple[str, str, str],
         last_fills: Mapping[Instrument, Mark],
     ) -> _Held:
-        opened_by = position.trip.opened_by
-        currency, rate = account.rate_of(opened_by.settlement_currency)
-        instrument = (event.ref.portfolio, opened_by.symbol, opened_by.venue)
+        symbol, venue, settlement_currency = key
+        currency, rate = account.rate_of(settlement_currency)
+        instrument = (event.ref.portfolio, symbol, venue)
         last_fill = last_fills.get(instrument)
         return _Held(
             (*(self.quoted.nearest(instrument) or instrument), event.ref.sequence),
             None if last_fill is None else last_fill.price,
-            replace(position.holding),
             currency,
             rate,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from decimal import ROUND_HALF_UP, Context, Decimal, DivisionByZero, InvalidOperation, Overflow
 from decimal import localcontext as _localcontext
+from functools import cache
 from typing import Final
 
 SMALLEST: Final = Decimal("1e-24")
@@ -28,7 +29,7 @@ def exact_arithmetic() -> AbstractContextManager[Context]:
 
 def rounded(amount: Decimal, digits: int) -> Decimal:
     """Round an amount to a currency's digits, halves away from zero as engines do."""
-    return amount.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP, _CONTEXT)
+    return amount.quantize(minor_unit(digits), ROUND_HALF_UP, _CONTEXT)
 
 
 def quotient(dividend: Decimal, divisor: Decimal) -> Decimal:
@@ -36,6 +37,7 @@ def quotient(dividend: Decimal, divisor: Decimal) -> Decimal:
     return _CONTEXT.divide(dividend, divisor).quantize(SMALLEST, ROUND_HALF_UP, _CONTEXT)
 
 
+@cache
 def minor_unit(digits: int) -> Decimal:
     """Return the smallest amount of a currency: 0.01 for two digits."""
     return Decimal(1).scaleb(-digits)
@@ -55,4 +57,6 @@ def average(total: Decimal, quantity: Decimal, like: Decimal) -> Decimal:
 
 def trimmed(amount: Decimal, digits: int) -> Decimal:
     """Drop trailing zeros beyond a currency's digits; the value stays."""
-    return amount.quantize(minor_unit(max(digits, decimal_places(amount))), context=_CONTEXT)
+    padded = amount.quantize(minor_unit(max(digits, 0)), context=_CONTEXT)
+    # Where that has cut nothing off, the amount needs no more digits.
+    return padded if padded == amount else amount.normalize(_CONTEXT)

@@ -119,12 +119,15 @@ class AccountLeaves:
 
     def _add_match(self, leaving: LotLeg, match: Match, currency: str, amount: Decimal) -> None:
         lot = self.books.legs[match.entry.number]
-        made = self._of_lot(lot, leaving.fill.ref, currency, "realized", amount, match.quantity)
-        made = replace(
-            made,
+        made = self._of_lot(
+            lot,
+            leaving.fill.ref,
+            currency,
+            "realized",
+            amount,
+            match.quantity,
             fill_id=leaving.fill.fill_id,
-            exit_reason=self.labels.reason_of(leaving.fill),
-            holding_time=_time_between(lot, leaving),
+            leaving=leaving,
         )
         self._add(made, leaving.group)
         key = (leaving.group, currency)
@@ -138,20 +141,28 @@ class AccountLeaves:
         kind: SliceKind,
         amount: Decimal,
         quantity: Decimal,
+        *,
+        strategy: str | None = None,
+        fill_id: str | None = None,
+        leaving: LotLeg | None = None,
     ) -> Slice:
+        """Make a slice of a lot; it tells why and after what time if a leg closes it."""
         fill = lot.fill
         return Slice(
             ref=ref,
-            strategy=lot.strategy,
+            strategy=lot.strategy if strategy is None else strategy,
             symbol=fill.symbol,
             currency=currency,
             kind=kind,
             amount=trimmed(amount, self._least(currency)),
+            fill_id=fill_id,
             account_id=self.account.account_id,
             venue=fill.venue,
             side=lot.side,
             signal=self.labels.signal_of(fill),
             regime=self.labels.regime_at(fill),
+            exit_reason=self.labels.reason_of(leaving.fill) if leaving else None,
+            holding_time=_time_between(lot, leaving) if leaving else None,
             quantity=trimmed(quantity, 0),
             trade_id=lot.trade.trade_id if lot.trade else None,
         )
@@ -224,8 +235,16 @@ class AccountLeaves:
             recognised[currency] = amount - share
             if share:
                 ref = leaving.fill.ref
-                made = self._of_lot(lot, ref, currency, "unrealized", -share, quantity)
-                self._add(replace(made, fill_id=leaving.fill.fill_id), lot.group)
+                made = self._of_lot(
+                    lot,
+                    ref,
+                    currency,
+                    "unrealized",
+                    -share,
+                    quantity,
+                    fill_id=leaving.fill.fill_id,
+                )
+                self._add(made, lot.group)
 
     def _recognise(
         self,
@@ -261,9 +280,9 @@ class AccountLeaves:
     def _take_entries(self) -> None:
         """Take over the account's entries that need no lots, and share out the commissions."""
         for entry in self.account.entries.slices:
-            made = replace(entry, account_id=self.account.account_id)
             if entry.kind == "realized":
                 continue
+            made = replace(entry, account_id=self.account.account_id)
             legs = self.books.legs_of(entry.ref.sequence) if entry.kind != "cash_flow" else []
             if entry.kind == "commission" and legs:
                 self.slices.extend(self._commissions(made, legs))
@@ -295,14 +314,17 @@ class AccountLeaves:
         self, entry: Slice, leg: LotLeg, amount: Decimal, quantity: Decimal, *, closes: bool
     ) -> Slice:
         lot = self.books.legs[leg.matches[0].entry.number] if closes else leg
-        digits = self._least(entry.currency)
-        made = self._of_lot(lot, entry.ref, entry.currency, "commission", amount, quantity)
-        made = replace(made, amount=trimmed(amount, digits), fill_id=entry.fill_id)
-        made = replace(made, strategy=leg.strategy)
-        if closes:
-            reason, held = self.labels.reason_of(leg.fill), _time_between(lot, leg)
-            made = replace(made, exit_reason=reason, holding_time=held)
-        return made
+        return self._of_lot(
+            lot,
+            entry.ref,
+            entry.currency,
+            "commission",
+            amount,
+            quantity,
+            strategy=leg.strategy,
+            fill_id=entry.fill_id,
+            leaving=leg if closes else None,
+        )
 
     def _labelled(self, entry: Slice, legs: Sequence[LotLeg]) -> Slice:
         """Say which lot an entry for rounding or conversion belongs to."""

@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from fillpath.analytics.ledger_events import SpanRef
-from fillpath.analytics.marks import Instrument, Mark, mark_parameters, read_quote
+from fillpath.analytics.marks import Instrument, Mark, query_prices, read_quote
 from fillpath.analytics.sql_files import read_sql
 
 MOST_MARKS: Final = 100_000
@@ -64,7 +64,7 @@ def lot_marks(
     arrays = [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
     connection.register("lot_spans", pa.Table.from_arrays(arrays, schema=_SCHEMA))
     try:
-        connection.execute(read_sql("day_marks"), mark_parameters(run_id))
+        query_prices(connection, "day_marks", run_id)
         cursor = connection.execute(read_sql("lot_marks"), {"unit": "day"})
         rows = cursor.fetchmany(MOST_MARKS + 1)
         if len(rows) > MOST_MARKS:

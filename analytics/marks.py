@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final
 
 import duckdb
@@ -17,6 +18,7 @@ from fillpath.instrumentation.semconv import Tick
 _PATHS: Final = {"trade_price": Tick.PRICE, "bid": Tick.BID, "ask": Tick.ASK}
 _MOMENTS: Final = pa.schema(
     [
+        ("number", pa.int64()),
         ("portfolio", pa.string()),
         ("symbol", pa.string()),
         ("venue", pa.string()),
@@ -95,7 +97,7 @@ class QuotedInstruments:
 
 def last_marks(connection: duckdb.DuckDBPyConnection, run_id: str) -> dict[Instrument, Mark]:
     """Read the last price of every instrument of a run."""
-    rows = connection.execute(read_sql("last_marks"), mark_parameters(run_id)).fetchall()
+    rows = query_prices(connection, "last_marks", run_id).fetchall()
     marks = {}
     for portfolio, symbol, venue, quote in rows:
         ref = SpanRef(
@@ -123,25 +125,34 @@ def quotes_at(
     Returns:
         The quote for each moment that has one.
     """
-    columns = list(zip(*sorted(set(moments)), strict=True))
-    if not columns:
+    asked = sorted(set(moments))
+    if not asked:
         return {}
+    columns = [range(len(asked)), *zip(*asked, strict=True)]
     connection.register("moments", pa.table(columns, schema=_MOMENTS))
     try:
-        rows = connection.execute(read_sql("quotes_at"), mark_parameters(run_id)).fetchall()
+        rows = query_prices(connection, "quotes_at", run_id).fetchall()
     finally:
         connection.unregister("moments")
-    return {
-        (portfolio, symbol, venue, sequence): read_quote(price, bid, ask)
-        for portfolio, symbol, venue, sequence, price, bid, ask in rows
-    }
+    return {asked[number]: read_quote(price, bid, ask) for number, price, bid, ask in rows}
 
 
-def mark_parameters(run_id: str) -> dict[str, str]:
-    """Give the parameters of every query for prices."""
-    return {name: json_path(key) for name, key in _PATHS.items()} | {"run_id": run_id}
+def query_prices(
+    connection: duckdb.DuckDBPyConnection, name: str, run_id: str
+) -> duckdb.DuckDBPyConnection:
+    """Run a query for the prices of a run; its rows are fetched from what this gives.
+
+    Args:
+        connection: Has the view ``spans``.
+        name: Of the query, which reads from `quoted_prices`.
+        run_id: The run.
+    """
+    connection.execute(read_sql("quoted_prices"))
+    paths = {parameter: json_path(key) for parameter, key in _PATHS.items()}
+    return connection.execute(read_sql(name), {**paths, "run_id": run_id})
 
 
+@lru_cache(maxsize=65_536)
 def read_quote(price: str | None, bid: str | None, ask: str | None) -> Quote:
     """Make a quote of what a query for prices gives."""
     if price is not None:

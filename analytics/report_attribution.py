@@ -44,6 +44,8 @@ DIMENSIONS: Final[Mapping[str, tuple[str, str]]] = {
     "hour": ("hour of the day, UTC", "no time"),
 }
 """What profit is broken down by: its heading, and the name of the row without a value."""
+_IN_TABLES_OF_PROFIT: Final = frozenset({"portfolio", "strategy", "symbol"})
+_KINDS_OF_PROFIT: Final = frozenset({"realized", "unrealized", "commission", "rounding"})
 MOST_ROWS: Final = 60
 """Rows of a breakdown; the others are added up in one."""
 MOST_STRATEGIES: Final = 12
@@ -155,6 +157,20 @@ class Attribution:
         for one in self.breakdowns:
             together.setdefault(one.title, []).append(one)
         return list(together.items())
+
+    @property
+    def further(self) -> list[tuple[str, list[Breakdown]]]:
+        """The same, without what the tables of profit by portfolio, strategy and symbol say."""
+        return [
+            (title, tables)
+            for title, tables in self.dimensions
+            if title not in _IN_TABLES_OF_PROFIT
+            or any(not _KINDS_OF_PROFIT.issuperset(one.kinds) or not one.holds for one in tables)
+        ]
+
+
+NO_ATTRIBUTION: Final = Attribution((), ())
+"""Of a run in which nothing was earned or paid; its section says what it would show."""
 
 
 def read_attribution(source: ReportSource) -> Attribution | None:

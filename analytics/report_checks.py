@@ -182,8 +182,12 @@ def _slices_against_account(data: ReportData, account: Account, digits: int) -> 
     if not rows:
         return
     amounts = pnl_sum(rows)
-    slices = total((amounts.realized, amounts.commission.copy_negate(), amounts.rounding))
-    change = EXACT.subtract(account.fillpath.pnl, account.fillpath.commission)
+    # What is realized of a position that is still open depends on the rule; with what it is worth
+    # besides, first in first out and the engine's average cost are the same.
+    costs = amounts.commission.copy_negate()
+    slices = total((amounts.realized, amounts.unrealized, costs, amounts.rounding))
+    known = account.fillpath
+    change = total((known.pnl, known.unrealized, known.commission.copy_negate()))
     yield Check(
         "pnl",
         f"{account.portfolio} in {account.currency}: the P&L attributed is the account's",

@@ -7,10 +7,9 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from fillpath.analytics.exact import ZERO, exact_arithmetic
-from fillpath.analytics.order_causes import make_order_causes
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
 from fillpath.analytics.report_format import currency_digits
 from fillpath.analytics.report_model import (
@@ -87,7 +86,7 @@ def report_data(
             pnl_by_portfolio=_pnl(results, run_id, groups, "portfolio"),
             pnl_by_strategy=_pnl(results, run_id, groups, "portfolio", "strategy"),
             pnl_by_symbol=_pnl(results, run_id, groups, "portfolio", "symbol"),
-            funnel=tuple(_funnel(connection, run_id)),
+            funnel=tuple(map(_funnel, results.rows("funnel", run_id))),
             orders=tuple(map(_order_count, results.read("order_counts", run_id=run_id))),
             largest_trades=tuple(map(_trade, trades)),
             traces=read_traces(connection, run_id, filter(None, traces)),
@@ -107,7 +106,7 @@ def _run_card(
     connection: duckdb.DuckDBPyConnection,
 ) -> RunCard:
     extent = connection.execute(read_sql("run_extent"), {"run_id": run.run_id}).fetchone()
-    simulated_from, simulated_to, portfolios, strategies = extent or (None, None, None, None)
+    *_, portfolios, strategies = extent or (None, None)
     counts = results.read("counts", run_id=run.run_id)[0]
     (row,) = results.read("run_row", run_id=run.run_id)
     return RunCard(
@@ -119,8 +118,8 @@ def _run_card(
         engine=run.engine,
         engine_version=run.engine_version,
         ended_at=run.ended_at,
-        simulated_from=simulated_from,
-        simulated_to=simulated_to,
+        simulated_from=run.data_from,
+        simulated_to=run.data_to,
         portfolios=tuple(portfolios or ()),
         strategies=tuple(strategies or ()),
         events=run.published or 0,
@@ -163,6 +162,7 @@ def _accounts(
                 end_balance=end - difference,
                 open_positions=sum((part.held for part in parts), ZERO),
                 other=sum((part.not_booked for part in parts), ZERO),
+                unrealized=sum((part.unrealized for part in parts), ZERO),
             ),
             engine=EngineFigures(start_balance=start, end_balance=end, pnl=_engine_profit(parts)),
             account_id=", ".join(part.account_id for part in parts),
@@ -265,14 +265,14 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _funnel(connection: duckdb.DuckDBPyConnection, run_id: str) -> Iterator[FunnelRow]:
-    make_order_causes(connection, run_id)
-    cursor = connection.execute(read_sql("funnel"), {"run_id": run_id})
-    names = [column[0] for column in cursor.description or ()]
-    for values in cursor.fetchall():
-        row: dict[str, Any] = dict(zip(names, values, strict=True))
-        evidence = Evidence(row.pop("trace_id"))
-        yield FunnelRow(**row, evidence=evidence)
+def _funnel(row: Row) -> FunnelRow:
+    counts = ("signals", "with_order", "orders", "denied", "filled", "publishes_signals")
+    return FunnelRow(
+        portfolio=row["portfolio"],
+        strategy=row["strategy"],
+        **{name: row[name] for name in counts},
+        evidence=Evidence(row["trace_id"]),
+    )
 
 
 def _order_count(row: Row) -> OrderCount:

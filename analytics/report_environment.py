@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from markupsafe import Markup
 
 from fillpath.analytics import report_format
 from fillpath.analytics.charts import ChartFigure, waterfall_figure
+from fillpath.analytics.figure_definitions import FIGURES, FigureDefinition
 from fillpath.analytics.report_attribution import KINDS, Waterfall
 from fillpath.analytics.report_checks import completeness_holds, pnl_adds_up
 from fillpath.analytics.report_model import ReportData
@@ -60,6 +62,11 @@ def _printable(value: object) -> object:
     if isinstance(value, str) and not hasattr(value, "__html__"):
         return report_format.printable(value)
     return value
+
+
+def figure_groups() -> list[tuple[str, list[FigureDefinition]]]:
+    """Every figure of a tearsheet by its group."""
+    return [(name, list(its)) for name, its in groupby(FIGURES, key=lambda one: one.group)]
 
 
 def inert_json(value: Any) -> str:
@@ -125,6 +132,7 @@ def _add_helpers(environment: Environment, data: ReportData, embedded: frozenset
         command=command,
         completeness_holds=completeness_holds,
         embedded=embedded,
+        figure_groups=figure_groups,
         kind_titles=KINDS,
         money=money,
         pnl_adds_up=pnl_adds_up,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
-from fillpath.analytics.exact import ZERO, exact_arithmetic, rounded
+from fillpath.analytics.exact import exact_arithmetic, rounded
 from fillpath.analytics.report_format import currency_digits
 
 if TYPE_CHECKING:
@@ -100,79 +99,62 @@ class CurrencyExecutions:
 
 def read_executions(source: ReportSource) -> tuple[CurrencyExecutions, ...] | None:
     """Read what the orders of a run cost, by currency; ``None`` if it has no orders."""
-    rows = source.results.rows("executions", source.run.run_id)
-    by_currency: dict[str, list[Row]] = {}
-    for row in rows:
-        by_currency.setdefault(row["currency"] or "", []).append(row)
+    results, run_id = source.results, source.run.run_id
+    sums = _by_currency(results.read("shortfalls", run_id=run_id))
+    worst = _by_currency(results.read("worst_executions", run_id=run_id, most=WORST))
     with exact_arithmetic():
         parts = [
-            _of_currency(currency, by_currency[currency], source.currency_digits)
-            for currency in sorted(by_currency, key=lambda one: (not one, one))
+            _of_currency(currency, sums[currency], worst.get(currency, ()), source.currency_digits)
+            for currency in sorted(sums, key=lambda one: (not one, one))
         ]
     return tuple(parts) or None
 
 
+def _by_currency(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    by_currency: dict[str, list[Row]] = {}
+    for row in rows:
+        by_currency.setdefault(row["currency"] or "", []).append(row)
+    return by_currency
+
+
 def _of_currency(
-    currency: str, rows: Sequence[Row], configured: Mapping[str, int]
+    currency: str, sums: Sequence[Row], worst: Iterable[Row], configured: Mapping[str, int]
 ) -> CurrencyExecutions:
     from fillpath.analytics.shortfall_chart import shortfall_figure
 
     digits = currency_digits(currency, configured)
     tables = tuple(
-        (title, tuple(_grouped(rows, columns, digits))) for title, columns in _GROUPS.items()
+        (title, tuple(_grouped(sums, columns, digits))) for title, columns in _GROUPS.items()
     )
-    total = _row((), rows, digits)
+    (total,) = (_row((), one, digits) for one in sums if one["by"] is None)
     return CurrencyExecutions(
         currency=currency,
         total=total,
         tables=tables,
-        worst=tuple(_worst(rows, digits)),
+        worst=tuple(
+            WorstExecution(row, rounded(row["shortfall"], digits), row["slippage"]) for row in worst
+        ),
         chart=shortfall_figure(total, tables[0][1], currency, digits),
     )
 
 
-def _grouped(rows: Iterable[Row], columns: Sequence[str], digits: int) -> list[ShortfallRow]:
-    groups: dict[tuple[str, ...], list[Row]] = {}
-    for row in rows:
-        names = tuple(row[column] or "" for column in columns)
-        groups.setdefault(names, []).append(row)
+def _grouped(sums: Iterable[Row], columns: Sequence[str], digits: int) -> list[ShortfallRow]:
+    groups = {tuple(one[column] for column in columns): one for one in sums if one["by"] in columns}
     made = [_row(names, groups[names], digits) for names in sorted(groups)]
     return sorted(made, key=lambda row: row.shortfall, reverse=True)
 
 
-def _row(names: tuple[str, ...], rows: Sequence[Row], digits: int) -> ShortfallRow:
-    known = [row for row in rows if row["shortfall"] is not None]
-    slippages = [row["slippage"] for row in rows if row["slippage"] is not None]
-
-    def total(column: str) -> Decimal:
-        # Where the arrival price is unknown, all that was paid over the decision is impact.
-        return rounded(sum((_part(row, column) for row in known), ZERO), digits)
-
-    costliest = max(known, key=lambda row: row["shortfall"], default=None)
+def _row(names: tuple[str, ...], sums: Row, digits: int) -> ShortfallRow:
     return ShortfallRow(
         names=tuple(name for name in names if name),
-        orders=len(rows),
-        filled=sum(bool(row["filled_quantity"]) for row in rows),
-        unknown=len(rows) - len(known),
-        slippage=median(slippages) if slippages else None,
-        delay=total("delay_cost"),
-        impact=total("impact_cost"),
-        commission=total("commission"),
-        opportunity=total("opportunity_cost"),
-        shortfall=total("shortfall"),
-        trace_id=costliest["trace_id"] if costliest else None,
+        orders=sums["orders"],
+        filled=sums["filled"],
+        unknown=sums["unknown"],
+        slippage=sums["slippage"],
+        delay=rounded(sums["delay"], digits),
+        impact=rounded(sums["impact"], digits),
+        commission=rounded(sums["commission"], digits),
+        opportunity=rounded(sums["opportunity"], digits),
+        shortfall=rounded(sums["shortfall"], digits),
+        trace_id=sums["trace_id"],
     )
-
-
-def _part(row: Row, column: str) -> Decimal:
-    amount: Decimal | None = row[column]
-    if amount is None and column == "impact_cost":
-        rest: Decimal = row["shortfall"] - row["commission"] - row["opportunity_cost"]
-        return rest
-    return ZERO if amount is None else amount
-
-
-def _worst(rows: Iterable[Row], digits: int) -> Iterator[WorstExecution]:
-    costly = [row for row in rows if row["shortfall"] is not None and row["shortfall"] > 0]
-    for row in sorted(costly, key=lambda row: (-row["shortfall"], row["sequence"]))[:WORST]:
-        yield WorstExecution(row, rounded(row["shortfall"], digits), row["slippage"])

@@ -105,6 +105,7 @@ class AccountFigures:
             account, zero on a margin account.
         other: Everything else that moved the balance: deposits, interest, currency changes.
         end_balance: Balance after the last event.
+        unrealized: P&L of positions still open, at the last price; it moved no balance.
     """
 
     start_balance: Decimal
@@ -113,6 +114,7 @@ class AccountFigures:
     end_balance: Decimal
     open_positions: Decimal = Decimal(0)
     other: Decimal = Decimal(0)
+    unrealized: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)

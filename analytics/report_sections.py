@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from fillpath.analytics.report_attribution import read_attribution
+from fillpath.analytics.report_attribution import NO_ATTRIBUTION, read_attribution
 from fillpath.analytics.report_executions import read_executions
 from fillpath.analytics.report_latency import NO_LATENCY, read_latency
 from fillpath.analytics.report_regimes import read_regimes
@@ -79,26 +79,32 @@ def _of_the_report(_: ReportSource) -> object:
     return True
 
 
+def _attribution(source: ReportSource) -> object:
+    return read_attribution(source) or NO_ATTRIBUTION
+
+
 SECTIONS: Final = (
     Section("accounts", "Result and account", "_accounts.html", _of_the_report),
     Section("completeness", "Completeness", "_completeness.html", _of_the_report),
     Section("equity", "Equity and drawdown", "_equity.html", _of_the_report),
     Section("tearsheet", "Tearsheet", "_tearsheet.html", read_tearsheet),
-    Section("attribution", "Attribution", "_attribution.html", read_attribution),
-    Section("pnl", "Profit and loss", "_pnl.html", _of_the_report),
+    Section("attribution", "Attribution", "_attribution.html", _attribution),
     Section("funnel", "Signals to fills", "_funnel.html", _of_the_report),
     Section("signals", "Signal strength", "_signals.html", read_signals),
     Section("regimes", "Market regimes", "_regimes.html", read_regimes),
     Section("orders", "Orders", "_orders.html", _of_the_report),
     Section("executions", "Slippage and shortfall", "_executions.html", read_executions),
     Section("latency", "Latency", "_latency.html", read_latency),
+    Section("all-trades", "Trades", "_all_trades.html", read_trades),
     Section("trades", "Largest trades", "_trades.html", _of_the_report),
-    Section("all-trades", "All trades", "_all_trades.html", read_trades),
     Section("appendix", "Definitions", "_appendix.html", _of_the_report),
 )
 """Every section, in the order of the page."""
 
-_WITHOUT_ROWS: Final[Mapping[str, object]] = {"latency": NO_LATENCY}
+_WITHOUT_ROWS: Final[Mapping[str, object]] = {
+    "attribution": NO_ATTRIBUTION,
+    "latency": NO_LATENCY,
+}
 ALWAYS: Final = tuple(
     FilledSection(section, _WITHOUT_ROWS.get(section.key, True))
     for section in SECTIONS

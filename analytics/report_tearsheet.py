@@ -32,6 +32,18 @@ if TYPE_CHECKING:
 MOST_SERIES: Final = 6
 """How many portfolios and currencies a page has; the command shows all."""
 WORST_DRAWDOWNS: Final = 5
+MORE: Final = frozenset(
+    {
+        *("return_on_start_equity", "sharpe_error", "sharpe_low", "sharpe_high"),
+        *("probabilistic_sharpe", "omega", "stability", "max_drawdown_days"),
+        *("max_drawdown_recovery_days", "max_drawdown_amount", "var_99", "tail_ratio", "skew"),
+        *("kurtosis", "autocorrelation", "periods_per_year", "positive_days", "win_rate_low"),
+        *("win_rate_high", "payoff_ratio", "longest_winning_streak", "longest_losing_streak"),
+        *("median_holding_time", "turnover", "average_favourable_excursion"),
+        "average_adverse_excursion",
+    }
+)
+"""Figures that a reader unfolds; the page is long enough with the others."""
 _SHADES: Final = 4
 _SHOWN_AS_ZERO: Final = 0.00005
 _TRACED: Final = ("largest_win", "largest_loss")
@@ -60,6 +72,11 @@ class FigureRow:
 
     definition: FigureDefinition
     cells: tuple[FigureCell, ...]
+
+    @property
+    def is_more(self) -> bool:
+        """Whether it is folded away at first."""
+        return self.definition.name in MORE
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,7 @@ _ORDER: Final = {
     "executions": ("sequence",),
     "signal_strength": ("portfolio", "strategy", "name", "bucket", "currency"),
     "signal_decay": ("portfolio", "strategy", "name", "horizon"),
+    "funnel": ("portfolio", "strategy"),
     "regimes": ("sequence", "portfolio", "symbol"),
     "latency_histograms": ("portfolio", "strategy", "hop", "handler", "period_start"),
     "daily_returns": ("portfolio", "currency", "day"),

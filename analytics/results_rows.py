@@ -12,6 +12,7 @@ from typing import Any, Final
 import duckdb
 
 from fillpath.analytics.exact import ZERO, average, decimal_places, exact_arithmetic, trimmed
+from fillpath.analytics.garbage_collection import without_cycle_search
 from fillpath.analytics.latency_rows import latency_tables
 from fillpath.analytics.ledger import Ledger, compute_ledger
 from fillpath.analytics.ledger_events import CASH_FLOW_KINDS
@@ -27,6 +28,7 @@ from fillpath.analytics.slices import SliceLabels
 from fillpath.analytics.sql_files import json_path, read_sql
 from fillpath.analytics.tearsheet import tearsheet_tables
 from fillpath.analytics.trade_attribution import attribute_trades
+from fillpath.analytics.trading_events import keep_trading_events
 from fillpath.instrumentation.errors import NotFound
 from fillpath.instrumentation.semconv import EventType, Fill, Order
 
@@ -73,6 +75,7 @@ class RunResults:
     ledger: Ledger
 
 
+@without_cycle_search()
 def compute_results(connection: duckdb.DuckDBPyConnection, run_id: str) -> RunResults:
     """Compute everything that is kept about a run.
 
@@ -84,6 +87,7 @@ def compute_results(connection: duckdb.DuckDBPyConnection, run_id: str) -> RunRe
         NotFound: The lake has no such run.
     """
     run, kinds = _run(connection, run_id)
+    keep_trading_events(connection, run_id)
     make_order_causes(connection, run_id)
     feeds = read_price_feeds(connection, run_id)
     regimes = find_regimes(connection, run_id, feeds)
@@ -122,6 +126,7 @@ def compute_results(connection: duckdb.DuckDBPyConnection, run_id: str) -> RunRe
         )
         tables |= tearsheet_tables(connection, run_id, run["parameters"], ledger.accounts, tables)
         tables["regimes"] = regimes.table()
+        tables["funnel"] = _funnel(connection, run_id)
         tables |= signal_tables(
             connection,
             run_id,
@@ -177,6 +182,11 @@ def _rows(connection: duckdb.DuckDBPyConnection, name: str, run_id: str) -> Iter
 def _fill(row: Row) -> Row:
     """Drop the zeros that the lake's columns pad numbers with."""
     return tuple(trimmed(value, 0) if isinstance(value, Decimal) else value for value in row)
+
+
+def _funnel(connection: duckdb.DuckDBPyConnection, run_id: str) -> TableRows:
+    cursor = connection.execute(read_sql("funnel"), {"run_id": run_id})
+    return TableRows([column[0] for column in cursor.description or ()], cursor.fetchall())
 
 
 def _orders(connection: duckdb.DuckDBPyConnection, run_id: str, fills: Iterable[Row]) -> TableRows:

@@ -7,7 +7,9 @@ again replaces its rows, so a load may be repeated after a crash or with better 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
@@ -44,6 +46,7 @@ SHARD_TABLES: Final = (
     "executions",
     "signal_strength",
     "signal_decay",
+    "funnel",
     "regimes",
     "latency_histograms",
     "daily_returns",
@@ -161,6 +164,10 @@ def replace_shard(
     return done
 
 
+_MOST_ATTEMPTS: Final = 5
+"""How often a load begins anew when months are let go beside it."""
+
+
 class _MonthGoneError(Exception):
     """The partitions were let go between their making and the load."""
 
@@ -178,18 +185,27 @@ class _Load:
         self, run: Mapping[str, object], tables: Mapping[str, TableRows], *, again: bool
     ) -> bool:
         """Do it; tells whether there was anything to do."""
-        while True:
+        from psycopg import errors
+
+        # A server says in two ways that a table went while a statement was made ready.
+        gone = (_MonthGoneError, errors.UndefinedTable, errors.InternalError_)
+        for attempt in count(1):
             with self.connection.transaction():
                 month = run_month(self.connection, run)
             prepare_month(self.connection, month)
             try:
                 with self.connection.transaction():
                     done = self._replace(run, tables, again=again)
-            except _MonthGoneError:
+            except gone as error:
+                if attempt == _MOST_ATTEMPTS and not isinstance(error, _MonthGoneError):
+                    raise
                 continue
             if done and "pnl_slices" in tables:
-                summarise_slices(self.connection, month)
+                # Whoever let the month go meanwhile let the run go, too.
+                with suppress(errors.UndefinedTable, errors.InternalError_):
+                    summarise_slices(self.connection, month)
             return done
+        raise AssertionError  # count does not end
 
     def _replace(
         self, run: Mapping[str, object], tables: Mapping[str, TableRows], *, again: bool

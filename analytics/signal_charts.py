@@ -7,15 +7,23 @@ from typing import TYPE_CHECKING
 
 import altair as alt
 
-from fillpath.analytics.charts import ROWS, ChartFigure, Row, _link, _spec
+from fillpath.analytics.charts import (
+    ROWS,
+    ChartFigure,
+    Row,
+    chart_spec,
+    link_to_trace,
+    time_axis,
+)
 from fillpath.analytics.report_format import MINUS, count, date, money, percent, timestamp
 
 if TYPE_CHECKING:
     from fillpath.analytics.report_regimes import Ribbon
     from fillpath.analytics.report_signals import DecayRow, StrengthRow
 
-_HAS_TOOLTIP = alt.value("row")
+HAS_TOOLTIP = alt.value("row")
 _LEFT = 76
+_DAY = 86_400_000_000_000
 
 
 def strength_figure(buckets: Sequence[StrengthRow], digits: int) -> ChartFigure:
@@ -40,10 +48,10 @@ def strength_figure(buckets: Sequence[StrengthRow], digits: int) -> ChartFigure:
             figure = money(bucket.pnl, digits, signed=True)
             row |= {"v": float(bucket.pnl), "tone": figure.tone}
             row["pnl"] = f"{figure} {bucket.currency}"
-        _link(row, bucket.trace_id)
+        link_to_trace(row, bucket.trace_id)
         rows.append(row)
     base = alt.Chart(alt.NamedData(name=ROWS))
-    upper = base.encode(x=_steps(labels=False), tooltip=_HAS_TOOLTIP)
+    upper = base.encode(x=_steps(labels=False), tooltip=HAS_TOOLTIP)
     scale = alt.Scale(domain=[0, 1])
     rates = alt.Y("r", type="quantitative", scale=scale, axis=_axis("~%"))
     reach = upper.mark_rule(strokeWidth=1.5, color="var(--line-strong)").encode(
@@ -58,7 +66,7 @@ def strength_figure(buckets: Sequence[StrengthRow], digits: int) -> ChartFigure:
     bars = base.mark_bar(cursor="pointer").encode(
         x=_steps(labels=True),
         y=alt.Y("v", type="quantitative", axis=_axis(",.6~f")),
-        tooltip=_HAS_TOOLTIP,
+        tooltip=HAS_TOOLTIP,
         color=alt.Color(
             "tone",
             type="nominal",
@@ -75,11 +83,13 @@ def strength_figure(buckets: Sequence[StrengthRow], digits: int) -> ChartFigure:
         rows,
         [
             {
-                **_spec(alt.layer(half, reach, dots).properties(width="container", height=130)),
+                **chart_spec(
+                    alt.layer(half, reach, dots).properties(width="container", height=130)
+                ),
                 "description": "Hit rate with 95 % interval, by strength of the signal",
             },
             {
-                **_spec(alt.layer(bars).properties(width="container", height=110)),
+                **chart_spec(alt.layer(bars).properties(width="container", height=110)),
                 "description": "P&L of what was entered, by strength of the signal",
             },
         ],
@@ -103,7 +113,7 @@ def decay_figure(rows: Sequence[DecayRow]) -> ChartFigure:
             point |= {"a": row.low, "z": row.high}
             point["interval"] = f"{short(row.low)} to {short(row.high)}"
         drawn.append(point)
-    base = alt.Chart(alt.NamedData(name=ROWS)).encode(x=_steps(labels=True), tooltip=_HAS_TOOLTIP)
+    base = alt.Chart(alt.NamedData(name=ROWS)).encode(x=_steps(labels=True), tooltip=HAS_TOOLTIP)
     reach = base.mark_rule(strokeWidth=1.5, color="var(--line-strong)").encode(
         y=alt.Y("a", type="quantitative", axis=_axis(".2~f")), y2="z"
     )
@@ -119,7 +129,7 @@ def decay_figure(rows: Sequence[DecayRow]) -> ChartFigure:
     titles = {"name": "Prices on", "coefficient": "IC", "interval": "95 % interval"}
     titles |= {"signals": "Signals"}
     description = "Information coefficient with 95 % interval, by price events after the signal"
-    return ChartFigure(drawn, [{**_spec(chart), "description": description}], titles)
+    return ChartFigure(drawn, [{**chart_spec(chart), "description": description}], titles)
 
 
 def regime_figure(ribbons: Sequence[Ribbon]) -> ChartFigure:
@@ -137,18 +147,15 @@ def regime_figure(ribbons: Sequence[Ribbon]) -> ChartFigure:
                 "from": timestamp(stretch.begin),
                 "to": date(stretch.end),
             }
-            _link(row, stretch.trace_id)
+            link_to_trace(row, stretch.trace_id)
             rows.append(row)
+    stretches = [stretch for ribbon in ribbons for stretch in ribbon.stretches]
+    begins, ends = sorted(one.begin for one in stretches), sorted(one.end for one in stretches)
     base = alt.Chart(alt.NamedData(name=ROWS))
     tones = ["up", "down", "sideways", "other"]
     colours = ["var(--positive-bar)", "var(--negative-bar)", "var(--muted)", "var(--series-1)"]
     bars = base.mark_bar(cursor="pointer", stroke=None).encode(
-        x=alt.X(
-            "t",
-            type="temporal",
-            scale=alt.Scale(type="utc"),
-            axis=alt.Axis(title=None, grid=False, labelOverlap=True),
-        ),
+        x=time_axis((ends[-1] - begins[0]) // _DAY, labels=True),
         x2="u",
         y=alt.Y(
             "name",
@@ -161,12 +168,12 @@ def regime_figure(ribbons: Sequence[Ribbon]) -> ChartFigure:
         color=alt.Color(
             "tone", type="nominal", legend=None, scale=alt.Scale(domain=tones, range=colours)
         ),
-        tooltip=_HAS_TOOLTIP,
+        tooltip=HAS_TOOLTIP,
     )
     chart = alt.layer(bars).properties(width="container", height=30 * len(ribbons))
     titles = {"name": "Market", "regime": "Regime", "from": "From", "to": "Until"}
     description = "Regimes over simulated time, a ribbon for each instrument"
-    return ChartFigure(rows, [{**_spec(chart), "description": description}], titles)
+    return ChartFigure(rows, [{**chart_spec(chart), "description": description}], titles)
 
 
 def short(value: float) -> str:

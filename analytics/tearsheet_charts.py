@@ -9,15 +9,16 @@ from decimal import Decimal
 import altair as alt
 
 from fillpath.analytics.charts import (
-    _HAS_TOOLTIP,
+    HAS_TOOLTIP,
     ROWS,
     ChartFigure,
     Row,
     Spec,
-    _layered,
-    _link,
-    _spec,
-    _value_axis,
+    chart_spec,
+    layered,
+    link_to_trace,
+    time_axis,
+    value_axis,
 )
 from fillpath.analytics.figure_definitions import BY_NAME
 from fillpath.analytics.figure_text import figure_text
@@ -52,7 +53,7 @@ def days_figure(points: Sequence[RollingPoint], window: int | None) -> ChartFigu
             row["volatility"] = percent(Decimal(repr(point.volatility)))
         rows.append(row)
     span = (points[-1].day - points[0].day).days
-    plain, labelled = _day_axis(span, labels=False), _day_axis(span, labels=True)
+    plain, labelled = time_axis(span, labels=False), time_axis(span, labels=True)
     specs = [_under_water(labelled if window is None else plain)]
     if window is not None:
         specs += [_rolling("s", "~f", plain), _rolling("v", "~%", labelled)]
@@ -69,23 +70,6 @@ def days_figure(points: Sequence[RollingPoint], window: int | None) -> ChartFigu
     return ChartFigure(rows, described, titles)
 
 
-def _day_axis(span: int, *, labels: bool) -> alt.X:
-    """The axis of so many days: a long one names years, so that each label says enough."""
-    interval, label = ("year", "%Y") if span > 1100 else ("month", "%b %Y")
-    axis = alt.Axis(
-        title=None,
-        labels=labels,
-        ticks=labels,
-        grid=False,
-        labelOverlap="greedy",
-        labelSeparation=8,
-        labelFlush=False,
-    )
-    if span > 62:
-        axis["format"], axis["tickCount"] = label, {"interval": interval, "step": 1}
-    return alt.X("t", type="temporal", scale=alt.Scale(type="utc"), axis=axis)
-
-
 def _under_water(time: alt.X) -> Spec:
     base = alt.Chart(alt.NamedData(name=ROWS))
     down = alt.Y("d", type="quantitative", stack=None, axis=_named_axis("Drawdown", "~%", 3))
@@ -94,8 +78,8 @@ def _under_water(time: alt.X) -> Spec:
         line={"color": "var(--negative)", "strokeWidth": 1},
         color="var(--negative-fill)",
     ).encode(x=time, y=down)
-    layers = _layered(area, down, time, "var(--negative)")
-    return _spec(layers.properties(width="container", height=110))
+    layers = layered(area, down, time, "var(--negative)")
+    return chart_spec(layers.properties(width="container", height=110))
 
 
 def _rolling(field: str, number_format: str, time: alt.X) -> Spec:
@@ -106,12 +90,12 @@ def _rolling(field: str, number_format: str, time: alt.X) -> Spec:
     zero = base.mark_rule(color="var(--line-strong)", aria=False).encode(
         y=alt.datum(0, type="quantitative")
     )
-    layers = _layered(alt.layer(zero, line), value, time, "var(--series-1)")
-    return _spec(layers.properties(width="container", height=90))
+    layers = layered(alt.layer(zero, line), value, time, "var(--series-1)")
+    return chart_spec(layers.properties(width="container", height=90))
 
 
 def _named_axis(name: str, number_format: str, ticks: int) -> alt.Axis:
-    axis = _value_axis(number_format, ticks)
+    axis = value_axis(number_format, ticks)
     axis["title"] = name
     axis["titleAnchor"] = "start"
     axis["titleAngle"] = 0
@@ -138,7 +122,7 @@ def trades_figure(bins: Sequence[Bin], currency: str, digits: int) -> ChartFigur
             "name": f"{_edges(one, digits)} {currency}".strip(),
             "count": count(one.count),
         }
-        _link(row, one.trace_id)
+        link_to_trace(row, one.trace_id)
         rows.append(row)
     base = alt.Chart(alt.NamedData(name=ROWS))
     bars = base.mark_bar(cursor="pointer", binSpacing=1).encode(
@@ -160,14 +144,14 @@ def trades_figure(bins: Sequence[Bin], currency: str, digits: int) -> ChartFigur
                 range=["var(--positive-bar)", "var(--negative-bar)"],
             ),
         ),
-        tooltip=_HAS_TOOLTIP,
+        tooltip=HAS_TOOLTIP,
     )
     zero = base.mark_rule(color="var(--line-strong)", aria=False).encode(
         x=alt.datum(0, type="quantitative")
     )
     chart = alt.layer(bars, zero).properties(width="container", height=130)
     description = f"Number of trades by net P&L in {currency}"
-    spec = {**_spec(chart), "description": description}
+    spec = {**chart_spec(chart), "description": description}
     return ChartFigure(rows, [spec], {"name": "Net P&L", "count": "Trades"})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import groupby
 from statistics import mean, median
@@ -56,6 +56,7 @@ class TradeResult:
         exit_time: Of the last exit fill; ``None`` while open, or if unknown.
         favourable_excursion: Highest open profit; ``None`` if unknown.
         adverse_excursion: Lowest open profit; ``None`` if unknown.
+        last_sequence: The event of its last fill, which puts exits of one moment in order.
     """
 
     portfolio: str
@@ -66,16 +67,21 @@ class TradeResult:
     exit_time: int | None
     favourable_excursion: Decimal | None = None
     adverse_excursion: Decimal | None = None
+    last_sequence: int = 0
 
 
 def trades_of(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[TradeResult]:
     """Read rows of table ``trades``; columns that they have not are taken as unknown."""
     places = [columns.index(name) if name in columns else None for name in _COLUMNS]
+    fills = columns.index("fills") if "fills" in columns else None
     for row in rows:
         values: list[Any] = [None if place is None else row[place] for place in places]
         portfolio, currency, held, realized, commission, *rest = values
         net = (realized or ZERO) - (commission or ZERO)
-        yield TradeResult(portfolio, currency or "", bool(held), net, *rest)
+        its_fills = row[fills] if fills is not None else None
+        last = its_fills[-1]["sequence"] if its_fills else 0
+        made = TradeResult(portfolio, currency or "", bool(held), net, *rest)
+        yield replace(made, last_sequence=last)
 
 
 def trade_figures(trades: Sequence[TradeResult]) -> Figures:
@@ -90,7 +96,11 @@ def trade_figures(trades: Sequence[TradeResult]) -> Figures:
     """
     closed = [trade for trade in trades if not trade.is_open]
     # Trades without a time keep the order of their entries, at the end.
-    closed.sort(key=lambda trade: (trade.exit_time is None, trade.exit_time or 0))
+    closed.sort(
+        key=lambda one: (
+            (True, 0, 0) if one.exit_time is None else (False, one.exit_time, one.last_sequence)
+        )
+    )
     figures: Figures = {"trades": len(closed), **dict.fromkeys(_NAMES)}
     if not closed:
         return figures

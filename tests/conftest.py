@@ -6,10 +6,15 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # The suite itself runs in safe-path mode; a script that a test starts finds what lies beside it,
 # as it would for a user.
 os.environ.pop("PYTHONSAFEPATH", None)
+
+# A busy machine makes any example slow now and then.
+settings.register_profile("fillpath", deadline=None)
+settings.load_profile("fillpath")
 
 IN_CI = os.environ.get("CI", "").lower() == "true"
 

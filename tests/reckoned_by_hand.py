@@ -12,11 +12,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
+from functools import cached_property
 from typing import Any
 
 from numbers_shown import Place
+from regimes_by_hand import RegimesByHand
 
 Event = dict[str, Any]
+Figures = Iterator[tuple[str, str, str, list[str]]]
 ZERO = Decimal(0)
 CENT = Decimal("0.01")
 KIND_COLUMNS = ("Realized", "Unrealized", "Commission")
@@ -54,6 +57,22 @@ def held(nanoseconds: int) -> list[str]:
     return [f"{count:,}\u00a0{unit}" for count, unit in shown]
 
 
+def took(nanoseconds: int) -> str:
+    """Three digits in the unit that suits them; from two minutes on in whole seconds or minutes."""
+    seconds = nanoseconds // 10**9
+    if seconds >= 7200 // 2:
+        return f"{seconds // 3600}\u00a0h {seconds % 3600 // 60:02}\u00a0min"
+    if seconds >= 120:
+        return f"{seconds // 60}\u00a0min {seconds % 60:02}\u00a0s"
+    number, units = Decimal(nanoseconds), ["ns", "µs", "ms", "s"]
+    while len(units) > 1 and number >= Decimal("999.5"):
+        number, units = number / 1000, units[1:]
+    if units[0] == "ns":
+        return f"{number}\u202fns"
+    places = 0 if number >= 100 else 1 if number >= 10 else 2
+    return f"{number:.{places}f}\u202f{units[0]}"
+
+
 @dataclass
 class HandTrade:
     """A position from its first fill to the one that closed it."""
@@ -68,6 +87,8 @@ class HandTrade:
     unrealized: Decimal = ZERO
     commission: Decimal = ZERO
     last: Event | None = None
+    parts: list[tuple[Event, Decimal]] = field(default_factory=list)
+    """Its fills, and by what each changed it."""
 
     @property
     def open_quantity(self) -> Decimal:
@@ -95,6 +116,7 @@ class Reckoning:
     lots: dict[Any, list[list[Any]]] = field(default_factory=lambda: defaultdict(list))
     realized: list[tuple[Event, Decimal]] = field(default_factory=list)
     marks: list[tuple[Event, Decimal]] = field(default_factory=list)
+    fees: list[tuple[Event, Decimal]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.published = [one for one in self.events if one["name"].startswith("publish ")]
@@ -115,12 +137,16 @@ class Reckoning:
                 worth = ZERO
                 for one in positions.values():
                     worth += one.profit_at(prices[one.fill["symbol"]])
-                    if cash:  # what is held was paid for
-                        worth += one.open_quantity * one.average
+                    if cash:  # what is held was paid for, and what is owed was received
+                        worth += one.open_quantity * one.average * one.direction
                 total = Decimal(balance["total"]) + worth.quantize(CENT, ROUND_HALF_UP)
                 self.equity.append((event, total))
                 self.balance = Decimal(balance["total"])
-        last = self.balance
+        self.invested = ZERO  # what the balance is lower by for what is held
+        if self.equity and cash:
+            for one in positions.values():
+                self.invested += one.open_quantity * one.average * one.direction
+        last = self.balance + self.invested
         for trade in positions.values():
             profit = trade.profit_at(prices[trade.fill["symbol"]])
             last += profit.quantize(CENT, ROUND_HALF_UP)
@@ -128,8 +154,10 @@ class Reckoning:
         if positions:  # what is open has a price after the last statement
             bars = [one for one in self.published if one["event_type"] == "BAR"]
             self.equity.append((bars[-1], last))
-        self.start = self.balance - sum(
-            (trade.realized - trade.commission for trade in self.trades), ZERO
+        self.start = (
+            self.balance
+            + self.invested
+            - sum((trade.realized - trade.commission for trade in self.trades), ZERO)
         )
 
     def _fill(self, event: Event, positions: dict[Any, HandTrade]) -> None:
@@ -148,6 +176,7 @@ class Reckoning:
             trade.exited += closing
             trade.received += price * closing
             trade.last = event
+            trade.parts.append((event, side * closing))
             quantity, commission = quantity - closing, commission - paid
             if not trade.open_quantity:
                 del positions[key]
@@ -158,6 +187,7 @@ class Reckoning:
             trade = positions[key] = HandTrade(event, side)
             self.trades.append(trade)
         trade.commission += commission
+        trade.parts.append((event, side * quantity))
         trade.entered += quantity
         trade.paid += price * quantity
 
@@ -168,7 +198,7 @@ class Reckoning:
                 entry, quantity, direction, before = lot
                 if entry["symbol"] == event["symbol"]:
                     lot[3] = (price - entry["price"]) * quantity * direction
-                    at = entry | {"event_time": event["event_time"]}
+                    at = entry | {"event_time": event["event_time"], "lot": (entry, direction)}
                     self.marks.append((at, lot[3] - before))
 
     def _match(self, event: Event) -> None:
@@ -176,11 +206,14 @@ class Reckoning:
         side, left = 1 if event["side"] == "BUY" else -1, event["quantity"]
         key = event["position_id"] or (event["portfolio"], event["strategy"], event["symbol"])
         lots = self.lots[key]
+        held = sum(lot[1] for lot in lots if lot[2] != side)
+        self._charge(event, min(left, held), lots, side)
         while left and lots and lots[0][2] != side:
             entry, quantity, direction, worth = lots[0]
             closing = min(left, quantity)
-            at = entry | {"event_time": event["event_time"]}
-            self.realized.append((at, (event["price"] - entry["price"]) * closing * direction))
+            at = entry | {"event_time": event["event_time"], "lot": (entry, direction)}
+            profit = (event["price"] - entry["price"]) * closing * direction
+            self.realized.append((at | {"closed_by": event}, profit))
             taken_back = worth * closing / quantity
             self.marks.append((at, -taken_back))
             left -= closing
@@ -191,10 +224,20 @@ class Reckoning:
         if left:
             lots.append([event, left, side, ZERO])
 
+    def _charge(self, event: Event, closing: Decimal, lots: list[Any], side: int) -> None:
+        """Divide a fill's commission between the lot that it closes and the one that it opens."""
+        commission, quantity = event["commission"] or ZERO, event["quantity"]
+        paid = (commission * closing / quantity).quantize(CENT, ROUND_HALF_UP)
+        if closing:
+            entry, _, direction, _ = lots[0]
+            self.fees.append((event | {"lot": (entry, direction), "closed_by": event}, -paid))
+        if closing < quantity:
+            self.fees.append((event | {"lot": (event, side)}, paid - commission))
+
     # What the page shows
 
     def expected(self, engine: str) -> dict[Place, list[str]]:
-        """Every figure that the page must show, by its place."""
+        """Every figure that these sections must show, by its place."""
         return {
             Place(section, table, row, column): figures
             for section, found in (
@@ -212,6 +255,8 @@ class Reckoning:
             )
             for table, row, column, figures in found
         }
+
+    moment = staticmethod(moment)
 
     @property
     def portfolio(self) -> str:
@@ -242,8 +287,11 @@ class Reckoning:
             ("Start balance", self.start),
             ("P&L", realized),
             ("Commission", -paid),
+            ("Open positions", -self.invested),
             ("End balance", self.balance),
         ):
+            if row == "Open positions" and not amount:
+                continue
             yield table, row, "fillpath", [money(amount)]
             # Optional: an engine need not say all of it.
             yield table, row, engine, [money(amount)]
@@ -296,12 +344,14 @@ class Reckoning:
         yield table, "End", "Level", [money(level)]
 
     def _attribution(self) -> Iterator[tuple[str, str, str, list[str]]]:
-        for title, key in (
-            ("portfolio", "portfolio"),
-            ("strategy", "strategy"),
-            ("symbol", "symbol"),
+        for title, name in (
+            ("signal", self.signal_name),
+            ("side", lambda event: "LONG" if event["lot"][1] > 0 else "SHORT"),
+            ("regime", lambda event: self.regime_of(event["lot"][0]) or "not classified"),
+            ("exit reason", self._exit_reason),
+            ("holding time", self._held_class),
         ):
-            yield from self._broken_down(title, lambda event, key=key: event[key])
+            yield from self._broken_down(title, name)
         yield from self._broken_down("month", lambda event: moment(event["event_time"])[:7])
         yield from self._broken_down(
             "hour of the day, UTC", lambda event: moment(event["event_time"])[11:13]
@@ -311,8 +361,8 @@ class Reckoning:
         amounts: dict[str, dict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
         for event, profit in self.realized:
             amounts[name(event)]["Realized"] += profit
-        for event in self._of("FILL"):
-            amounts[name(event)]["Commission"] -= event["commission"] or ZERO
+        for event, fee in self.fees:
+            amounts[name(event)]["Commission"] += fee
         for event, worth in self.marks:
             amounts[name(event)]["Unrealized"] += worth
         for row in list(amounts.values()):
@@ -333,7 +383,7 @@ class Reckoning:
                 groups["Total"].append(trade)
             for name, trades in groups.items():
                 where = "" if name == "Total" else self.portfolio
-                row = name if key == "portfolio" else f"{name} · {where}"
+                row = name if key == "portfolio" else f"{name} · {where}".strip()
                 realized, unrealized = (
                     sum((d for e, d in found if name in {"Total", e[key]}), ZERO)
                     for found in (self.realized, self.marks)
@@ -364,7 +414,7 @@ class Reckoning:
             signal = next(
                 (
                     one
-                    for one in self._above(states[0])
+                    for one in self.above(states[0])
                     if one["event_type"] == "SIGNAL" and one["name"].startswith("publish")
                 ),
                 None,
@@ -383,7 +433,7 @@ class Reckoning:
             for column, number in row.items():
                 yield table, f"{name} · {self.portfolio}", column, [f"{number:,}"]
         for column in ("Signals", "With order", "Orders", "Denied", "Filled"):
-            yield table, "Total · ", column, [f"{sum(row[column] for row in rows.values()):,}"]
+            yield table, "Total ·", column, [f"{sum(row[column] for row in rows.values()):,}"]
 
     def _orders(self) -> Iterator[tuple[str, str, str, list[str]]]:
         types: dict[str, str] = {}
@@ -422,10 +472,77 @@ class Reckoning:
             yield table, row, "Commission", [money(-trade.commission)]
             yield table, row, "Net", [money(trade.net, signed=True)]
 
+    # What led to what
+
+    @cached_property
+    def regimes(self) -> RegimesByHand:
+        return RegimesByHand(self.published)
+
+    def regime_of(self, fill: Event) -> str | None:
+        return self.regimes.at(fill["symbol"], fill["sequence"])
+
+    def signal_name(self, event: Event) -> str:
+        signal = self.signal_of(event["lot"][0])
+        if signal is None:
+            return "no signal"
+        told = json.loads(signal["attributes"])
+        return str(told.get("trading.signal.name") or told["trading.signal.value"])
+
+    def signal_of(self, fill: Event) -> Event | None:
+        """The nearest signal above the first event of a fill's order."""
+        first = self.orders[fill["client_order_id"]][0]
+        return next((one for one in self.above(first) if one["name"] == "publish SIGNAL"), None)
+
+    @cached_property
+    def orders(self) -> dict[str, list[Event]]:
+        """The events of each order."""
+        orders: dict[str, list[Event]] = defaultdict(list)
+        for event in self.published:
+            if event["event_type"] in {"ORDER", "FILL"}:
+                orders[event["client_order_id"]].append(event)
+        return orders
+
+    def is_leg(self, order: str) -> bool:
+        """Whether an order only closes what another one has opened."""
+        first = json.loads(self.orders[order][0]["attributes"])
+        parents = {
+            json.loads(events[0]["attributes"]).get("trading.order.parent_id")
+            for events in self.orders.values()
+        }
+        has_links = bool(first.get("trading.order.linked_ids"))
+        return "trading.order.parent_id" in first or (has_links and order not in parents)
+
+    def _exit_reason(self, event: Event) -> str:
+        if "closed_by" not in event:
+            return "not closed, or not told"
+        return self.reason_of(event["closed_by"]["client_order_id"])
+
+    def reason_of(self, order: str) -> str:
+        """Why an order was sent; these hosts have no words for it and no call-backs at the end."""
+        first = self.orders[order][0]
+        if "STOP" in first["order_type"]:
+            return "stop"
+        if "LIMIT" in first["order_type"] and self.is_leg(order):
+            return "limit"
+        causes = (one for one in self.above(first) if one["name"].startswith("publish "))
+        kinds = (one["event_type"] for one in causes)
+        nearest = next((kind for kind in kinds if kind in {"SIGNAL", "FILL", "BAR"}), None)
+        return "signal" if nearest == "SIGNAL" else "market"
+
+    @staticmethod
+    def _held_class(event: Event) -> str:
+        if "closed_by" not in event:
+            return "not closed"
+        hours = (event["closed_by"]["event_time"] - event["lot"][0]["event_time"]) / 3600e9
+        limits = {"under 1m": 1 / 60, "1m to 1h": 1, "1h to 1d": 24, "1d to 1w": 168}
+        limits["1w to 30d"] = 720
+        return next((name for name, limit in limits.items() if hours < limit), "over 30d")
+
     def _of(self, kind: str) -> list[Event]:
         return [one for one in self.published if one["event_type"] == kind]
 
-    def _above(self, event: Event) -> Iterable[Event]:
+    def above(self, event: Event) -> Iterable[Event]:
+        """The causes of an event, the nearest first."""
         while event["parent_span_id"] in self.by_span:
             event = self.by_span[event["parent_span_id"]]
             yield event

@@ -292,7 +292,13 @@ def sample() -> ReportData:
             Account(
                 EQUITIES,
                 "USD",
-                AccountFigures(D("100000.00"), D("4955.50"), D("338.40"), D("104617.10")),
+                AccountFigures(
+                    D("100000.00"),
+                    D("4955.50"),
+                    D("338.40"),
+                    D("104617.10"),
+                    unrealized=D("189.50"),
+                ),
                 EngineFigures(D("100000.00"), D("4955.50"), D("338.40"), D("104617.10")),
                 "SIM-001",
                 Evidence(traces[-1].trace_id),
@@ -300,7 +306,13 @@ def sample() -> ReportData:
             Account(
                 FX,
                 "EUR",
-                AccountFigures(D("50000.00"), D("-220.11"), D("61.37"), D("49718.52")),
+                AccountFigures(
+                    D("50000.00"),
+                    D("-220.11"),
+                    D("61.37"),
+                    D("49718.52"),
+                    unrealized=D("14.80"),
+                ),
                 EngineFigures(D("50000.00"), D("-220.11"), D("61.37"), D("49718.52")),
                 "FXCM-001",
             ),
@@ -483,8 +495,8 @@ def with_sections(data: ReportData, trades: int = 300, names: Sequence[str] = ()
     sections = []
     for section in SECTIONS:
         always = next((one for one in data.sections if one.section is section), None)
-        if always is not None:
-            sections.append(always)
-        elif section.key in {"attribution", "all-trades"}:
+        if section.key in {"attribution", "all-trades"}:
             sections.append(FilledSection(section, section.read(source)))
+        elif always is not None:
+            sections.append(always)
     return replace(data, sections=tuple(sections))

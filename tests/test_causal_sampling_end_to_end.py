@@ -68,8 +68,10 @@ def test_the_books_of_a_sampled_run_are_those_of_the_whole_run(
     for sampling, store in stores.items():
         with store.connect() as connection:
             ledger = compute_ledger(connection, "run")
+        # A lot is marked at the prices that were kept: in sum the same, on fewer days.
         books[sampling] = (
-            ledger.slices,
+            [one for one in ledger.slices if one.kind != "unrealized"],
+            ledger.total("unrealized"),
             ledger.trips,
             [(one.status, one.start, one.end, one.difference) for one in ledger.accounts],
         )

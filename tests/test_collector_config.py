@@ -458,6 +458,7 @@ INSPECTED = {
     Account.TYPE,
     Account.BALANCES,
     Account.BASE_CURRENCY,
+    Account.UNREALIZED_PNL,
     Order.REJECT_REASON,
     semconv.Signal.VALUE,
     semconv.Command.NAME,

@@ -6,9 +6,7 @@ import itertools
 import random
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -34,13 +32,12 @@ from fillpath.analytics.shard_load import TableRows
 sys.path.append(str(Path(__file__).parent))
 
 from made_spans import RUN, SECOND, MadeSpans
+from walked_chains import Row, Walk, is_event, walked
 
-MARKET = ("BAR", "TICK", "BOOK")
 STATUSES = (
     "INITIALIZED", "SUBMITTED", "ACCEPTED", "NEW", "accepted", "PENDING_UPDATE", "CANCELED",
     "DENIED", None,
 )  # fmt: skip
-Row = dict[str, Any]
 
 
 def made_at_random(seed: int, events: int = 120, *, ids: bool = True) -> MadeSpans:
@@ -81,94 +78,6 @@ def made_at_random(seed: int, events: int = 120, *, ids: bool = True) -> MadeSpa
     return spans
 
 
-class Walk:
-    """Walks up from every event, one step at a time; finds sequence and duration by hop."""
-
-    def __init__(self, spans: MadeSpans) -> None:
-        self.by_id = {row["span_id"]: row for row in spans.rows}
-        self.found: dict[str, list[tuple[int, int]]] = defaultdict(list)
-        orders: dict[tuple[str, str], list[Row]] = defaultdict(list)
-        for row in spans.rows:
-            if not is_event(row):
-                self.handled(row)
-            elif kind_of(row) in {"FEATURES", "SIGNAL"}:
-                for kind in [*MARKET, "FEATURES"] if kind_of(row) == "SIGNAL" else MARKET:
-                    self.took(f"{kind} → {kind_of(row)}", self.nearest(row, kind), row)
-            elif kind_of(row) in {"ORDER", "FILL"}:
-                orders[row["portfolio"], row["client_order_id"]].append(row)
-        for events in orders.values():
-            self.first_event(events[0])
-            self.states(events)
-            self.fills(events)
-
-    def above(self, row: Row) -> Iterator[Row]:
-        while (parent := self.by_id.get(row.get("parent_span_id") or "")) is not None:
-            yield parent
-            row = parent
-
-    def nearest(self, row: Row, kind: str) -> Row | None:
-        events = (one for one in self.above(row) if is_event(one) and kind_of(one) == kind)
-        return next(events, None)
-
-    def took(self, hop: str, before: Row | None, after: Row) -> None:
-        if before is None or None in {before["start_time"], after["start_time"]}:
-            return
-        self.found[hop].append((after["sequence"], after["start_time"] - before["start_time"]))
-
-    def handled(self, row: Row) -> None:
-        if row["start_time"] is not None:
-            duration = row["end_time"] - row["start_time"]
-            self.found[f"{kind_of(row)} → handled"].append((row["sequence"], duration))
-
-    def first_event(self, first: Row) -> None:
-        if kind_of(first) == "ORDER":
-            signal = self.nearest(first, "SIGNAL")
-            self.took("SIGNAL → ORDER", signal, first)
-            for kind in MARKET if signal is None else ():
-                self.took(f"{kind} → ORDER", self.nearest(first, kind), first)
-
-    def states(self, events: list[Row]) -> None:
-        states = [(state_of(row, row is events[0]), row) for row in events]
-        way = [(state, row) for state, row in states if state is not None]
-        for (state, before), (next_state, after) in itertools.pairwise(way):
-            if ORDERED.index(state) < ORDERED.index(next_state):
-                self.took(f"{state} → {next_state}", before, after)
-
-    def fills(self, events: list[Row]) -> None:
-        for row in events:
-            if kind_of(row) == "FILL":
-                alone = all(self.nearest(row, kind) is None for kind in MARKET)
-                for kind in MARKET:
-                    way = self.nearest(events[0] if alone else row, kind)
-                    self.took(f"{kind} → FILL", way, row)
-
-
-def walked(spans: MadeSpans) -> dict[str, list[tuple[int, int]]]:
-    return {hop: sorted(times) for hop, times in Walk(spans).found.items()}
-
-
-ORDERED = ["ORDER", "SUBMITTED", "ACCEPTED", "FILL"]
-
-
-def is_event(row: Row) -> bool:
-    return bool(row["span_kind"] != "CONSUMER")
-
-
-def kind_of(row: Row) -> str:
-    return str(row["event_type"])
-
-
-def state_of(row: Row, is_first: bool) -> str | None:
-    if kind_of(row) == "FILL":
-        return "FILL"
-    status = (row.get("status") or "").upper()
-    if status in {"SUBMITTED", "ACCEPTED"}:
-        return status
-    if status == "NEW" and not is_first:
-        return "ACCEPTED"
-    return "ORDER" if is_first else None
-
-
 def measured_hops(durations: Durations) -> dict[str, list[tuple[int, int]]]:
     found: dict[str, list[tuple[int, int]]] = defaultdict(list)
     columns = (durations.group, durations.sequence, durations.duration)
@@ -186,7 +95,7 @@ def measure_made(spans: MadeSpans, *, live: bool = False) -> Durations:
 def test_every_hop_is_what_a_walk_over_the_chains_finds(seed: int) -> None:
     spans = made_at_random(seed)
     durations = measure_made(spans)
-    expected = walked(spans)
+    expected = walked(spans.rows)
     forward = {hop: [one for one in times if one[1] >= 0] for hop, times in expected.items()}
     assert measured_hops(durations) == {hop: times for hop, times in forward.items() if times}
     backwards = {hop: sum(duration < 0 for _, duration in times) for hop, times in expected.items()}
@@ -212,7 +121,7 @@ def test_a_clock_that_ran_backwards_is_counted_and_in_no_number() -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_a_hop_belongs_to_the_nearest_strategy_and_to_the_portfolio_of_its_end(seed: int) -> None:
     spans = made_at_random(seed)
-    walk = Walk(spans)
+    walk = Walk(spans.rows)
     expected = {}
     for row in spans.rows:
         way = [row, *(walk.above(row) if is_event(row) else ())]
@@ -438,7 +347,7 @@ def test_the_tables_have_every_breakdown_and_histograms_over_time() -> None:
     with spans.connect() as connection:
         durations = measure(connection, RUN, live=False)
         tables = latency_tables(connection, RUN, live=False)
-    expected = walked(spans)
+    expected = walked(spans.rows)
     counts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     traces = {row["trace_id"] for row in spans.rows}
     for row in rows_of(tables["latency"]):
@@ -459,7 +368,7 @@ def test_the_slowest_chains_are_in_different_traces(seed: int) -> None:
     spans = made_at_random(seed, 600)
     trace_of = {row["sequence"]: row["trace_id"] for row in spans.rows}
     expected: dict[str, list[int]] = {}
-    for hop, times in walked(spans).items():
+    for hop, times in walked(spans.rows).items():
         longest: dict[str, int] = {}
         for sequence, duration in times:
             if duration >= 0 and spans.rows[sequence - 1]["portfolio"] == "fund/a":

@@ -19,6 +19,7 @@ import pytest
 
 from fillpath.analytics import embedded_postgres, server_locks
 from fillpath.analytics.embedded_postgres import server_status
+from fillpath.analytics.migrate import read_migrations
 from fillpath.analytics.postgres import (
     ResultsDatabase,
     describe_dsn,
@@ -31,6 +32,7 @@ from fillpath.instrumentation.errors import BackendUnreachable, FillpathError, U
 from fillpath.instrumentation.settings import ENV_POSTGRES_DSN, DataFolder
 
 IS_ROOT = os.geteuid() == 0
+NEWEST = read_migrations()[-1].version
 NOBODY = pwd.getpwnam("nobody")
 SECRET = "hunter2-sesame"  # noqa: S105 - made up
 
@@ -150,7 +152,7 @@ def test_server_runs_exactly_as_long_as_it_is_used(folder: DataFolder) -> None:
             assert row == ("",)
     assert server_status(folder.postgres).state == "stopped"
     assert not (folder.postgres / "cluster" / "postmaster.pid").exists()
-    assert count_schema(folder) == 1
+    assert count_schema(folder) == NEWEST
 
 
 def test_data_folder_without_a_server_says_so(tmp_path: Path) -> None:
@@ -216,7 +218,7 @@ def test_killed_keeper_takes_the_server_with_it(folder: DataFolder) -> None:
         keeper.kill()
         keeper.wait()
         wait_until_stopped(folder)
-    assert count_schema(folder) == 1
+    assert count_schema(folder) == NEWEST
 
 
 def test_pid_file_whose_number_is_somebody_elses_now(folder: DataFolder) -> None:
@@ -227,7 +229,7 @@ def test_pid_file_whose_number_is_somebody_elses_now(folder: DataFolder) -> None
     with other:
         lines = [str(other.pid), str(cluster), "1700000000", "5432", "/nowhere", "", "1 1", "ready"]
         (cluster / "postmaster.pid").write_text("\n".join(lines) + "\n")
-        assert count_schema(folder) == 1
+        assert count_schema(folder) == NEWEST
         other.kill()
 
 
@@ -245,7 +247,7 @@ def test_data_folder_of_any_name(made: DataFolder, tmp_path: Path, name: str) ->
     odd = DataFolder(tmp_path / name)
     shutil.copytree(made.postgres, odd.postgres, ignore=shutil.ignore_patterns("socket"))
     with open_results_database(odd) as database:
-        assert count_schema(odd) == 1
+        assert count_schema(odd) == NEWEST
         url = database.dsn
     assert server_status(odd.postgres).state == "stopped"
     assert len(url) < 800
@@ -253,7 +255,7 @@ def test_data_folder_of_any_name(made: DataFolder, tmp_path: Path, name: str) ->
 
 @pytest.mark.full
 def test_cluster_is_made_in_a_folder_with_a_long_odd_name(tmp_path: Path) -> None:
-    assert count_schema(DataFolder(tmp_path / ("sp ace 漢'\"$x" + "y" * 120))) == 1
+    assert count_schema(DataFolder(tmp_path / ("sp ace 漢'\"$x" + "y" * 120))) == NEWEST
 
 
 def test_url_left_running_until_it_is_stopped(folder: DataFolder) -> None:
@@ -302,7 +304,7 @@ def test_cluster_that_was_half_made_is_made_anew(tmp_path: Path) -> None:
             time.sleep(0.01)
         killed.kill()
     assert not (new.postgres / "cluster").exists()
-    assert count_schema(new) == 1
+    assert count_schema(new) == NEWEST
     assert not list(new.postgres.glob("cluster.new-*"))
 
 
@@ -355,7 +357,7 @@ def test_folder_whose_start_hangs_is_locked(
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(ResultsError, match="is locked: another process"):
             count_schema(folder)
-    assert count_schema(folder) == 1
+    assert count_schema(folder) == NEWEST
 
 
 def test_folder_that_is_a_file(tmp_path: Path) -> None:
@@ -398,7 +400,7 @@ if IS_ROOT:
         own = DataFolder(public_folder / "data")
         holder = start(HOLD, own, PRELUDE + AS_NOBODY)
         first_line(holder)
-        assert count_schema(own) == 1
+        assert count_schema(own) == NEWEST
         finish(holder)
         assert finish(start(USE, own, PRELUDE + AS_NOBODY)) == "1"
 

@@ -22,6 +22,7 @@ from fillpath.instrumentation.semconv import Bar, EventType, Regime
 sys.path.append(str(Path(__file__).parent))
 
 from made_spans import RUN, MadeSpans
+from regimes_by_hand import slow_names
 
 MINUTE = 60_000_000_000
 HOUR = 60 * MINUTE
@@ -54,28 +55,6 @@ def says(
 
 
 # -- The classifier ------------------------------------------------------------------------------
-
-
-def slow_names(prices: Floats) -> list[str | None]:
-    """Classify prices one by one, by the words of the definition."""
-    names: list[str | None] = []
-    volatilities: list[float] = []
-    for place in range(len(prices)):
-        if place < WINDOW:
-            names.append(None)
-            continue
-        window = [math.log(b / a) for a, b in pairwise(prices[: place + 1])]
-        last = window[-WINDOW:]
-        volatility = math.sqrt(math.fsum(r**2 for r in last) / WINDOW)
-        efficiency = math.fsum(last) / math.fsum(map(abs, last))
-        trend = "up" if efficiency > 0.3 else "down" if efficiency < -0.3 else "sideways"
-        if len(volatilities) < 20:
-            names.append(None)
-        else:
-            calm = volatility <= float(np.median(volatilities))
-            names.append(f"{'calm' if calm else 'turbulent'}, {trend}")
-        volatilities.append(volatility)
-    return names
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -99,9 +99,10 @@ def test_the_page_has_every_figure_of_every_portfolio(loaded: Loaded) -> None:
         for cell in re.findall(r'<td data-figure="figure\..*?">(.*?)</td>', loaded.page, re.DOTALL)
     ]
     cells = iter(shown)
-    names = [row.definition for group in loaded.sheet.groups for row in group.rows]
-    assert [one.name for one in names] == [one.name for one in FIGURES]
-    for definition in names:
+    rows = [row for group in loaded.sheet.groups for row in group.rows]
+    assert [row.definition for row in rows] == list(FIGURES)
+    assert {row.is_more for row in rows} == {False, True}
+    for definition in [row.definition for row in sorted(rows, key=lambda row: row.is_more)]:
         for portfolio, _ in loaded.sheet.columns:
             text = figure_text(definition, values[portfolio, definition.name], 2).text
             assert next(cells).startswith(text)

@@ -36,6 +36,7 @@ VALUES: dict[str, object] = {
     "amount": "-123456789012345678901234567890.10",
 }
 BY_TYPE: dict[str, object] = {
+    "boolean": True,
     "bigint": 7,
     "integer": 7,
     "numeric": "1.50",

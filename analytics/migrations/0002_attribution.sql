@@ -342,6 +342,34 @@ COMMENT ON COLUMN signal_decay.p_value IS 'Probability of one as large without a
 COMMENT ON COLUMN signal_decay.hit_rate IS 'Share of signals whose return has the sign of the strength.';
 COMMENT ON COLUMN signal_decay.mean_return IS 'Mean return in the direction of the signal.';
 
+CREATE TABLE funnel (
+    run_id text NOT NULL REFERENCES runs ON DELETE CASCADE,
+    shard text NOT NULL DEFAULT 'all',
+    portfolio text NOT NULL,
+    strategy text NOT NULL,
+    signals bigint NOT NULL,
+    with_order bigint NOT NULL,
+    orders bigint NOT NULL,
+    denied bigint NOT NULL,
+    filled bigint NOT NULL,
+    publishes_signals boolean NOT NULL,
+    trace_id text
+);
+COMMENT ON TABLE funnel IS 'How far the signals of each strategy came.';
+COMMENT ON COLUMN funnel.run_id IS 'Run the row belongs to.';
+COMMENT ON COLUMN funnel.shard IS
+    'Part of the run that was loaded at once; a load replaces its shard.';
+COMMENT ON COLUMN funnel.portfolio IS 'Portfolio namespace, such as fund/desk/book.';
+COMMENT ON COLUMN funnel.strategy IS 'Strategy, in the engine''s own words; empty if none.';
+COMMENT ON COLUMN funnel.signals IS
+    'Signals; for a strategy that publishes none, runs of its handlers that led to an order.';
+COMMENT ON COLUMN funnel.with_order IS 'Those of them that led to an order.';
+COMMENT ON COLUMN funnel.orders IS 'Orders that they led to.';
+COMMENT ON COLUMN funnel.denied IS 'Those of the orders that were denied or rejected.';
+COMMENT ON COLUMN funnel.filled IS 'Those of the orders that were filled, at least in part.';
+COMMENT ON COLUMN funnel.publishes_signals IS 'False if signals counts runs of handlers.';
+COMMENT ON COLUMN funnel.trace_id IS 'Trace of one of the orders, a filled one if there is any.';
+
 CREATE TABLE regimes (
     run_id text NOT NULL REFERENCES runs ON DELETE CASCADE,
     shard text NOT NULL DEFAULT 'all',

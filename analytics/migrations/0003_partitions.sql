@@ -226,6 +226,7 @@ CREATE INDEX daily_returns_run ON daily_returns (run_id);
 CREATE INDEX regimes_run ON regimes (run_id);
 CREATE INDEX signal_strength_run ON signal_strength (run_id);
 CREATE INDEX signal_decay_run ON signal_decay (run_id);
+CREATE INDEX funnel_run ON funnel (run_id);
 
 -- Answers that took a while, as long as the run is what it was: by the load they were made from.
 CREATE TABLE result_cache (
@@ -328,7 +329,7 @@ BEGIN
     FOREACH whole IN ARRAY ARRAY[
         'completeness', 'orders', 'fills', 'trades', 'pnl_slices', 'balances', 'reconciliation',
         'equity', 'latency', 'signals', 'pnl_rollups', 'executions', 'signal_strength',
-        'signal_decay', 'regimes', 'latency_histograms', 'daily_returns', 'figures'
+        'signal_decay', 'funnel', 'regimes', 'latency_histograms', 'daily_returns', 'figures'
     ] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', whole);
         EXECUTE format(

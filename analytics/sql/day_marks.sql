@@ -1,31 +1,11 @@
 -- The last price of each day of the instruments that are held. Runs on DuckDB, with the lots in the
 -- relation `lot_spans` (lot, portfolio, symbol, venue, first, last: sequences).
 CREATE OR REPLACE TEMPORARY TABLE day_marks AS
-WITH quotes AS (
-    SELECT
-        portfolio,
-        symbol,
-        coalesce(venue, '') AS venue,
-        date_trunc('day', make_timestamp(event_time // 1000)) AS day,
-        sequence,
-        event_time,
-        trace_id,
-        span_id,
-        coalesce(CAST(price AS VARCHAR), attributes ->> $trade_price) AS price,
-        attributes ->> $bid AS bid,
-        attributes ->> $ask AS ask
-    FROM spans
-    WHERE run_id = $run_id
-      AND span_kind <> 'CONSUMER'
-      AND event_type IN ('BAR', 'TICK')
-      AND symbol IN (SELECT DISTINCT symbol FROM lot_spans)
-)
-
 SELECT
     portfolio,
     symbol,
     venue,
-    day,
+    date_trunc('day', make_timestamp(event_time // 1000)) AS day,
     max(sequence) AS sequence,
     arg_max(
         {
@@ -38,6 +18,6 @@ SELECT
         },
         sequence
     ) AS mark
-FROM quotes
-WHERE price IS NOT NULL OR (bid IS NOT NULL AND ask IS NOT NULL)
+FROM quoted_prices($run_id, $trade_price, $bid, $ask)
+WHERE symbol IN (SELECT DISTINCT symbol FROM lot_spans)
 GROUP BY portfolio, symbol, venue, day

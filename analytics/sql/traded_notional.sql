@@ -7,7 +7,8 @@ SELECT
             THEN coalesce(attributes ->> $base_currency, currency, '')
         ELSE coalesce(currency, '')
     END AS notional_currency,
-    sum(
+    -- Compensated, so that it comes to the same in whatever order the rows are read.
+    fsum(
         CAST(quantity AS DOUBLE)
         * coalesce(try_cast(attributes ->> $multiplier AS DOUBLE), 1)
         * CASE
