@@ -81,6 +81,7 @@ _KEYS_BY_TYPE: Final[Mapping[str, Mapping[str, str]]] = {
     "FILL": {
         "quantity": semconv.Fill.QUANTITY,
         "qty": semconv.Fill.QUANTITY,
+        "size": semconv.Fill.QUANTITY,
         "price": semconv.Fill.PRICE,
         "fill_quantity": semconv.Fill.QUANTITY,
         "fill_qty": semconv.Fill.QUANTITY,
@@ -92,6 +93,7 @@ _KEYS_BY_TYPE: Final[Mapping[str, Mapping[str, str]]] = {
     "ORDER": {
         "quantity": semconv.Order.QUANTITY,
         "qty": semconv.Order.QUANTITY,
+        "size": semconv.Order.QUANTITY,
         "price": semconv.Order.PRICE,
         "decision_price": semconv.Order.DECISION_PRICE,
         "order_reason": semconv.Order.REASON,
