@@ -30,7 +30,12 @@ def measured(output: Path, *names: str) -> dict[str, Any]:
     return results
 
 
-@pytest.mark.parametrize("name", NAMES)
+# These make a run, and have most of their time from starting: their parts are tested elsewhere.
+SLOW = ("report", "engines")
+MEASURED = [pytest.param(one, marks=pytest.mark.full if one in SLOW else ()) for one in NAMES]
+
+
+@pytest.mark.parametrize("name", MEASURED)
 def test_a_benchmark_writes_its_figures_in_the_agreed_form(name: str, tmp_path: Path) -> None:
     results = measured(tmp_path / "build" / "bench.json", name)
     assert results[name]
