@@ -156,6 +156,7 @@ def _evaluate(given: Invocation, run_id: str, progress: Progress) -> _Outcome:
     commands = [
         given.command("trace", "show", "latest"),
         given.command("report", "latest", "--open"),
+        given.command("attribution", "latest", "--by", "strategy,exit_reason"),
         given.command("sql", _SQL),
     ]
     return _Outcome(run_id, folder.lake_place, report, trade, results, commands)

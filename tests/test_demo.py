@@ -188,7 +188,7 @@ def test_the_demo_shows_what_it_promises(tmp_path: Path) -> None:
     assert report.is_file()
     assert report.parent.parent == lake.parent == folder / ".fillpath"
     commands = re.findall(r"^  (fillpath --data .+)$", done.stdout, re.MULTILINE)
-    assert len(commands) == 3
+    assert len(commands) == 4
     for command in commands:
         words = [word for word in shlex.split(command)[1:] if word != "--open"]
         tried = subprocess.run(
