@@ -599,7 +599,7 @@ def test_the_demo_is_sent_and_its_largest_trade_shown(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         [trace_id] = re.findall(r"/trace/([0-9a-f]{32})\n$", done.stdout)
         proposed = re.findall(r"(?m)^  (\S*fillpath) --data", done.stdout)
-        assert len(proposed) == 3
+        assert len(proposed) == 4
         assert all(shutil.which(word) or (ROOT / word).is_file() for word in proposed)
         assert "The largest trade: LONG 376 AAPL by TrendFollower-000" in done.stdout
         [trace] = stack.get("jaeger", f"/api/traces/{trace_id}")["data"]
