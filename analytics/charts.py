@@ -118,6 +118,44 @@ def link_to_trace(row: Row, trace_id: str | None) -> None:
         row[TRACE] = trace_id
 
 
+def waterfall_bars(
+    base: alt.Chart, scale: alt.Scale, axis: alt.Axis, tones: Sequence[str]
+) -> _Layers:
+    """Return bars from `a` to `z`, coloured by `tone`, with `label` at `l`.
+
+    Args:
+        base: A chart of the data set `ROWS` with a place on the y axis for each row.
+        scale: The x axis's.
+        axis: The x axis.
+        tones: What a gain, a loss, no change and a level are called, in this order.
+    """
+    bars = base.mark_bar(cursor="pointer").encode(
+        x=alt.X("a", type="quantitative", scale=scale, axis=axis),
+        x2="z",
+        color=alt.Color(
+            "tone",
+            type="nominal",
+            legend=None,
+            scale=alt.Scale(
+                domain=list(tones),
+                range=[
+                    "var(--positive-bar)",
+                    "var(--negative-bar)",
+                    "var(--muted)",
+                    "var(--series-1)",
+                ],
+            ),
+        ),
+    )
+    labels = base.mark_text(
+        align="left", dx=6, fontSize=11, baseline="middle", color="var(--ink)"
+    ).encode(
+        x=alt.X("l", type="quantitative", scale=scale, axis=axis),
+        text=alt.Text("label", type="nominal"),
+    )
+    return alt.layer(bars, labels)
+
+
 def time_axis(days: int, *, labels: bool) -> alt.X:
     """Return the axis of so many days: a long one names years, so that each label says enough."""
     interval, label = ("year", "%Y") if days > 1100 else ("month", "%b %Y")
@@ -498,32 +536,8 @@ def waterfall_figure(waterfall: Waterfall, digits: int) -> ChartFigure:
     )
     scale = alt.Scale(domain=[low, high], nice=False, zero=False, clamp=True)
     axis = alt.Axis(title=None, format=_AMOUNTS, tickCount=5, domain=False, ticks=False)
-    x = alt.X("a", type="quantitative", scale=scale, axis=axis)
-    bars = base.mark_bar(cursor="pointer").encode(
-        x=x,
-        x2="z",
-        color=alt.Color(
-            "tone",
-            type="nominal",
-            legend=None,
-            scale=alt.Scale(
-                domain=["positive", "negative", "zero", "level"],
-                range=[
-                    "var(--positive-bar)",
-                    "var(--negative-bar)",
-                    "var(--muted)",
-                    "var(--series-1)",
-                ],
-            ),
-        ),
-    )
-    labels = base.mark_text(
-        align="left", dx=6, fontSize=11, baseline="middle", color="var(--ink)"
-    ).encode(
-        x=alt.X("l", type="quantitative", scale=scale, axis=axis),
-        text=alt.Text("label", type="nominal"),
-    )
-    chart = alt.layer(bars, labels).properties(width="container", height=26 * len(rows))
+    bars = waterfall_bars(base, scale, axis, ("positive", "negative", "zero", "level"))
+    chart = bars.properties(width="container", height=26 * len(rows))
     titles = {"name": "Step", "change": "Change", "level": "Level"}
     description = f"From start to end in {currency}"
     return ChartFigure(rows, [{**chart_spec(chart), "description": description}], titles)

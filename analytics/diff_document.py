@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from fillpath.analytics.chain_span import ChainSpan, span_document
 from fillpath.analytics.compared_runs import ComparedRuns, OneSided, PartingEvent, Way
 from fillpath.analytics.pnl_effect import PnlComparison
-
-_CARD: Final = (
-    "run_id",
-    "mode",
-    "status",
-    "service_name",
-    "engine",
-    "engine_version",
-    "started_at",
-    "ended_at",
-    "parameters",
-    "published",
-    "kept",
-    "sampled_out",
-    "dropped",
-)
+from fillpath.analytics.run_lookup import RUN_COLUMNS
 
 
 def diff_document(found: ComparedRuns, pnl: PnlComparison | None) -> dict[str, Any]:
@@ -35,8 +20,8 @@ def diff_document(found: ComparedRuns, pnl: PnlComparison | None) -> dict[str, A
     a, b = found.one_sided
     document: dict[str, Any] = {
         "identical": found.identical,
-        "a": {name: found.a.get(name) for name in _CARD},
-        "b": {name: found.b.get(name) for name in _CARD},
+        "a": {name: found.a.get(name) for name in RUN_COLUMNS},
+        "b": {name: found.b.get(name) for name in RUN_COLUMNS},
         "differing_parameters": found.cards,
         "notes": found.notes,
         "events": {

@@ -21,6 +21,7 @@ from fillpath.analytics.order_reasons import order_reasons
 from fillpath.analytics.price_feeds import read_price_feeds
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
 from fillpath.analytics.regimes import find_regimes
+from fillpath.analytics.run_lookup import RUN_COLUMNS
 from fillpath.analytics.shard_load import TableRows
 from fillpath.analytics.signal_results import signal_tables
 from fillpath.analytics.slice_rows import pnl_rollups, pnl_slices
@@ -32,21 +33,6 @@ from fillpath.analytics.trading_events import keep_trading_events
 from fillpath.instrumentation.errors import NotFound
 from fillpath.instrumentation.semconv import EventType, Fill, Order
 
-RUN_COLUMNS: Final = (
-    "run_id",
-    "mode",
-    "status",
-    "service_name",
-    "engine",
-    "engine_version",
-    "started_at",
-    "ended_at",
-    "parameters",
-    "published",
-    "kept",
-    "sampled_out",
-    "dropped",
-)
 _SEED_PARAMETERS: Final = ("seed", "random_seed")
 _LEDGER_NEEDS: Final = (
     EventType.FILL,

@@ -15,6 +15,22 @@ LATEST: Final = "latest"
 """Stands for the newest run, or for the last fill of the newest run."""
 MOST_CANDIDATES: Final = 10
 """How many candidates a message about an ambiguous prefix names."""
+RUN_COLUMNS: Final = (
+    "run_id",
+    "mode",
+    "status",
+    "service_name",
+    "engine",
+    "engine_version",
+    "started_at",
+    "ended_at",
+    "parameters",
+    "published",
+    "kept",
+    "sampled_out",
+    "dropped",
+)
+"""What is told of a run, in the lake's view `runs` as in the results."""
 
 _RUN_IDS: Final = "SELECT run_id FROM runs ORDER BY started_at DESC NULLS LAST, run_id DESC"
 

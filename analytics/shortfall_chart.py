@@ -7,8 +7,17 @@ from typing import TYPE_CHECKING, Final
 
 import altair as alt
 
-from fillpath.analytics.charts import ROWS, TRACE, ChartFigure, Row, Spec, page_spec
-from fillpath.analytics.report_format import is_trace_id, money
+from fillpath.analytics.charts import (
+    HAS_TOOLTIP,
+    ROWS,
+    ChartFigure,
+    Row,
+    Spec,
+    link_to_trace,
+    page_spec,
+    waterfall_bars,
+)
+from fillpath.analytics.report_format import money
 
 if TYPE_CHECKING:
     from fillpath.analytics.report_executions import ShortfallRow
@@ -60,8 +69,7 @@ def _steps(panel: int, name: str, one: ShortfallRow, currency: str, digits: int)
             "label": str(money(amount, digits, signed=not is_total)),
             "cost": f"{money(amount, digits)} {currency}".strip(),
         }
-        if is_trace_id(one.trace_id):
-            row[TRACE] = one.trace_id
+        link_to_trace(row, one.trace_id)
         rows.append(row)
     return rows
 
@@ -83,36 +91,13 @@ def _waterfall(panel: int, name: str, rows: Sequence[Row]) -> Spec:
                 scale=alt.Scale(paddingInner=0.3),
                 axis=alt.Axis(title=None, ticks=False, domain=False, labelPadding=10),
             ),
-            tooltip=alt.value("row"),
+            tooltip=HAS_TOOLTIP,
         )
     )
-    bars = base.mark_bar(cursor="pointer").encode(
-        x=alt.X("a", type="quantitative", scale=scale, axis=axis),
-        x2="z",
-        color=alt.Color(
-            "tone",
-            type="nominal",
-            legend=None,
-            scale=alt.Scale(
-                # A cost is a loss.
-                domain=["negative", "positive", "zero", "total"],
-                range=[
-                    "var(--positive-bar)",
-                    "var(--negative-bar)",
-                    "var(--muted)",
-                    "var(--series-1)",
-                ],
-            ),
-        ),
-    )
-    labels = base.mark_text(
-        align="left", dx=6, fontSize=11, baseline="middle", color="var(--ink)"
-    ).encode(
-        x=alt.X("l", type="quantitative", scale=scale, axis=axis),
-        text=alt.Text("label", type="nominal"),
-    )
+    # A cost is a loss.
+    bars = waterfall_bars(base, scale, axis, ("negative", "positive", "zero", "total"))
     title = alt.TitleParams(
         text=name, anchor="start", fontSize=11, fontWeight="normal", color="var(--muted)"
     )
-    chart = alt.layer(bars, labels).properties(width="container", height=112, title=title)
+    chart = bars.properties(width="container", height=112, title=title)
     return page_spec(chart, f"What orders cost, from the decision to the shortfall: {name}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import altair as alt
 
 from fillpath.analytics.charts import (
+    HAS_TOOLTIP,
     ROWS,
     ChartFigure,
     Row,
@@ -15,15 +16,14 @@ from fillpath.analytics.charts import (
     link_to_trace,
     time_axis,
 )
+from fillpath.analytics.market_time import DAY
 from fillpath.analytics.report_format import MINUS, count, date, money, percent, timestamp
 
 if TYPE_CHECKING:
     from fillpath.analytics.report_regimes import Ribbon
     from fillpath.analytics.report_signals import DecayRow, StrengthRow
 
-HAS_TOOLTIP = alt.value("row")
 _LEFT = 76
-_DAY = 86_400_000_000_000
 
 
 def strength_figure(buckets: Sequence[StrengthRow], digits: int) -> ChartFigure:
@@ -155,7 +155,7 @@ def regime_figure(ribbons: Sequence[Ribbon]) -> ChartFigure:
     tones = ["up", "down", "sideways", "other"]
     colours = ["var(--positive-bar)", "var(--negative-bar)", "var(--muted)", "var(--series-1)"]
     bars = base.mark_bar(cursor="pointer", stroke=None).encode(
-        x=time_axis((ends[-1] - begins[0]) // _DAY, labels=True),
+        x=time_axis((ends[-1] - begins[0]) // DAY, labels=True),
         x2="u",
         y=alt.Y(
             "name",

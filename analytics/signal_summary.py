@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fillpath.analytics import report_format
 from fillpath.analytics.exact import ZERO
+from fillpath.analytics.market_time import DAY
 from fillpath.analytics.signal_outcomes import REASONS, USED
 from fillpath.instrumentation.semconv import EventType
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 
-_DAY: Final = 86_400_000_000_000
 _CLASSIFIED_KINDS: Final = (EventType.BAR, EventType.TICK)
 
 
@@ -162,9 +162,9 @@ def regime_profits(results: ResultsManager, run_id: str) -> list[RegimeProfit]:
 
 def simulated_span(nanoseconds: int) -> str:
     """Write a stretch of simulated time: days where it is long."""
-    if nanoseconds < 2 * _DAY:
+    if nanoseconds < 2 * DAY:
         return report_format.duration(nanoseconds)
-    days = (Decimal(nanoseconds) / _DAY).quantize(Decimal("0.1"))
+    days = (Decimal(nanoseconds) / DAY).quantize(Decimal("0.1"))
     return f"{report_format.number(days)}\N{NO-BREAK SPACE}d"
 
 

@@ -8,10 +8,10 @@ from decimal import Decimal
 from typing import Final
 
 from fillpath.analytics.exact import ZERO, exact_arithmetic
+from fillpath.analytics.market_time import DAY
 from fillpath.analytics.shard_load import TableRows
 from fillpath.analytics.slices import Slice
 
-_DAY: Final = 86_400_000_000_000
 _EPOCH: Final = dt.date(1970, 1, 1)
 _Rollup = tuple[str, str | None, str | None, str, str, dt.date | None]
 
@@ -61,7 +61,7 @@ def pnl_rollups(slices: Iterable[Slice]) -> TableRows:
         for one in slices:
             day = None
             if one.ref.event_time is not None:
-                number = one.ref.event_time // _DAY
+                number = one.ref.event_time // DAY
                 if number not in days:
                     days[number] = _EPOCH + dt.timedelta(days=number)
                 day = days[number]

@@ -37,13 +37,14 @@ from fillpath.analytics.exact import exact_arithmetic
 from fillpath.analytics.figure_definitions import BY_NAME, FIGURES, MINIMUM_DAYS, why_undefined
 from fillpath.analytics.figure_text import figure_text
 from fillpath.analytics.market_time import DAY, MarketTime, periods_per_year
-from fillpath.analytics.results_rows import RUN_COLUMNS, RunResults, compute_results
+from fillpath.analytics.results_rows import RunResults, compute_results
 from fillpath.analytics.return_statistics import (
     day_figures,
     monthly_returns,
     return_statistics,
     win_rate_interval,
 )
+from fillpath.analytics.run_lookup import RUN_COLUMNS
 from fillpath.analytics.shard_load import TableRows
 from fillpath.analytics.trade_statistics import TradeResult, exposure, trade_figures
 from fillpath.instrumentation.semconv import CashFlow, EventType
