@@ -24,7 +24,7 @@ class BacktraderInstrumentor(EngineInstrumentor):
 
     engine = "backtrader"
     distribution = "backtrader"
-    tested = ">=1.9.74,<1.10"
+    tested = ">=1.9.78,<1.10"
     trigger = "backtrader"
     probes: ClassVar = {
         "backtrader": ("CommInfoBase.cashadjust", "Cerebro", "Strategy"),
@@ -63,8 +63,8 @@ class BacktraderInstrumentor(EngineInstrumentor):
         self._wrapped = set()
         cerebro, strategy = engine.Cerebro, engine.Strategy
         patches.wrap(cerebro, "runstrategies", self._recording(engine))
-        patches.wrap(cerebro, "_check_timers", self._before(BacktraderRun.advance))
-        patches.wrap(cerebro, "_brokernotify", self._before(BacktraderRun.advance))
+        patches.wrap(cerebro, "_check_timers", self._before_timers)
+        patches.wrap(cerebro, "_brokernotify", self._before_broker)
         patches.wrap(strategy, "_start", self._wrapping_handlers(patches, strategy.__mro__))
         patches.wrap(strategy, "_addnotification", self._told_by_other_broker(broker))
         patches.wrap(engine.SignalStrategy, "_next_signal", self._giving_signals)
@@ -111,20 +111,26 @@ class BacktraderInstrumentor(EngineInstrumentor):
 
         return make
 
-    def _before(self, tell: Callable[[BacktraderRun], None]) -> Callable[[_Function], _Function]:
-        """Tell the run something before an engine's method."""
+    def _before_timers(self, original: _Function) -> _Function:
+        def _check_timers(cerebro: Any, *args: Any, **kwargs: Any) -> Any:
+            run = self._of(cerebro)
+            if run is not None and kwargs.get("cheat"):  # those that are first in a bar
+                run.tell(run.advance)
+                run.is_ahead = True
+            return original(cerebro, *args, **kwargs)
 
-        def make(original: _Function) -> _Function:
-            def method(cerebro: Any, *args: Any, **kwargs: Any) -> Any:
-                run = self._of(cerebro)
-                if run is not None:
-                    with run.told():
-                        tell(run)
-                return original(cerebro, *args, **kwargs)
+        return _check_timers
 
-            return method
+    def _before_broker(self, original: _Function) -> _Function:
+        def _brokernotify(cerebro: Any) -> Any:
+            run = self._of(cerebro)
+            if run is not None:
+                if not run.is_ahead:
+                    run.tell(run.advance)
+                run.is_ahead = False
+            return original(cerebro)
 
-        return make
+        return _brokernotify
 
     # -- The user's code ------------------------------------------------------------------------
 
@@ -135,8 +141,7 @@ class BacktraderInstrumentor(EngineInstrumentor):
             def _start(strategy: Any) -> Any:
                 run = self._of(strategy.cerebro)
                 if run is not None:
-                    with run.told():
-                        self._wrap_handlers(patches, type(strategy), bases)
+                    run.tell(self._wrap_handlers, patches, type(strategy), bases)
                 return original(strategy)
 
             return _start
@@ -157,9 +162,10 @@ class BacktraderInstrumentor(EngineInstrumentor):
         def make(original: _Function) -> _Function:
             def handler(strategy: Any, *args: Any, **kwargs: Any) -> Any:
                 run = self._of(getattr(strategy, "cerebro", None))
-                if run is None:
+                body = None if run is None else run.handling(strategy, name, args)
+                if body is None:
                     return original(strategy, *args, **kwargs)
-                with run.handling(strategy, name, args):
+                with body:
                     return original(strategy, *args, **kwargs)
 
             return handler
@@ -170,8 +176,7 @@ class BacktraderInstrumentor(EngineInstrumentor):
         def _next_signal(strategy: Any) -> Any:
             run = self._of(strategy.cerebro)
             if run is not None:
-                with run.told():
-                    run.signals(strategy)
+                run.tell(run.signals, strategy)
             return original(strategy)
 
         return _next_signal
@@ -189,8 +194,7 @@ class BacktraderInstrumentor(EngineInstrumentor):
             original(order, *args, **kwargs)
             run = self._of_order(order)
             if run is not None:
-                with run.told():
-                    run.created(order)
+                run.tell(run.created, order)
 
         return __init__
 
@@ -200,8 +204,7 @@ class BacktraderInstrumentor(EngineInstrumentor):
             result = original(order, *args, **kwargs)
             run = self._of_order(order)
             if run is not None and len(order.executed.exbits) > before:
-                with run.told():
-                    run.executed(order)
+                run.tell(run.executed, order)
             return result
 
         return execute
@@ -210,8 +213,7 @@ class BacktraderInstrumentor(EngineInstrumentor):
         def notify(broker: Any, order: Any) -> Any:
             run = self._of(broker.cerebro)
             if run is not None:
-                with run.told():
-                    run.changed(order, broker)
+                run.tell(run.changed, order, broker)
             return original(broker, order)
 
         return notify
@@ -223,8 +225,7 @@ class BacktraderInstrumentor(EngineInstrumentor):
             def _addnotification(strategy: Any, order: Any, *args: Any, **kwargs: Any) -> Any:
                 run = self._of(strategy.cerebro)
                 if run is not None and not isinstance(strategy.broker, simulated):
-                    with run.told():
-                        run.changed(order, strategy.broker)
+                    run.tell(run.changed, order, strategy.broker)
                 return original(strategy, order, *args, **kwargs)
 
             return _addnotification
@@ -236,8 +237,11 @@ class BacktraderInstrumentor(EngineInstrumentor):
             run = self._of(broker.cerebro)
             if run is None:
                 return original(broker, order, *args, **kwargs)
-            with run.because_of(order):
+            run.because.append(order.ref)
+            try:
                 return original(broker, order, *args, **kwargs)
+            finally:
+                run.because.pop()
 
         return method
 
@@ -248,8 +252,12 @@ class BacktraderInstrumentor(EngineInstrumentor):
             run = self._of(broker.cerebro)
             if run is None:
                 return original(broker)
-            with run.broker_at_work():
+            run.in_broker = True
+            try:
                 return original(broker)
+            finally:
+                run.in_broker = False
+                run.tell(run.settle)
 
         return next_
 
@@ -258,8 +266,7 @@ class BacktraderInstrumentor(EngineInstrumentor):
             run = self._of(broker.cerebro)
             if run is None:
                 return original(broker)
-            with run.told():
-                run.interest_taken()
+            run.tell(run.interest_taken)
             if not broker._userhist:
                 return original(broker)
             with run.history_executed():
@@ -274,8 +281,7 @@ class BacktraderInstrumentor(EngineInstrumentor):
                 return original(broker, *args, **kwargs)
             added, before = list(broker._cash_addition), broker.cash
             result = original(broker, *args, **kwargs)
-            with run.told():
-                run.cash_taken(added, broker.cash - before)
+            run.tell(run.cash_taken, added, broker.cash - before)
             return result
 
         return _get_value
@@ -294,8 +300,7 @@ class BacktraderInstrumentor(EngineInstrumentor):
             run, before = self._of(broker.cerebro), broker.cash
             result = original(broker, cash)
             if run is not None:
-                with run.told():
-                    run.cash_taken([broker.cash - before], broker.cash - before)
+                run.tell(run.cash_taken, [broker.cash - before], broker.cash - before)
             return result
 
         return set_cash

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from decimal import Decimal
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, NamedTuple
 
 from fillpath.instrumentation import backtrader_words as words
 from fillpath.instrumentation import semconv
@@ -48,17 +49,60 @@ class _Feed:
         self.bar: Handle | None = None
 
 
+class _Handler(NamedTuple):
+    """What the runs of one method of one strategy have in common."""
+
+    strategy: str | None
+    handler: str
+    event_type: str
+    instrument: Instrument
+
+
+class _UserMethod:
+    """Runs the user's method as the handling of an event, and notes that it is running."""
+
+    __slots__ = ("_body", "_key", "_running")
+
+    def __init__(
+        self,
+        running: list[tuple[int, str]],
+        key: tuple[int, str],
+        body: AbstractContextManager[Any],
+    ) -> None:
+        self._running, self._key, self._body = running, key, body
+
+    def __enter__(self) -> None:
+        self._running.append(self._key)
+        self._body.__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._running.pop()
+        self._body.__exit__(kind, error, traceback)
+
+
 class BacktraderRun:
     """The record of one `Cerebro.runstrategies`.
 
-    Nothing here raises into the host: each public method is called through `told`, or by a context
-    manager that takes care of itself.
+    Nothing here raises into the host: what reads the engine is called through `tell`.
 
     Args:
         run: Takes the events.
         cerebro: The engine.
         scheme: The engine's base class of commission schemes; None when the broker is no
             simulated one, whose account is not followed.
+
+    Attributes:
+        run: Takes the events.
+        time: Simulated time, ns since the epoch.
+        account: What the broker has, if that is followed.
+        is_ahead: Whether this bar is recorded already, before the broker has its turn.
+        in_broker: Whether the broker has its turn: what changes now, no handler has asked for.
+        because: The orders to whose fills or ends the broker reacts, the innermost last.
     """
 
     def __init__(self, run: EngineRun, cerebro: Any, scheme: Any) -> None:
@@ -70,9 +114,11 @@ class BacktraderRun:
         self._feeds = {id(data): _Feed(data, name) for data, name in feeds}
         self._bar: Handle | None = None
         self._strategies: dict[int, str] = {}
-        self._running: list[tuple[Any, str]] = []
-        self._because: list[int] = []
-        self._in_broker = False
+        self.is_ahead = False
+        self.in_broker = False
+        self.because: list[int] = []
+        self._running: list[tuple[int, str]] = []
+        self._handlers: dict[tuple[int, str], _Handler] = {}
         self._states: dict[tuple[int, int], OpenEvent | None] = {}
         self._fills: dict[tuple[int, int], OpenEvent | None] = {}
         self._held: dict[int, float] = {}
@@ -110,38 +156,20 @@ class BacktraderRun:
         if self.account is not None:
             self.account.open(self.time)
 
+    def settle(self) -> None:
+        """State what the account has after the broker's turn, if that has changed."""
+        if self.account is not None:
+            self.account.settle(self.time)
+
     def end(self) -> None:
         """State what the account came to."""
         if self.account is not None:
-            with self.told():
-                self.account.close(self.time)
+            self.tell(self.account.close, self.time)
 
-    @contextmanager
-    def broker_at_work(self) -> Iterator[None]:
-        """Run the broker's turn in a bar; what changes in it, no handler has asked for."""
-        self._in_broker = True
+    def tell(self, method: Callable[..., None], *args: Any) -> None:
+        """Call what reads the engine; what it fails at does not reach the host."""
         try:
-            yield
-        finally:
-            self._in_broker = False
-            if self.account is not None:
-                with self.told():
-                    self.account.settle(self.time)
-
-    @contextmanager
-    def because_of(self, order: Any) -> Iterator[None]:
-        """Run what the broker does to the orders that are linked to one."""
-        self._because.append(order.ref)
-        try:
-            yield
-        finally:
-            self._because.pop()
-
-    @contextmanager
-    def told(self) -> Iterator[None]:
-        """Run code of ours that reads the engine; what it fails at does not reach the host."""
-        try:
-            yield
+            method(*args)
         except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
             self.run.tracer.complain(error)
 
@@ -168,34 +196,42 @@ class BacktraderRun:
 
     # -- The user's code ------------------------------------------------------------------------
 
-    def handling(
-        self, strategy: Any, name: str, given: tuple[Any, ...]
-    ) -> AbstractContextManager[Any]:
-        """Give what the user's method runs in.
+    def handling(self, strategy: Any, name: str, given: tuple[Any, ...]) -> _UserMethod | None:
+        """Give what the user's method runs in; None where it just runs.
 
         Args:
             strategy: Whose method it is.
             name: The method.
             given: What the engine calls it with.
         """
-        if self._running and self._running[-1] == (strategy, name):
-            return nullcontext()  # it calls the one that it overrides
+        key = (id(strategy), name)
+        if self._running and self._running[-1] == key:
+            return None  # it calls the one that it overrides
         try:
-            return self._handling(strategy, name, given)
+            words_of = self._handlers.get(key) or self._handler(strategy, name, key)
+            return _UserMethod(self._running, key, self._body(words_of, strategy, name, given))
         except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
             self.run.tracer.complain(error)
-            return nullcontext()
+            return None
 
-    def _handling(
-        self, strategy: Any, name: str, given: tuple[Any, ...]
+    def _handler(self, strategy: Any, name: str, key: tuple[int, str]) -> _Handler:
+        """Look up once what the runs of a handler have in common."""
+        feed = self._feeds.get(id(strategy.datas[0])) if name in _OF_A_BAR else None
+        found = self._handlers[key] = _Handler(
+            self._name_of(strategy),
+            f"{type(strategy).__name__}.{name}",
+            EventType.BAR if name in _OF_A_BAR else EventType.SYSTEM,
+            NOWHERE if feed is None else feed.instrument,
+        )
+        return found
+
+    def _body(
+        self, words_of: _Handler, strategy: Any, name: str, given: tuple[Any, ...]
     ) -> AbstractContextManager[Any]:
-        who = self._name_of(strategy)
-        handler = f"{type(strategy).__name__}.{name}"
+        who, handler, kind, place = words_of
         cause: Cause | None = self._bar or self.run.market
-        kind: str = EventType.BAR if name in _OF_A_BAR else EventType.SYSTEM
-        place = NOWHERE
         if name in {"start", "stop"}:
-            return self._within(strategy, name, self.run.callback(who, handler, self.time))
+            return self.run.callback(who, handler, self.time)
         if name == "notify_order" and given:
             order = given[0]
             cause = self._states.get((order.ref, order.status)) or self.run.last_of(order.ref)
@@ -206,24 +242,9 @@ class BacktraderRun:
             data = given[0].data
             cause = self._fills.get((id(strategy), id(data))) or cause
             kind, place = EventType.FILL, self._place_of_data(data)
-        elif name in _OF_A_BAR:
-            feed = self._feeds.get(id(strategy.datas[0]))
-            place = NOWHERE if feed is None else feed.instrument
-        body = self.run.handling(
+        return self.run.handling(
             who, handler, cause, event_type=kind, instrument=place, event_time=self.time
         )
-        return self._within(strategy, name, body)
-
-    @contextmanager
-    def _within(
-        self, strategy: Any, name: str, body: AbstractContextManager[Any]
-    ) -> Iterator[None]:
-        self._running.append((strategy, name))
-        try:
-            with body:
-                yield
-        finally:
-            self._running.pop()
 
     def history_executed(self) -> AbstractContextManager[Any]:
         """Give what the broker makes the orders of a history in; nobody asks for them now."""
@@ -280,17 +301,17 @@ class BacktraderRun:
         attributes: dict[str, Any] = {}
         cause = None
         links: tuple[Cause | None, ...] = ()
-        if self._because and self._because[-1] != order.ref:
-            cause = self.run.last_of(self._because[-1])
+        if self.because and self.because[-1] != order.ref:
+            cause = self.run.last_of(self.because[-1])
         if status == words.MARGIN:
             attributes[semconv.Order.REJECT_REASON] = "Margin: the account has too little cash"
         elif status == words.REJECTED:
             attributes[semconv.Order.REJECT_REASON] = "the broker refused the order"
         elif status not in {words.CANCELED, words.EXPIRED}:
             attributes[semconv.Order.LINKED_IDS] = _linked_ids(order, broker)
-        if self._in_broker and status >= words.CANCELED:
+        if self.in_broker and status >= words.CANCELED:
             links = (self._bar_of(order),)
-        asked = status == words.CANCELED and not self._in_broker and cause is None
+        asked = status == words.CANCELED and not self.in_broker and cause is None
         self._order(order, status, attributes, by_handler=asked, cause=cause, links=links)
 
     def _order(

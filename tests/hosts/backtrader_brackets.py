@@ -82,7 +82,7 @@ def main() -> None:
     report = TruthReport()
     for strategy, settings in ((Brackets, {}), (Pairs, {"size": 5})):
         cerebro = bt.Cerebro(stdstats=False)
-        cerebro.adddata(feed("GOOG", todate=dt.datetime(2006, 12, 31)), name="GOOG")  # noqa: DTZ001  # backtrader wants naive times
+        cerebro.adddata(feed("GOOG", todate=dt.datetime(2005, 12, 31)), name="GOOG")  # noqa: DTZ001  # backtrader wants naive times
         cerebro.addstrategy(strategy, **settings)
         cerebro.broker.set_cash(50_000)
         cerebro.broker.setcommission(commission=0.001)

@@ -7,7 +7,7 @@ import datetime as dt
 import backtrader as bt
 from host_backtrader import TruthReport, feed
 
-UNTIL = dt.datetime(2017, 7, 1)  # noqa: DTZ001  # backtrader wants naive times
+UNTIL = dt.datetime(2017, 5, 25)  # noqa: DTZ001  # backtrader wants naive times
 
 
 class Swinging(bt.Strategy):

@@ -34,7 +34,7 @@ class Sloping(bt.Strategy):
 def engine(**settings: Any) -> bt.Cerebro:
     """An engine on a year of prices."""
     cerebro = bt.Cerebro(**settings)
-    to = dt.datetime(2005, 8, 31)  # noqa: DTZ001  # backtrader wants naive times
+    to = dt.datetime(2005, 1, 31)  # noqa: DTZ001  # backtrader wants naive times
     cerebro.adddata(feed("GOOG", todate=to), name="GOOG")
     cerebro.broker.setcommission(commission=0.001)
     return cerebro

@@ -60,7 +60,7 @@ def main() -> None:
     report = TruthReport()
     for runonce in (True, False):
         cerebro = bt.Cerebro()
-        to = dt.datetime(2008, 6, 30)  # noqa: DTZ001  # backtrader wants naive times
+        to = dt.datetime(2006, 3, 31)  # noqa: DTZ001  # backtrader wants naive times
         cerebro.adddata(feed("GOOG", todate=to), name="GOOG")
         cerebro.adddata(feed("GOOG", todate=to), name="TWIN")
         cerebro.addstrategy(Crossing)
@@ -70,7 +70,7 @@ def main() -> None:
         cerebro.broker.setcommission(commission=0.0007, interest=0.03)
         report.run(cerebro, runonce=runonce)
     cerebro = bt.Cerebro()
-    since, to = dt.datetime(2012, 1, 1), dt.datetime(2013, 12, 31)  # noqa: DTZ001  # backtrader wants naive times
+    since, to = dt.datetime(2012, 1, 1), dt.datetime(2013, 3, 1)  # noqa: DTZ001  # backtrader wants naive times
     cerebro.adddata(feed("GOOG", fromdate=since, todate=to), name="GOOG")
     cerebro.adddata(feed("BTCUSD", fromdate=since, todate=to), name="BTC")
     cerebro.addstrategy(Crossing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 import backtrader as bt
 from host_backtrader import TruthReport, feed
@@ -11,7 +12,7 @@ from host_backtrader import TruthReport, feed
 class AboveMean(bt.Indicator):
     """How far the price is above its mean."""
 
-    lines = ("signal",)
+    lines: Any = ("signal",)
     params = (("period", 30),)
 
     def __init__(self) -> None:
@@ -22,7 +23,7 @@ class AboveMean(bt.Indicator):
 class Momentum(bt.Indicator):
     """Whether a short mean runs before a long one."""
 
-    lines = ("signal",)
+    lines: Any = ("signal",)
 
     def __init__(self) -> None:
         """Difference of two means."""
@@ -34,7 +35,7 @@ class Watching(bt.SignalStrategy):
 
     def __init__(self) -> None:
         """Add a signal."""
-        self.signal_add(bt.SIGNAL_LONGSHORT, AboveMean(period=40))
+        self.signal_add(bt.SIGNAL_LONGSHORT, AboveMean())
 
     def next(self) -> None:
         """Take something off when it has become too much."""
@@ -47,7 +48,7 @@ def main() -> None:
     report = TruthReport()
     for strategy in (None, Watching):
         cerebro = bt.Cerebro()
-        to = dt.datetime(2006, 12, 31)  # noqa: DTZ001  # backtrader wants naive times
+        to = dt.datetime(2005, 12, 31)  # noqa: DTZ001  # backtrader wants naive times
         cerebro.adddata(feed("GOOG", todate=to), name="GOOG")
         if strategy is None:
             cerebro.add_signal(bt.SIGNAL_LONG, AboveMean)

@@ -44,8 +44,8 @@ class Truth(bt.Analyzer):
 
     def create_analysis(self) -> None:
         """Begin with nothing."""
-        self.rets = {"strategy": type(self.strategy).__name__, "states": [], "fills": []}
-        self.rets["trades"] = []
+        name = type(self.strategy).__name__
+        self.rets: dict[str, Any] = {"strategy": name, "states": [], "fills": [], "trades": []}
 
     def notify_order(self, order: Any) -> None:
         """Note a state, and what was executed in it."""
