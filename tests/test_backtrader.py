@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import random
+import re
 import subprocess
 import sys
 import warnings
@@ -225,14 +226,13 @@ def test_every_account_reconciles_with_the_brokers_own_cash_and_value(
     traced: dict[str, Traced], name: str
 ) -> None:
     host = traced[name]
-    accounts = {a.portfolio: a for a in host.results.ledger.accounts}
-    assert accounts
-    for account in accounts.values():
+    assert host.accounts.keys() == set(host.portfolios)
+    for account in host.accounts.values():
         assert account.status == ReconciliationStatus.RECONCILED, account.notes
     for number, run in enumerate(host.runs):
-        account = accounts.get(number)
-        if account is None or "value" not in run or "cash" not in run:
+        if "cash" not in run or name == "optimised":  # its runs are in processes as well
             continue
+        account = host.accounts[host.portfolios[number]]
         assert account.start == Decimal(run["start"])
         assert account.end is not None
         if account.account_type == "CASH":
@@ -526,7 +526,7 @@ def test_a_script_is_traced_as_it_is_and_its_crash_is_the_runs(way: str, tmp_pat
     environment.pop("PYTHONSAFEPATH", None)  # a host imports what lies beside it
     environment |= {"FILLPATH_DATA": str(tmp_path / "data"), "OTEL_TRACES_EXPORTER": "none"}
     environment |= {"OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
-    environment |= {"FILLPATH_WRITER": "inline"}
+    environment |= {"FILLPATH_WRITER": "none"}
     script = str(HOSTS / "backtrader_user_error.py")
     done = subprocess.run(
         [*COMMANDS[way], script, str(tmp_path / "report.json"), "--crash"],
@@ -545,6 +545,37 @@ def test_a_script_is_traced_as_it_is_and_its_crash_is_the_runs(way: str, tmp_pat
     assert status == "Crashed"
     assert engine.startswith("backtrader")
     assert Counter(row["name"] for row in rows_of(folder))["publish FILL"] == 6
+
+
+def test_the_page_about_the_engine_is_true(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "backtrader.md").read_text(encoding="utf-8")
+    one_line, example = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    environment = {**os.environ, "FILLPATH_DATA": str(tmp_path), "FILLPATH_RUN_ID": "goog"}
+    environment |= {"FILLPATH_WRITER": "none", "PYTHONWARNINGS": "ignore"}  # others' warnings
+
+    def run(*command: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *command], check=True, capture_output=True, text=True, env=environment
+        )
+        return done.stdout
+
+    (tmp_path / "my_backtest.py").write_text(one_line + example)
+    value = Decimal(run(str(tmp_path / "my_backtest.py")).strip())
+    catch_up(DataFolder(tmp_path))
+    with EventStore(DataFolder(tmp_path)).connect(["goog"]) as connection:
+        (account,) = compute_results(connection, "goog").ledger.accounts
+    assert account.status == ReconciliationStatus.RECONCILED
+    assert round(account.end or 0, 2) == value  # it ends without a position
+    shown = run("-m", "fillpath.analytics.cli", "trace", "show", "latest", "--all")
+    (tree,) = re.findall(r"^```text\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    seen = {told(line) for line in shown.splitlines()}
+    for line in map(told, tree.splitlines()):
+        assert any(each.startswith(line) for each in seen), line
+
+
+def told(line: str) -> str:
+    """What a line of a tree says, without the branches and the time that it took."""
+    return re.sub(r"^\s*(\+[\d.]+ \S+)?[\s│├└─]*", "", line)
 
 
 # -- Words --------------------------------------------------------------------------------------
