@@ -82,7 +82,7 @@ class BacktraderInstrumentor(EngineInstrumentor):
 
     def _of(self, cerebro: Any) -> BacktraderRun | None:
         """Give the run that an engine is in, if that is recorded."""
-        return self._following.get(id(cerebro)) if self._following else None
+        return self._following.get(id(cerebro))
 
     # -- Runs and bars --------------------------------------------------------------------------
 
@@ -257,7 +257,8 @@ class BacktraderInstrumentor(EngineInstrumentor):
                 return original(broker)
             finally:
                 run.in_broker = False
-                run.tell(run.settle)
+                if run.account is not None and run.account.is_due:
+                    run.tell(run.settle)
 
         return next_
 
@@ -266,7 +267,8 @@ class BacktraderInstrumentor(EngineInstrumentor):
             run = self._of(broker.cerebro)
             if run is None:
                 return original(broker)
-            run.tell(run.interest_taken)
+            if broker.d_credit:
+                run.tell(run.interest_taken)
             if not broker._userhist:
                 return original(broker)
             with run.history_executed():
@@ -276,8 +278,10 @@ class BacktraderInstrumentor(EngineInstrumentor):
 
     def _taking_cash(self, original: _Function) -> _Function:
         def _get_value(broker: Any, *args: Any, **kwargs: Any) -> Any:
+            if not (broker._cash_addition or broker._fundhist):
+                return original(broker, *args, **kwargs)
             run = self._of(broker.cerebro)
-            if run is None or not (broker._cash_addition or broker._fundhist):
+            if run is None:
                 return original(broker, *args, **kwargs)
             added, before = list(broker._cash_addition), broker.cash
             result = original(broker, *args, **kwargs)

@@ -32,6 +32,9 @@ class BrokerAccount:
         broker: The simulated broker.
         scheme: The engine's base class of commission schemes.
         place: Gives the instrument of a feed.
+
+    Attributes:
+        is_due: Whether there was a fill or a transfer that no statement shows yet.
     """
 
     def __init__(
@@ -44,8 +47,13 @@ class BrokerAccount:
         self._type: str | None = None
         self._credit: dict[Any, float] = {}
         self._asked: deque[OpenEvent | None] = deque()
-        self._is_due = False
+        self.is_due = False
         self._last_fill: OpenEvent | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there was a first statement."""
+        return self._type is not None
 
     def open(self, event_time: int | None) -> None:
         """State what there is before anything is traded; once."""
@@ -58,13 +66,12 @@ class BrokerAccount:
 
     def filled(self, fill: OpenEvent | None) -> None:
         """Note that a fill is to be stated."""
-        self._is_due = True
+        self.is_due = True
         self._last_fill = fill or self._last_fill
 
     def settle(self, event_time: int | None) -> None:
-        """State what there is, if that has changed by a fill or a transfer."""
-        if self._is_due:
-            self._state(event_time)
+        """State what there is after a fill or a transfer."""
+        self._state(event_time)
 
     def close(self, event_time: int | None) -> None:
         """State what there is at the end."""
@@ -98,21 +105,21 @@ class BrokerAccount:
         """Record money that was put in or taken out."""
         cause = self._asked.popleft() if self._asked else None
         if amount and self._type is not None:
-            self._is_due = True
+            self.is_due = True
             kind = "DEPOSIT" if amount > 0 else "WITHDRAWAL"
             self._run.cash_flow(kind, amount, event_time=event_time, cause=cause)
 
     def overwrite(self, amount: float, event_time: int | None) -> None:
         """Record that a history of the fund has set the cash to another amount."""
         if amount and self._type is not None:
-            self._is_due = True
+            self.is_due = True
             self._run.cash_flow("FUND_HISTORY", amount, event_time=event_time)
 
     # -- Statements -----------------------------------------------------------------------------
 
     def _state(self, event_time: int | None) -> None:
         broker, cash = self._broker, self._broker.cash
-        cause, self._last_fill, self._is_due = self._last_fill, None, False
+        cause, self._last_fill, self.is_due = self._last_fill, None, False
         tied = 0.0
         if self._type == "MARGIN":
             tied = sum(

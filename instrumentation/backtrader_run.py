@@ -112,6 +112,7 @@ class BacktraderRun:
         names = words.feed_names(cerebro.datas)
         feeds = zip(cerebro.datas, names, strict=True)
         self._feeds = {id(data): _Feed(data, name) for data, name in feeds}
+        self._moving = list(self._feeds.values())
         self._bar: Handle | None = None
         self._strategies: dict[int, str] = {}
         self.is_ahead = False
@@ -119,6 +120,8 @@ class BacktraderRun:
         self.because: list[int] = []
         self._running: list[tuple[int, str]] = []
         self._handlers: dict[tuple[int, str], _Handler] = {}
+        self._over: list[int] = []
+        self._told: list[int] = []
         self._states: dict[tuple[int, int], OpenEvent | None] = {}
         self._fills: dict[tuple[int, int], OpenEvent | None] = {}
         self._held: dict[int, float] = {}
@@ -136,29 +139,42 @@ class BacktraderRun:
     def advance(self) -> None:
         """Record the bars that the engine has just moved to."""
         first = None
-        for feed in self._feeds.values():
+        for feed in self._moving:
             clock = feed.time
             length = clock.lencount
             if not length:
                 continue
             days = clock[0]
-            if length == feed.length and days == feed.at:
+            if days == feed.at and length == feed.length:
                 continue
             feed.length, feed.at = length, days
             time = words.time_of(days)
             open_, high, low, close, volume = feed.lines
-            feed.bar = self.run.bar(
+            bar = feed.bar = self.run.bar(
                 feed.instrument, time, open_[0], high[0], low[0], close[0], volume[0]
             )
-            first = first or feed.bar
-            self.time = time if time is not None else self.time
-        self._bar = first or self._bar
-        if self.account is not None:
+            if first is None:
+                first = bar
+            if time is not None:
+                self.time = time
+        if first is not None:
+            self._bar = first
+            if self._over or self._told:
+                self._forget()
+        if self.account is not None and not self.account.is_open:
             self.account.open(self.time)
+
+    def _forget(self) -> None:
+        """Forget the orders that ended before the last bar: all have been told of them by now."""
+        for ref in self._told:
+            self.run.forget(ref)
+            for status in range(len(words.STATUS_WORDS)):
+                self._states.pop((ref, status), None)
+        self._told, self._over = self._over, []
 
     def settle(self) -> None:
         """State what the account has after the broker's turn, if that has changed."""
-        if self.account is not None:
+        if self.account is not None and self.account.is_due:
             self.account.settle(self.time)
 
     def end(self) -> None:
@@ -295,6 +311,8 @@ class BacktraderRun:
     def changed(self, order: Any, broker: Any) -> None:
         """Record the state that an order has come to, as the broker is about to tell it."""
         status, key = order.status, (order.ref, order.status)
+        if status >= words.COMPLETED and self.account is not None:  # no live broker's late word
+            self._over.append(order.ref)
         if status in {words.PARTIAL, words.COMPLETED}:
             self._states[key] = self.run.last_of(order.ref)
             return
