@@ -6,6 +6,7 @@ pickled here as well, and read back.
 
 from __future__ import annotations
 
+import multiprocessing
 import pickle
 
 import backtesting
@@ -17,9 +18,7 @@ from host_backtests import BacktestReport
 
 
 def two_processes(*args: object, **kwargs: object) -> object:
-    """Make the pool that the engine asks for with two workers, however many processors there are."""
-    import multiprocessing
-
+    """Make the pool that the engine asks for, with two workers on any machine."""
     return multiprocessing.get_context("fork").Pool(2)
 
 

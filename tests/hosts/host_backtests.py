@@ -77,7 +77,7 @@ class BacktestReport:
         state = np.random.get_state()  # noqa: NPY002 - the global one, as above
         document = {
             "runs": self.runs,
-            "random": _digest(random.getstate(), state[1].tobytes(), state[2:]),
+            "random": _digest(random.getstate(), repr(state)),
             **self.more,
         }
         text = json.dumps(document, indent=1, sort_keys=True)

@@ -1,0 +1,86 @@
+"""What a backtest of backtesting.py trades: its prices bar by bar, its name, its units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fillpath.instrumentation.engine_run import Instrument
+from fillpath.instrumentation.open_event import Handle
+
+_COLUMNS: Final = ("Open", "High", "Low", "Close", "Volume")
+_NAMES: Final = ("symbol", "ticker", "name")
+_CURRENCY: Final = "currency"
+_OWN_CURRENCY: Final = "USD"
+"""The engine's own statement is in dollars, whatever the prices are."""
+
+
+def symbol_of(backtest: Any) -> str | None:
+    """What the host calls the instrument: `data.attrs["symbol"]`, ``ticker`` or ``name``."""
+    attrs = getattr(backtest._data, "attrs", None)
+    found = (attrs.get(name) for name in _NAMES) if isinstance(attrs, Mapping) else ()
+    return next((str(name) for name in found if name), None)
+
+
+class Market:
+    """The bars of one backtest.
+
+    A `FractionalBacktest` reckons in small units of the instrument. Sizes and prices are recorded
+    as its own statement has them: per whole one.
+
+    Args:
+        backtest: The engine's.
+        symbol: What the instrument is called, if the data do not say it.
+
+    Attributes:
+        instrument: Symbol, if one is known; the engine knows no venues.
+        currency: By `data.attrs["currency"]`, else USD.
+        unit: Size of one unit of the engine.
+    """
+
+    def __init__(self, backtest: Any, symbol: str | None = None) -> None:
+        self.instrument = Instrument(symbol_of(backtest) or symbol)
+        attrs = getattr(backtest._data, "attrs", None) or {}
+        self.currency = str(attrs.get(_CURRENCY) or _OWN_CURRENCY)
+        self.unit = float(getattr(backtest, "_fractional_unit", 1.0))
+        self._times = _times_of(backtest._data.index)
+        self._columns: list[list[float]] | None = None
+        self.handles: dict[int, Handle] = {}
+
+    def time(self, index: int) -> int | None:
+        """When the bar at an index is, in nanoseconds since the epoch; None without times."""
+        return self._times[index] if self._times is not None else None
+
+    def prices(self, data: Any, index: int) -> list[float]:
+        """Open, high, low, close and volume of a bar."""
+        if self._columns is None:
+            self._columns = self._read(data)
+        return [column[index] for column in self._columns]
+
+    def _read(self, data: Any) -> list[list[float]]:
+        """Read all bars at once, as the broker sees them: the strategy may have changed them."""
+        arrays = vars(data)["_Data__arrays"]
+        columns = [arrays[name].astype(float) for name in _COLUMNS]
+        if self.unit != 1.0:
+            columns = [*(prices / self.unit for prices in columns[:4]), columns[4] * self.unit]
+        return [column.tolist() for column in columns]
+
+    def price(self, price: Any) -> float | None:
+        """A price of the engine for one whole of the instrument."""
+        if price is None:
+            return None
+        return float(price) if self.unit == 1.0 else float(price) / self.unit
+
+    def quantity(self, size: Any) -> float:
+        """A size of the engine in wholes of the instrument, without its sign."""
+        if self.unit != 1.0:
+            return abs(float(size)) * self.unit
+        return abs(int(size)) if size == int(size) else abs(float(size))
+
+
+def _times_of(index: Any) -> list[int] | None:
+    """The times of an index of times, read as UTC if it has no zone."""
+    if not hasattr(index, "as_unit") or not hasattr(index, "tz"):
+        return None
+    times: list[int] = index.as_unit("ns").asi8.tolist()
+    return times
