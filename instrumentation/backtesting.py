@@ -155,7 +155,7 @@ class BacktestingInstrumentor(EngineInstrumentor):
         return init
 
     def _around_bar(self, original: _Function) -> _Function:
-        ruined = sys.modules[_MODULE]._OutOfMoneyError  # type: ignore[attr-defined]
+        ruined = sys.modules[_MODULE]._OutOfMoneyError
 
         def next_(broker: Any) -> None:
             record = self._records.get(id(broker))

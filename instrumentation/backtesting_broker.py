@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any, Concatenate, Final, ParamSpec
 
 from fillpath.instrumentation.backtesting_market import Market
-from fillpath.instrumentation.backtesting_orders import Held, Placed, new_attributes
+from fillpath.instrumentation.backtesting_orders import Held, Placed, new_attributes, places_of
 from fillpath.instrumentation.engine_handlers import Callback, Handling
 from fillpath.instrumentation.engine_run import EngineRun
 from fillpath.instrumentation.open_event import Cause, Handle, OpenEvent
@@ -30,17 +30,16 @@ _END: Final = "end of run"
 _EXCLUSIVE: Final = "exclusive_orders"
 _RUIN: Final = "out_of_money"
 _WRITE_OFF: Final = "WRITE_OFF"
-
 _P = ParamSpec("_P")
 
 
-def _quietly(
-    method: Callable[Concatenate[BacktestRecord, _P], None],
-) -> Callable[Concatenate[BacktestRecord, _P], None]:
+_Method = Callable[Concatenate["BacktestRecord", _P], None]
+
+
+def _quietly(method: _Method[_P]) -> _Method[_P]:
     """Skip a method when nothing is recorded; what goes wrong in it does not reach the host."""
 
-    @functools.wraps(method)
-    def guarded(record: BacktestRecord, *args: _P.args, **kwargs: _P.kwargs) -> None:
+    def guarded(record: BacktestRecord, /, *args: _P.args, **kwargs: _P.kwargs) -> None:
         if not record.run.is_recording:
             return
         try:
@@ -48,6 +47,7 @@ def _quietly(
         except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
             record.run.tracer.complain(error)
 
+    functools.update_wrapper(guarded, method)
     return guarded
 
 
@@ -154,7 +154,7 @@ class BacktestRecord:
                 event_time=self._time,
                 cause=self._breach,
             )
-        self._state(self._breach, self._time, balance=-left if left else 0.0)
+        self._state(self._breach, self._time, balance=-left if left else 0.0, unrealized=left)
         self._is_finalizing = True
 
     def end(self, error: BaseException | None) -> None:
@@ -318,7 +318,7 @@ class BacktestRecord:
         trade = self.broker.trades[-1]
         held = self._held[id(trade)] = self._opening = Held(self._next("T"), trade)
         held.opened_by = self._orders.get(id(order))
-        held.gained = -float(commission)
+        held.gain(-float(commission), trade)
         held.last = held.entry = self._fill(
             held, held.opened_by, size, trade.size, trade.entry_price, trade.entry_bar, commission
         )
@@ -359,7 +359,7 @@ class BacktestRecord:
             held = Held(self._next("T"), trade)
         if order is None:
             self._breach = self._breach or self._breach_of_limit()
-        held.gained += float(trade.pl) - float(charge)
+        held.gain(float(trade.pl) - float(charge), trade)
         held.last = held.exit = self._fill(
             held,
             self._orders.get(id(order)),
@@ -509,7 +509,8 @@ class BacktestRecord:
             return 0.0
         held = sum(int(trade.size) for trade in trades)
         paid = sum(trade.size * trade.entry_price for trade in trades)
-        return float(self.broker.last_price * held - paid)
+        unrealized = float(self.broker.last_price * held - paid)
+        return round(unrealized, min(map(places_of, trades)))
 
     @_quietly
     def _state_after(self, held: Held | None) -> None:

@@ -10,6 +10,8 @@ from fillpath.instrumentation.open_event import Handle
 
 _COLUMNS: Final = ("Open", "High", "Low", "Close", "Volume")
 _NAMES: Final = ("symbol", "ticker", "name")
+_NAMELESS: Final = "ASSET"
+"""What an instrument is called that nobody names: without any name, no price would be its own."""
 _CURRENCY: Final = "currency"
 _OWN_CURRENCY: Final = "USD"
 """The engine's own statement is in dollars, whatever the prices are."""
@@ -33,13 +35,13 @@ class Market:
         symbol: What the instrument is called, if the data do not say it.
 
     Attributes:
-        instrument: Symbol, if one is known; the engine knows no venues.
+        instrument: Symbol, ``ASSET`` if nobody names one; the engine knows no venues.
         currency: By `data.attrs["currency"]`, else USD.
         unit: Size of one unit of the engine.
     """
 
     def __init__(self, backtest: Any, symbol: str | None = None) -> None:
-        self.instrument = Instrument(symbol_of(backtest) or symbol)
+        self.instrument = Instrument(symbol_of(backtest) or symbol or _NAMELESS)
         attrs = getattr(backtest._data, "attrs", None) or {}
         self.currency = str(attrs.get(_CURRENCY) or _OWN_CURRENCY)
         self.unit = float(getattr(backtest, "_fractional_unit", 1.0))

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, Final
 
 from fillpath.instrumentation.backtesting_market import Market
 from fillpath.instrumentation.open_event import OpenEvent
 from fillpath.instrumentation.semconv import Order
+
+_NOISE: Final = 2.0**-47
+"""Part of a notional that doubles leave when sizes, prices and profits are added up."""
+
+
+def places_of(trade: Any) -> int:
+    """Decimal places of a trade's profit that mean something, as it is reckoned in doubles."""
+    notional = abs(float(trade.size * trade.entry_price))
+    return math.ceil(-math.log10(max(notional, 1.0) * _NOISE))
 
 
 class Held:
@@ -23,17 +33,24 @@ class Held:
         legs: Its latest stop and its latest target, by their reasons.
     """
 
-    __slots__ = ("entry", "exit", "gained", "id", "last", "legs", "opened_by", "trade")
+    __slots__ = ("_places", "entry", "exit", "gained", "id", "last", "legs", "opened_by", "trade")
 
     def __init__(self, trade_id: str, trade: Any) -> None:
         self.id = trade_id
         self.trade = trade
+        self._places = 0
         self.opened_by: Placed | None = None
         self.gained = 0.0
         self.entry: OpenEvent | None = None
         self.exit: OpenEvent | None = None
         self.last: OpenEvent | None = None
         self.legs: dict[str, Placed] = {}
+
+    def gain(self, amount: float, part: Any) -> None:
+        """Add the profit of a part, without the digits that doubles have left in it."""
+        places = places_of(part)
+        self._places = max(self._places, places)
+        self.gained = round(self.gained + round(amount, places), self._places)
 
 
 class Placed:
