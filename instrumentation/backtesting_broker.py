@@ -30,6 +30,8 @@ _END: Final = "end of run"
 _EXCLUSIVE: Final = "exclusive_orders"
 _RUIN: Final = "out_of_money"
 _WRITE_OFF: Final = "WRITE_OFF"
+_PLACES: Final = 9
+"""Decimal places to which a balance in doubles is compared."""
 _P = ParamSpec("_P")
 
 
@@ -143,8 +145,8 @@ class BacktestRecord:
         was lost beyond the cash is a cash flow, so that the equity by the spans is nothing, too.
         """
         self._breach = self._breach or self._breach_of_limit()
-        left = self._unrealized()
-        equity = self._stated + left
+        left = round(self._unrealized(), _PLACES)
+        equity = round(round(self._stated, _PLACES) + left, _PLACES)
         if equity:
             self.run.cash_flow(
                 _WRITE_OFF,

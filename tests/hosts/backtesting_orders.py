@@ -3,12 +3,14 @@
 Brackets with market, limit, stop and stop-limit entries, long and short, trailed, resized, taken
 off and cancelled; netting and turning through zero; hedging and fills at the close; orders that the
 broker drops; relative and whole sizes; leverage; a bankruptcy; exclusive orders; signals with a
-trailing stop; fractions of a bitcoin; periods without times; open positions at the end.
+trailing stop; fractions of a bitcoin; periods without times; open positions at the end; an order
+before the first bar. Then sixteen backtests that do anything at random, under any settings.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -114,6 +116,7 @@ class Hedged(Strategy):
 
     def init(self) -> None:
         self.calm = self.I(average, self.data.Close, 50)
+        self.buy(size=100, tag="before the first bar")
 
     def next(self) -> None:
         step = len(self.data) % 60
@@ -168,39 +171,104 @@ class Swing(Strategy):
             self.position.close()
 
 
+class AtRandom(Strategy):
+    """Does what a generator of its own says."""
+
+    seed = 0
+
+    def init(self) -> None:
+        self.random = Random(self.seed)
+
+    def next(self) -> None:
+        random, price = self.random, self.data.Close[-1]
+        act = random.random()
+        if act < 0.3:
+            self.place(price)
+        elif act < 0.4 and self.trades:
+            random.choice(self.trades).close(random.choice([1.0, 0.5, 0.1]))
+        elif act < 0.5 and self.orders:
+            random.choice(self.orders).cancel()
+        elif act < 0.6 and self.trades:
+            trade = random.choice(self.trades)
+            ahead = 1 if trade.is_long else -1
+            trade.sl = random.choice([None, price * (1 - ahead * random.uniform(0.01, 0.05))])
+            trade.tp = random.choice([None, price * (1 + ahead * random.uniform(0.01, 0.05))])
+
+    def place(self, price: float) -> None:
+        random = self.random
+        ahead = random.choice([1, -1])
+        levels: dict[str, float] = {}
+        if random.random() < 0.4:
+            levels["limit"] = price * (1 - ahead * random.uniform(-0.01, 0.02))
+        if random.random() < 0.3:
+            levels["stop"] = price * (1 + ahead * random.uniform(-0.01, 0.02))
+        if random.random() < 0.5:
+            levels["sl"] = price * (1 - ahead * random.uniform(0.03, 0.08))
+        if random.random() < 0.5:
+            levels["tp"] = price * (1 + ahead * random.uniform(0.03, 0.08))
+        size = random.choice([1, 2, 5, 13, 0.2, 0.7, 0.001])
+        (self.buy if ahead > 0 else self.sell)(size=size, tag=random.choice(["a", "b"]), **levels)
+
+
+def at_random(seed: int) -> Callable[[], Any]:
+    """A backtest under settings that a seed chooses."""
+    random = Random(seed)
+    first = random.randrange(1800)
+    data = GOOG.iloc[first : first + 120]
+    backtest = Backtest(
+        data,
+        AtRandom,
+        spread=random.choice([0, 0.001]),
+        commission=random.choice([0, 0.002, -0.0005, (1, 0), (0.5, 0.001), per_share]),
+        margin=random.choice([1, 0.5, 0.05]),
+        trade_on_close=random.random() < 0.3,
+        hedging=random.random() < 0.4,
+        exclusive_orders=random.random() < 0.2,
+        finalize_trades=random.random() < 0.5,
+    )
+    return lambda: backtest.run(seed=seed)
+
+
+asked: list[float] = []
+"""What the commission was asked for; tracing must not ask once more."""
+
+
 def per_share(size: float, price: float) -> float:
     """A commission by the share with a least amount."""
+    asked.append(size)
     return max(1.0, 0.005 * abs(size))
 
 
 def backtests() -> dict[str, Callable[[], Any]]:
     """Every backtest by its name, not yet run."""
-    euros, share = EURUSD.iloc[:1200], GOOG.iloc[:700]
-    cross = Backtest(GOOG, SmaCross, commission=0.002, exclusive_orders=True)
+    euros, share = EURUSD.iloc[:400], GOOG.iloc[:500]
+    share.attrs["symbol"] = "GOOG"
+    cross = Backtest(GOOG.iloc[:800], SmaCross, commission=0.002, exclusive_orders=True)
     ruin = Backtest(GOOG, Ruined, cash=2_000, margin=0.05, commission=(1.0, 0.001))
-    return {
+    named: dict[str, Callable[[], Any]] = {
         "cross": cross.run,
         "cross again": lambda: cross.run(fast=5, slow=40),
-        "brackets": Backtest(GOOG, Brackets, commission=(2, 0.0005), spread=0.0004).run,
+        "brackets": Backtest(share, Brackets, commission=(2, 0.0005), spread=0.0004).run,
         "brackets with leverage": Backtest(
-            share, Brackets, margin=0.2, commission=per_share, finalize_trades=True
+            share.iloc[:300], Brackets, margin=0.2, commission=per_share, finalize_trades=True
         ).run,
-        "brackets at the close": Backtest(share, Brackets, trade_on_close=True).run,
-        "flips": Backtest(GOOG, Flips, margin=0.5, commission=0.001).run,
+        "brackets at the close": Backtest(share.iloc[:300], Brackets, trade_on_close=True).run,
+        "flips": Backtest(share.iloc[:300], Flips, margin=0.5, commission=0.001).run,
         "flips at the close": Backtest(
-            share, Flips, trade_on_close=True, finalize_trades=True, commission=-0.0001
+            share.iloc[:300], Flips, trade_on_close=True, finalize_trades=True, commission=-0.0001
         ).run,
         "hedged": Backtest(
             euros, Hedged, hedging=True, spread=0.0002, margin=0.1, finalize_trades=True
         ).run,
-        "hedged, open": Backtest(euros.iloc[:1105], Hedged, hedging=True, margin=0.1).run,
+        "hedged, open": Backtest(euros.iloc[:205], Hedged, hedging=True, margin=0.1).run,
         "ruined": ruin.run,
-        "signals": Backtest(GOOG, Signals, commission=0.001).run,
+        "signals": Backtest(share, Signals, commission=0.001).run,
         "fractions": FractionalBacktest(BTCUSD, Swing, fractional_unit=1e-6, commission=0.001).run,
         "periods": Backtest(
-            share.reset_index(drop=True), Flips, commission=0.001, finalize_trades=True
+            share.iloc[:300].reset_index(drop=True), Flips, commission=0.001, finalize_trades=True
         ).run,
     }
+    return named | {f"at random {seed}": at_random(seed) for seed in range(16)}
 
 
 def main() -> None:
@@ -208,6 +276,7 @@ def main() -> None:
     report = BacktestReport()
     for name, run in backtests().items():
         report.add(name, run(), scale=1e-6 if name == "fractions" else 1.0)
+    report.more["commissions asked for"] = asked
     report.write()
 
 
