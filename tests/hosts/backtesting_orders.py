@@ -65,8 +65,8 @@ class Brackets(Strategy):
             if self.age == 9:
                 trade.tp = None
             if self.age == 15:
+                trade.close(0.2)  # of what the other closes before it: never filled
                 trade.close()
-                trade.close(0.2)  # of what the first order closes: never filled
         if not self.orders and not self.trades:
             self.enter(price, unit)
 
