@@ -47,7 +47,7 @@ _PRICES: Final = (
 )
 
 
-class _Crossing(Strategy):  # type: ignore[misc]  # the engine has no types
+class _Crossing(Strategy):
     fast, slow = 5, 20
 
     def init(self) -> None:

@@ -73,7 +73,9 @@ class BacktestRecord:
         self.placing: OpenEvent | None = None
         self._market = Market(backtest, symbol)
         self._strategy = backtest._strategy.__name__
+        self._handler = f"{self._strategy}.next"
         self._index = -1
+        self._time: int | None = None
         self._bar: Handle | None = None
         self._bar_before: Handle | None = None
         self._code: Callback | Handling | None = None  # the user's code that runs
@@ -100,29 +102,32 @@ class BacktestRecord:
     def begin_init(self, strategy: Any) -> None:
         """The strategy has been made; its `init` is next."""
         self._strategy = type(strategy).__name__
+        self._handler = f"{self._strategy}.next"
         self._enter(self.run.callback(self._strategy, f"{self._strategy}.init"))
 
     @_quietly
     def begin_bar(self) -> None:
         """The broker is to handle a bar; the last one again when the engine finalizes trades."""
         self._leave(None)
-        index = len(self.broker._data) - 1
+        data = self.broker._data
+        index = len(data) - 1
         if index == self._index:
             return
-        prices = self._market.prices(self.broker._data, index)
-        self._bar_before, self._index = self._bar, index
-        self._bar = self.run.bar(self._market.instrument, self._market.time(index), *prices)
+        bar = self._market.bar(data, index)
+        self._bar_before, self._index, self._time = self._bar, index, bar[0]
+        self._bar = self.run.bar(self._market.instrument, *bar)
 
     @_quietly
     def begin_next(self) -> None:
         """The broker has handled a bar; the strategy's `next` is to run."""
-        self._settle_orders()
+        if self._orders:
+            self._settle_orders()
         if self._is_finalizing:
             return
         self._enter(
             self.run.handling(
                 self._strategy,
-                f"{self._strategy}.next",
+                self._handler,
                 self._bar,
                 instrument=self._market.instrument,
                 event_time=self._time,
@@ -268,8 +273,6 @@ class BacktestRecord:
 
     def _settle_orders(self) -> None:
         """Find out what the broker did to orders without a word, once it has been through them."""
-        if not self._orders:
-            return
         waiting = {id(order) for order in self.broker.orders}
         for key, one in list(self._orders.items()):
             if key in waiting:
@@ -495,10 +498,6 @@ class BacktestRecord:
         )
 
     # -- Money ----------------------------------------------------------------------------------
-
-    @property
-    def _time(self) -> int | None:
-        return self._market.time(self._index) if self._index >= 0 else None
 
     @property
     def _cash(self) -> float:

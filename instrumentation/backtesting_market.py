@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from fillpath.instrumentation.engine_run import Instrument
-from fillpath.instrumentation.open_event import Handle
 
 _COLUMNS: Final = ("Open", "High", "Low", "Close", "Volume")
+_READ_AT_ONCE: Final = 2048
 _NAMES: Final = ("symbol", "ticker", "name")
 _NAMELESS: Final = "ASSET"
 """What an instrument is called that nobody names: without any name, no price would be its own."""
@@ -46,26 +46,32 @@ class Market:
         self.currency = str(attrs.get(_CURRENCY) or _OWN_CURRENCY)
         self.unit = float(getattr(backtest, "_fractional_unit", 1.0))
         self._times = _times_of(backtest._data.index)
-        self._columns: list[list[float]] | None = None
-        self.handles: dict[int, Handle] = {}
+        self._rows: list[tuple[Any, ...]] = []
+        self._first = 0
 
     def time(self, index: int) -> int | None:
         """When the bar at an index is, in nanoseconds since the epoch; None without times."""
-        return self._times[index] if self._times is not None else None
+        return None if self._times is None else int(self._times[index])
 
-    def prices(self, data: Any, index: int) -> list[float]:
-        """Open, high, low, close and volume of a bar."""
-        if self._columns is None:
-            self._columns = self._read(data)
-        return [column[index] for column in self._columns]
+    def bar(self, data: Any, index: int) -> tuple[Any, ...]:
+        """Time, open, high, low, close and volume of a bar, as the broker sees them."""
+        place = index - self._first
+        if not 0 <= place < len(self._rows):
+            self._read(data, index)
+            place = 0
+        return self._rows[place]
 
-    def _read(self, data: Any) -> list[list[float]]:
-        """Read all bars at once, as the broker sees them: the strategy may have changed them."""
+    def _read(self, data: Any, index: int) -> None:
+        """Read some bars at once: one by one, they would cost more than to record them."""
+        part = slice(index, index + _READ_AT_ONCE)
         arrays = vars(data)["_Data__arrays"]
-        columns = [arrays[name].astype(float) for name in _COLUMNS]
+        columns = [arrays[name][part].astype(float) for name in _COLUMNS]
         if self.unit != 1.0:
             columns = [*(prices / self.unit for prices in columns[:4]), columns[4] * self.unit]
-        return [column.tolist() for column in columns]
+        plain = [column.tolist() for column in columns]
+        times = [None] * len(plain[0]) if self._times is None else self._times[part].tolist()
+        self._rows = list(zip(times, *plain, strict=True))
+        self._first = index
 
     def price(self, price: Any) -> float | None:
         """A price of the engine for one whole of the instrument."""
@@ -80,9 +86,8 @@ class Market:
         return abs(int(size)) if size == int(size) else abs(float(size))
 
 
-def _times_of(index: Any) -> list[int] | None:
-    """The times of an index of times, read as UTC if it has no zone."""
+def _times_of(index: Any) -> Any:
+    """Nanoseconds of an index of times, as an array, read as UTC if it has no zone; else None."""
     if not hasattr(index, "as_unit") or not hasattr(index, "tz"):
         return None
-    times: list[int] = index.as_unit("ns").asi8.tolist()
-    return times
+    return index.as_unit("ns").asi8

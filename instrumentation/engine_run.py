@@ -13,7 +13,7 @@ from fillpath.instrumentation import semconv
 from fillpath.instrumentation.emitter import Emitter
 from fillpath.instrumentation.engine_handlers import Callback, Handling
 from fillpath.instrumentation.event_tracer import EventTracer, OpenEvent
-from fillpath.instrumentation.open_event import Cause, Handle
+from fillpath.instrumentation.open_event import Cause, Handle, Place
 from fillpath.instrumentation.semconv import EventType
 from fillpath.instrumentation.spool import NO_TIME
 from fillpath.instrumentation.tracing import Tracing
@@ -64,6 +64,7 @@ class EngineRun:
         portfolio: Their namespace.
         active: False once the adapter has been taken off the engine; then nothing is recorded.
         market: The last bar, which is the latest moment of simulated time.
+        places: What the runs of each handler have in common.
     """
 
     def __init__(self, tracing: Tracing, portfolio: str) -> None:
@@ -71,6 +72,7 @@ class EngineRun:
         self.portfolio = portfolio
         self.active = True
         self.market: Cause | None = None
+        self.places: dict[tuple[Any, ...], Place] = {}
         self._bars: dict[Instrument, Emitter] = {}
         self._orders: dict[Hashable, _Order] = {}
         self._entries: dict[Hashable, OpenEvent] = {}
