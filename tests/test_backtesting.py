@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import pickle
 import random
+import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -671,6 +673,29 @@ def test_a_strategy_may_copy_and_pickle_itself_while_it_runs(engine: Any, tmp_pa
     assert [len(one.closed_trades) for one in copies] == [2, 2]
 
 
+def test_a_sweep_in_threads_gives_the_same_with_books_for_each_run(
+    engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the engine does it where processes cannot be forked."""
+    monkeypatch.setattr(engine, "Pool", importlib.import_module("multiprocessing.dummy").Pool)
+    orders = importlib.import_module("backtesting_orders")
+    backtest = engine.Backtest(share(150), orders.Paced, finalize_trades=True)
+    sweep = {"pace": [7, 9, 11, 13], "return_heatmap": True, "maximize": "Equity Final [$]"}
+    with Tracing("threads", data=tmp_path, writer="inline"):
+        best, heatmap = backtest.optimize(**sweep)
+    spans = spans_of(tmp_path)
+    BacktestingInstrumentor().uninstrument()
+    assert backtest.optimize(**sweep)[1].equals(heatmap)
+    ends = {}
+    for row in spans:
+        if row["event_type"] == "PORTFOLIO":
+            (balance,) = row["attributes"]["trading.account.balances"]
+            ends[row["portfolio"]] = balance["total"]
+    assert sorted(ends.values()) == pytest.approx(
+        sorted([*heatmap, best["Equity Final [$]"]]), abs=1e-8
+    )
+
+
 def test_an_error_of_a_commission_is_recorded_and_reaches_the_host(
     engine: Any, tmp_path: Path
 ) -> None:
@@ -776,3 +801,24 @@ def test_a_sweep_over_processes_gives_the_same_and_each_run_is_recorded_with_its
     assert {row["symbol"] for row in fills} == {"GOOG", "ASSET"}
     (told,) = [run for run in json.loads(plain)["runs"] if run["name"] == "best"]
     assert sum(row["run_id"] == "host" for row in fills) == 2 * len(told["trades"])
+
+
+def test_the_examples_of_the_page_do_what_it_says(tmp_path: Path) -> None:
+    page = (HOSTS.parents[1] / "docs" / "backtesting.md").read_text(encoding="utf-8")
+    lines, example = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    script = tmp_path / "my_backtest.py"
+    script.write_text(lines + example, encoding="utf-8")
+    environment = {**os.environ, "FILLPATH_RUN_ID": "goog", "FILLPATH_WRITER": "none"}
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    spans = {row["fill_id"]: row for row in spans_of(tmp_path / "data") if row["fill_id"]}
+    shown = re.search(r"FILL  SELL (\d+) GOOG @ ([\d.]+)  commission ([\d.]+) USD", page)
+    assert shown is not None
+    told = spans["F-4"]
+    said = [float(told[name]) for name in ("quantity", "price", "commission")]
+    assert said == [float(number) for number in shown.groups()]
+    with EventStore(DataFolder(tmp_path / "data")).connect(["goog"]) as connection:
+        (account,) = compute_ledger(connection, "goog").accounts
+    assert account.status is ReconciliationStatus.RECONCILED
+    assert account.end is not None
+    assert float(account.end) == pytest.approx(float(done.stdout), abs=1e-8)

@@ -171,6 +171,22 @@ class Swing(Strategy):
             self.position.close()
 
 
+class Paced(Strategy):
+    """Buys a share now and then, and sells it half-way to the next."""
+
+    pace = 10
+
+    def init(self) -> None:
+        pass
+
+    def next(self) -> None:
+        step = len(self.data) % self.pace
+        if step == 0:
+            self.buy(size=1)
+        elif step == self.pace // 2:
+            self.position.close()
+
+
 class AtRandom(Strategy):
     """Does what a generator of its own says."""
 
