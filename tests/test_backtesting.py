@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import pickle
 import random
 import re
@@ -732,6 +731,7 @@ def test_a_release_whose_broker_is_built_otherwise_is_left_alone(
     assert ">=0.6,<0.7" in caplog.text
 
 
+@pytest.mark.full
 def test_the_plot_is_drawn_afterwards(engine: Any, tmp_path: Path) -> None:
     orders = importlib.import_module("backtesting_orders")
     backtest = engine.Backtest(share(200), orders.Swing, finalize_trades=True)
@@ -774,10 +774,13 @@ def test_an_error_in_a_strategy_is_on_its_handler_and_the_run_counts_as_crashed(
     ]  # fmt: skip
 
 
+@pytest.mark.filterwarnings(
+    "ignore:This process .* is multi-threaded:DeprecationWarning"  # the pool forks this one
+)
 def test_a_sweep_over_processes_gives_the_same_and_each_run_is_recorded_with_its_parameters(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hosts: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = run_host("backtesting_sweep", tmp_path / "plain.json", sys.executable)
+    plain = in_process("backtesting_sweep", tmp_path)
     instrument = str(Path(sys.executable).with_name("opentelemetry-instrument"))
     for signal in ("TRACES", "METRICS", "LOGS"):
         monkeypatch.setenv(f"OTEL_{signal}_EXPORTER", "none")
@@ -803,14 +806,17 @@ def test_a_sweep_over_processes_gives_the_same_and_each_run_is_recorded_with_its
     assert sum(row["run_id"] == "host" for row in fills) == 2 * len(told["trades"])
 
 
-def test_the_examples_of_the_page_do_what_it_says(tmp_path: Path) -> None:
+def test_the_examples_of_the_page_do_what_it_says(
+    hosts: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     page = (HOSTS.parents[1] / "docs" / "backtesting.md").read_text(encoding="utf-8")
     lines, example = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    script = tmp_path / "my_backtest.py"
-    script.write_text(lines + example, encoding="utf-8")
-    environment = {**os.environ, "FILLPATH_RUN_ID": "goog", "FILLPATH_WRITER": "none"}
-    command = [sys.executable, str(script)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    try:
+        with Tracing("goog", data=tmp_path / "data", writer="inline"):
+            exec(lines + example, {"__name__": "__main__"})  # noqa: S102 - our own page
+    finally:
+        BacktestingInstrumentor().uninstrument()
+    printed = capsys.readouterr().out
     spans = {row["fill_id"]: row for row in spans_of(tmp_path / "data") if row["fill_id"]}
     shown = re.search(r"FILL  SELL (\d+) GOOG @ ([\d.]+)  commission ([\d.]+) USD", page)
     assert shown is not None
@@ -821,4 +827,4 @@ def test_the_examples_of_the_page_do_what_it_says(tmp_path: Path) -> None:
         (account,) = compute_ledger(connection, "goog").accounts
     assert account.status is ReconciliationStatus.RECONCILED
     assert account.end is not None
-    assert float(account.end) == pytest.approx(float(done.stdout), abs=1e-8)
+    assert float(account.end) == pytest.approx(float(printed), abs=1e-8)

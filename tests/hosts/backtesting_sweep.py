@@ -24,7 +24,7 @@ def two_processes(*args: object, **kwargs: object) -> object:
 
 def main() -> None:
     """Run it."""
-    backtesting.Pool = two_processes
+    pool, backtesting.Pool = backtesting.Pool, two_processes
     report = BacktestReport()
     share = GOOG.iloc[:500]
     share.attrs["symbol"] = "GOOG"
@@ -37,6 +37,7 @@ def main() -> None:
     markets = MultiBacktest([EURUSD.iloc[:400], BTCUSD], SmaCross, cash=1e6, finalize_trades=True)
     ends = markets.run(fast=4).loc["Equity Final [$]"]
     report.more["markets"] = [repr(float(value)) for value in ends]
+    backtesting.Pool = pool
     again = pickle.loads(pickle.dumps(best))  # noqa: S301 - our own
     report.add("read back", again)
     report.write()
