@@ -29,13 +29,14 @@ ROWS_AT_ONCE: Final = 32_768
 """Rows that are laid out together: so many that columns pay, and a few MB at most."""
 
 _TEXT, _INT8, _INT4, _FLOAT8, _NUMERIC, _JSONB, _DATE = 25, 20, 23, 701, 1700, 3802, 1082
-_BOOL: Final = 16
+_BOOL, _TIMESTAMPTZ = 16, 1184
 _ARROW_TYPES: Final = {
     _TEXT: pa.string(),
     _INT8: pa.int64(),
     _INT4: pa.int32(),
     _FLOAT8: pa.float64(),
     _DATE: pa.date32(),
+    _TIMESTAMPTZ: pa.timestamp("us", "UTC"),
     _BOOL: pa.bool_(),
     _NUMERIC: pa.binary(),
     _JSONB: pa.binary(),
@@ -49,16 +50,24 @@ _SPECIAL: Final = {"NaN": 0xC000, "Infinity": 0xD000, "-Infinity": 0xF000}
 
 
 def copy_blocks(
-    rows: Iterable[Sequence[object]] | pa.Table, types: Sequence[int], before: Sequence[object] = ()
+    rows: Iterable[Sequence[object]] | pa.Table,
+    types: Sequence[int],
+    before: Sequence[object] = (),
+    moments: Sequence[int] = (),
 ) -> Iterator[tuple[int, bytes]]:
     """Lay rows out for ``COPY … (FORMAT BINARY)``; gives numbers of rows, and their bytes.
 
-    While a block is being sent, the next one is made.
+    The first block is the head of a stream and the last one its end, both without rows. In between
+    the blocks may be dealt out to several streams, each with that head and that end. While a block
+    is being sent, the next one is made.
 
     Args:
         rows: Values in the order of the columns; or a table, whose columns are in that order.
-        types: Type of each column, by Postgres's number, those of `before` first.
+        types: Type of each column, by Postgres's number, those of `before` first, those of
+            `moments` last.
         before: Values that every row begins with.
+        moments: Places in `rows` of nanoseconds since 1970 that every row has once more at its
+            end, as timestamps: cut to microseconds, towards 1970.
 
     Raises:
         TypeError: A value is of the wrong type for its column, such as a `float` for ``numeric``.
@@ -73,7 +82,7 @@ def copy_blocks(
         raise TypeError(f"no rows are loaded into columns of type {unknown}")
     schema = pa.schema([(f"c{n}", _ARROW_TYPES[kind]) for n, kind in enumerate(types)])
     encoder = ArrowToPostgresBinaryEncoder(schema)
-    own = types[len(before) :]
+    own = types[len(before) : len(types) - len(moments)]
 
     def laid_out(part: Sequence[Sequence[object]] | pa.Table) -> tuple[int, bytes]:
         count = len(part)
@@ -84,6 +93,7 @@ def copy_blocks(
         else:
             columns = zip(*part, strict=True)
         arrays += [_column(column, kind) for column, kind in zip(columns, own, strict=True)]
+        arrays += [_moment(arrays[len(before) + place]) for place in moments]
         return count, encoder.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
 
     yield 0, encoder.write_header()
@@ -140,6 +150,10 @@ def _column(values: Sequence[Any] | pa.ChunkedArray, kind: int) -> pa.Array:
         return _texts(values) if kind == _TEXT else pa.array(values, _ARROW_TYPES[kind])
     except (pa.ArrowException, OverflowError) as error:
         raise TypeError(f"a value does not fit its column: {error}") from error
+
+
+def _moment(nanoseconds: pa.Array) -> pa.Array:
+    return pc.divide(nanoseconds, 1_000).cast(_ARROW_TYPES[_TIMESTAMPTZ])
 
 
 def _json(value: object) -> bytes | None:
