@@ -25,7 +25,7 @@ from fillpath.instrumentation.errors import MissingExtra
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-ROWS_AT_ONCE: Final = 32_768
+ROWS_AT_ONCE: Final = 16_384
 """Rows that are laid out together: so many that columns pay, and a few MB at most."""
 
 _TEXT, _INT8, _INT4, _FLOAT8, _NUMERIC, _JSONB, _DATE = 25, 20, 23, 701, 1700, 3802, 1082

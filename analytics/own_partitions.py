@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from fillpath.analytics.result_partitions import partition_name
@@ -126,19 +127,20 @@ def drop_parts_of(connection: Connection[TupleRow], run_ids: Sequence[str]) -> N
 
 
 def drop_lone_parts(connection: Connection[TupleRow]) -> None:
-    """Drop partitions whose run is gone, and what loads that were killed left; as far as possible.
+    """Drop partitions whose run is gone, and what loads that were killed left, if possible.
 
-    Those that somebody is reading stay until the next time.
-
-    Args:
-        connection: A connection outside of a transaction.
+    What somebody is reading, or what may not be dropped, stays until the next time; nothing is
+    raised. In a transaction of the caller's nothing is done, since others would wait for its end.
     """
-    from psycopg import errors
+    from psycopg import Error
+    from psycopg.pq import TransactionStatus
 
-    with connection.transaction():
-        lone = connection.execute(_LONE).fetchall()
-    for name, part in lone:
-        try:
+    if connection.info.transaction_status != TransactionStatus.IDLE:
+        return
+    with suppress(Error):
+        with connection.transaction():
+            lone = connection.execute(_LONE).fetchall()
+        for name, part in lone:
             with connection.transaction():
                 connection.execute(f"SET LOCAL lock_timeout = '{_WAIT}'")
                 # Made beside a load that goes on: that one holds the lock, or has just ended.
@@ -147,8 +149,6 @@ def drop_lone_parts(connection: Connection[TupleRow]) -> None:
                 ).fetchone()
                 if free == (True,) and (name, part) in connection.execute(_LONE).fetchall():
                     _drop(connection, [name])
-        except (errors.LockNotAvailable, errors.DeadlockDetected):
-            return
 
 
 def _drop(connection: Connection[TupleRow], names: Iterable[str]) -> None:

@@ -257,21 +257,16 @@ class _Load:
                     raise
                 continue
             except BaseException:
-                self._tidy_up()
+                # What a second connection had stored.
+                drop_lone_parts(self.connection)
                 raise
             if done and "pnl_slices" in tables:
                 # Whoever let the month go meanwhile let the run go, too.
                 with suppress(errors.UndefinedTable, errors.InternalError_):
                     summarise_slices(self.connection, month)
+                drop_lone_parts(self.connection)
             return done
         raise AssertionError  # count does not end
-
-    def _tidy_up(self) -> None:
-        """Drop what a second connection had stored for a load that failed."""
-        from psycopg import Error
-
-        with suppress(Error):
-            drop_lone_parts(self.connection)
 
     def _replace(
         self, run: Mapping[str, object], tables: Mapping[str, TableRows], *, again: bool

@@ -2,11 +2,12 @@
 
 The rows are slices of P&L with all their dimensions, and they go the way that a load takes:
 `replace_shard`, into the embedded server with the settings it always has (fsync and synchronous
-commits on, write-ahead logging, every index and check), committed at the end.
+commits on, every check), committed at the end. Every load is of a run that was not there before.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import tempfile
 import threading
 import time
@@ -20,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from fillpath.analytics.copy_stream import copy_blocks
+from fillpath.analytics.own_partitions import drop_lone_parts
 from fillpath.analytics.postgres import ResultsDatabase, open_results_database
 from fillpath.analytics.shard_load import TableRows, replace_shard
 from fillpath.instrumentation.settings import DataFolder
@@ -37,6 +39,7 @@ COLUMNS: Final = (
 """Every column of a slice that a realised one has."""
 EVERY_SLICE: Final = COLUMNS[: COLUMNS.index("account_id")]
 """The columns that a slice of any kind has."""
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _ROLLUPS: Final = ("portfolio", "currency", "kind", "amount", "slices")
 _STARTED: Final = 1_717_200_000_000_000_000
 _ROUNDS: Final = 3
@@ -97,9 +100,11 @@ def measure(size: Size) -> dict[str, Figure]:
     """Measure loads of a million rows, and of as many as executemany can be given."""
     rows = size.pick(2_000, _MILLION, _MILLION)
     fewer = size.pick(200, 20_000, 50_000)
+    some = size.pick(200, 300_000, 300_000)
     wide = slices(rows)
     table = wide.select(EVERY_SLICE)
-    tuples = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    columns = table.slice(0, some).columns
+    tuples = list(zip(*(column.to_pylist() for column in columns), strict=True))
     with (
         tempfile.TemporaryDirectory() as folder,
         open_results_database(DataFolder(Path(folder))) as database,
@@ -115,14 +120,14 @@ def measure(size: Size) -> dict[str, Figure]:
         one = rate(rows, lambda n: _load(connection, f"one-{n}", table))
         both = rate(rows, lambda n: _load_at_once(database, n, table))
         all_columns = rate(rows, lambda n: _load(connection, f"wide-{n}", wide))
-        python = rate(rows, lambda n: _load(connection, f"tuples-{n}", tuples))
+        python = rate(len(tuples), lambda n: _load(connection, f"tuples-{n}", tuples))
         peer = rate(fewer, lambda n: _executemany(connection, n, tuples[:fewer]))
         encoding = rate(rows, lambda _: _encode(table))
     against = ("executemany", peer)
     goal = {"goal": "≥ 1M rows/s", "at_least": _MILLION}
     loads = {
-        "load slices, two shards at once": (both, goal),
         "load slices, one shard": (one, goal),
+        "load slices, two shards at once": (both, goal),
         "load slices, one shard, all 21 columns": (all_columns, {}),
         "load slices, one shard, from Python tuples": (python, {}),
     }
@@ -173,7 +178,9 @@ def _load_at_once(database: ResultsDatabase, number: int, table: pa.Table) -> No
 def _executemany(
     connection: Connection[TupleRow], number: int, rows: list[tuple[object, ...]]
 ) -> None:
-    names = ("run_id", "run_month", *EVERY_SLICE)
+    names = ("run_id", "run_month", *EVERY_SLICE, "event_at")
+    time_of = EVERY_SLICE.index("event_time")
+    stamped = [(*row, _EPOCH + dt.timedelta(microseconds=row[time_of] // 1_000)) for row in rows]
     statement = (
         f"INSERT INTO pnl_slices ({', '.join(names)}) VALUES "  # noqa: S608 - names of our own
         f"({', '.join(['%s'] * len(names))})"
@@ -185,12 +192,13 @@ def _executemany(
         )
         found = cursor.fetchone()
         assert found is not None
-        cursor.executemany(statement, [(f"peer-{number}", found[0], *row) for row in rows])
+        cursor.executemany(statement, [(f"peer-{number}", found[0], *row) for row in stamped])
 
 
 def _encode(table: pa.Table) -> None:
-    kinds = {"sequence": 20, "event_time": 20, "holding_time": 20, "amount": 1700, "quantity": 1700}
-    for _ in copy_blocks(table, [kinds.get(name, 25) for name in EVERY_SLICE]):
+    kinds = {"sequence": 20, "event_time": 20, "amount": 1700}
+    types = [*(kinds.get(name, 25) for name in EVERY_SLICE), 1184]
+    for _ in copy_blocks(table, types, moments=[EVERY_SLICE.index("event_time")]):
         pass
 
 
@@ -198,3 +206,4 @@ def _empty(connection: Connection[TupleRow]) -> None:
     with connection.transaction():
         connection.execute("TRUNCATE runs CASCADE")
         connection.execute("TRUNCATE pnl_slices")
+    drop_lone_parts(connection)
