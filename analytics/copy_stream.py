@@ -42,6 +42,9 @@ _ARROW_TYPES: Final = {
     _JSONB: pa.binary(),
 }
 """By the type of the column in Postgres; what is binary comes as Postgres stores it."""
+_HEAD: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_END: Final = b"\xff\xff"
+"""What a stream begins with and ends with: no flags and no extension; no row."""
 _MOST_DIGITS: Final = 18
 """Decimal digits that surely fit into a 64-bit integer."""
 _GROUPS: Final = 5
@@ -81,7 +84,6 @@ def copy_blocks(
     if unknown:
         raise TypeError(f"no rows are loaded into columns of type {unknown}")
     schema = pa.schema([(f"c{n}", _ARROW_TYPES[kind]) for n, kind in enumerate(types)])
-    encoder = ArrowToPostgresBinaryEncoder(schema)
     own = types[len(before) : len(types) - len(moments)]
 
     def laid_out(part: Sequence[Sequence[object]] | pa.Table) -> tuple[int, bytes]:
@@ -94,9 +96,14 @@ def copy_blocks(
             columns = zip(*part, strict=True)
         arrays += [_column(column, kind) for column, kind in zip(columns, own, strict=True)]
         arrays += [_moment(arrays[len(before) + place]) for place in moments]
-        return count, encoder.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
+        # One for each block: it keeps some of the rows back until its end.
+        encoder = ArrowToPostgresBinaryEncoder(schema)
+        encoder.write_header()
+        made = encoder.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
+        kept = encoder.finish()[: -len(_END)]
+        return count, made + kept if kept else made
 
-    yield 0, encoder.write_header()
+    yield 0, _HEAD
     with ThreadPoolExecutor(1) as ahead:
         waiting: Future[tuple[int, bytes]] | None = None
         for part in _parts(rows):
@@ -106,7 +113,7 @@ def copy_blocks(
             waiting = made
         if waiting is not None:
             yield waiting.result()
-    yield 0, encoder.finish()
+    yield 0, _END
 
 
 def storable(value: object) -> object:

@@ -116,6 +116,21 @@ def attach_own(connection: Connection[TupleRow], month: dt.date, part: int) -> N
     )
 
 
+def parts_there(
+    connection: Connection[TupleRow], month: dt.date, parts: Sequence[int]
+) -> list[int]:
+    """Give those of some partitions that nobody has dropped by hand."""
+    if not parts:
+        return []
+    rows = connection.execute(
+        "SELECT relname::text FROM pg_catalog.pg_class "
+        "WHERE relname = ANY(%s) AND pg_catalog.pg_table_is_visible(oid)",
+        [[own_partition(month, part) for part in parts]],
+    ).fetchall()
+    names = {str(name) for (name,) in rows}
+    return [part for part in parts if own_partition(month, part) in names]
+
+
 def drop_parts_of(connection: Connection[TupleRow], run_ids: Sequence[str]) -> None:
     """Drop the partitions that runs have to themselves; in a transaction of the caller's."""
     rows = connection.execute(

@@ -21,6 +21,7 @@ from fillpath.analytics.own_partitions import (
     drop_lone_parts,
     make_own,
     own_partition,
+    parts_there,
     take_parts,
     wanted_parts,
 )
@@ -290,6 +291,7 @@ class _Load:
         month = _write_run(self.connection, run)
         if not is_prepared(self.connection, month):
             raise _MonthGoneError
+        parts = parts_there(self.connection, month, parts)
         if self.shard in logged:
             self._delete(month, parts)
         portfolios: set[str] = set()
