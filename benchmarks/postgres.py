@@ -7,7 +7,6 @@ commits on, every check), committed at the end. Every load is of a run that was 
 
 from __future__ import annotations
 
-import datetime as dt
 import tempfile
 import threading
 import time
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fillpath.analytics.copy_stream import copy_blocks
 from fillpath.analytics.own_partitions import drop_lone_parts
@@ -39,7 +39,7 @@ COLUMNS: Final = (
 """Every column of a slice that a realised one has."""
 EVERY_SLICE: Final = COLUMNS[: COLUMNS.index("account_id")]
 """The columns that a slice of any kind has."""
-_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_INSTANT: Final = pa.timestamp("us", "UTC")
 _ROLLUPS: Final = ("portfolio", "currency", "kind", "amount", "slices")
 _STARTED: Final = 1_717_200_000_000_000_000
 _ROUNDS: Final = 3
@@ -121,7 +121,8 @@ def measure(size: Size) -> dict[str, Figure]:
         both = rate(rows, lambda n: _load_at_once(database, n, table))
         all_columns = rate(rows, lambda n: _load(connection, f"wide-{n}", wide))
         python = rate(len(tuples), lambda n: _load(connection, f"tuples-{n}", tuples))
-        peer = rate(fewer, lambda n: _executemany(connection, n, tuples[:fewer]))
+        whole = list(zip(tuples[:fewer], _timestamps(table.slice(0, fewer)), strict=True))
+        peer = rate(fewer, lambda n: _executemany(connection, n, [(*row, at) for row, at in whole]))
         encoding = rate(rows, lambda _: _encode(table))
     against = ("executemany", peer)
     goal = {"goal": "≥ 1M rows/s", "at_least": _MILLION}
@@ -179,8 +180,6 @@ def _executemany(
     connection: Connection[TupleRow], number: int, rows: list[tuple[object, ...]]
 ) -> None:
     names = ("run_id", "run_month", *EVERY_SLICE, "event_at")
-    time_of = EVERY_SLICE.index("event_time")
-    stamped = [(*row, _EPOCH + dt.timedelta(microseconds=row[time_of] // 1_000)) for row in rows]
     statement = (
         f"INSERT INTO pnl_slices ({', '.join(names)}) VALUES "  # noqa: S608 - names of our own
         f"({', '.join(['%s'] * len(names))})"
@@ -192,7 +191,12 @@ def _executemany(
         )
         found = cursor.fetchone()
         assert found is not None
-        cursor.executemany(statement, [(f"peer-{number}", found[0], *row) for row in stamped])
+        cursor.executemany(statement, [(f"peer-{number}", found[0], *row) for row in rows])
+
+
+def _timestamps(table: pa.Table) -> list[object]:
+    made: list[object] = pc.divide(table["event_time"], 1_000).cast(_INSTANT).to_pylist()
+    return made
 
 
 def _encode(table: pa.Table) -> None:
