@@ -7,10 +7,13 @@ commits on, every check), committed at the end. Every load is of a run that was 
 
 from __future__ import annotations
 
+import os
 import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from statistics import median
@@ -96,6 +99,19 @@ def slices(rows: int, seed: int = 0) -> pa.Table:
     return pa.table({name: values[name] for name in COLUMNS})
 
 
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """What a load took, the median of its rounds.
+
+    Args:
+        rate: Rows a second.
+        cpu: Microseconds a row of this process's and the server's CPU; None where nobody tells.
+    """
+
+    rate: float
+    cpu: float | None
+
+
 def measure(size: Size) -> dict[str, Figure]:
     """Measure loads of a million rows, and of as many as executemany can be given."""
     rows = size.pick(2_000, _MILLION, _MILLION)
@@ -105,6 +121,8 @@ def measure(size: Size) -> dict[str, Figure]:
     table = wide.select(EVERY_SLICE)
     columns = table.slice(0, some).columns
     tuples = list(zip(*(column.to_pylist() for column in columns), strict=True))
+    stamps = _timestamps(table.slice(0, fewer))
+    stamped = [(*row, at) for row, at in zip(tuples, stamps, strict=False)]
     with (
         tempfile.TemporaryDirectory() as folder,
         open_results_database(DataFolder(Path(folder))) as database,
@@ -112,19 +130,17 @@ def measure(size: Size) -> dict[str, Figure]:
     ):
         rounds = 1 if size is Size.TINY else _ROUNDS
 
-        def rate(many: int, load: Callable[[int], object]) -> float:
-            found = _rate(many, rounds, load)
-            _empty(connection)
+        def taken(many: int, load: Callable[[int], object]) -> _Taken:
+            found = _taken(connection, many, rounds, load)
+            _empty(connection, rounds * many)
             return found
 
-        one = rate(rows, lambda n: _load(connection, f"one-{n}", table))
-        both = rate(rows, lambda n: _load_at_once(database, n, table))
-        all_columns = rate(rows, lambda n: _load(connection, f"wide-{n}", wide))
-        python = rate(len(tuples), lambda n: _load(connection, f"tuples-{n}", tuples))
-        whole = list(zip(tuples[:fewer], _timestamps(table.slice(0, fewer)), strict=True))
-        peer = rate(fewer, lambda n: _executemany(connection, n, [(*row, at) for row, at in whole]))
-        encoding = rate(rows, lambda _: _encode(table))
-    against = ("executemany", peer)
+        one = taken(rows, lambda n: _load(connection, f"one-{n}", table))
+        both = taken(rows, lambda n: _load_at_once(database, n, table))
+        all_columns = taken(rows, lambda n: _load(connection, f"wide-{n}", wide))
+        python = taken(len(tuples), lambda n: _load(connection, f"tuples-{n}", tuples))
+        peer = taken(fewer, lambda n: _executemany(connection, n, stamped))
+        encoding = _taken(connection, rows, rounds, lambda _: _encode(table))
     goal = {"goal": "≥ 1M rows/s", "at_least": _MILLION}
     loads = {
         "load slices, one shard": (one, goal),
@@ -133,19 +149,52 @@ def measure(size: Size) -> dict[str, Figure]:
         "load slices, one shard, from Python tuples": (python, {}),
     }
     figures = {
-        name: figure(value, "rows/s", peer=against, more_is_better=True, **wanted)  # type: ignore[arg-type] # a goal and its number
-        for name, (value, wanted) in loads.items()
+        name: figure(
+            found.rate,
+            "rows/s",
+            peer=("executemany", peer.rate),
+            more_is_better=True,
+            **wanted,  # type: ignore[arg-type] # a goal and its number
+        )
+        for name, (found, wanted) in loads.items()
     }
-    return {**figures, "lay slices out for COPY": figure(encoding, "rows/s")}
+    if one.cpu is not None and peer.cpu is not None:
+        figures["CPU of loader and server, one shard"] = figure(
+            one.cpu, "µs/row", peer=("executemany", peer.cpu)
+        )
+    return {**figures, "lay slices out for COPY": figure(encoding.rate, "rows/s")}
 
 
-def _rate(rows: int, rounds: int, load: Callable[[int], object]) -> float:
-    taken = []
+def _taken(
+    connection: Connection[TupleRow], rows: int, rounds: int, load: Callable[[int], object]
+) -> _Taken:
+    seconds, cpu = [], []
     for number in range(rounds):
+        before = _cpu_seconds(connection)
         begun = time.perf_counter()
         load(number)
-        taken.append(time.perf_counter() - begun)
-    return rows / median(taken)
+        seconds.append(time.perf_counter() - begun)
+        after = _cpu_seconds(connection)
+        if before is not None and after is not None:
+            cpu.append(after - before)
+    return _Taken(rows / median(seconds), median(cpu) / rows * 1e6 if cpu else None)
+
+
+def _cpu_seconds(connection: Connection[TupleRow]) -> float | None:
+    """Give the CPU time of this process and of all the server's, those that ended too."""
+    processes = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            # After the name, which may hold anything: state, parent, and more.
+            values = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
+            processes[int(entry.name)] = (int(values[1]), [int(one) for one in values[11:15]])
+    own = processes.get(connection.info.backend_pid)
+    if own is None:
+        return None
+    server = own[0]
+    ticks = sum(processes[server][1])
+    ticks += sum(sum(times[:2]) for parent, times in processes.values() if parent == server)
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _load(
@@ -206,8 +255,10 @@ def _encode(table: pa.Table) -> None:
         pass
 
 
-def _empty(connection: Connection[TupleRow]) -> None:
+def _empty(connection: Connection[TupleRow], expected: int) -> None:
     with connection.transaction():
+        found = connection.execute("SELECT count(*) FROM pnl_slices").fetchone()
+        assert found == (expected,), f"{found} slices arrived instead of {expected}"
         connection.execute("TRUNCATE runs CASCADE")
         connection.execute("TRUNCATE pnl_slices")
     drop_lone_parts(connection)
