@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -68,7 +69,8 @@ class Market:
         columns = [arrays[name][part].astype(float) for name in _COLUMNS]
         if self.unit != 1.0:
             columns = [*(prices / self.unit for prices in columns[:4]), columns[4] * self.unit]
-        plain = [column.tolist() for column in columns]
+        plain: list[list[float | None]] = [column.tolist() for column in columns]
+        plain[-1] = [None if math.isnan(volume) else volume for volume in columns[-1].tolist()]
         times = [None] * len(plain[0]) if self._times is None else self._times[part].tolist()
         self._rows = list(zip(times, *plain, strict=True))
         self._first = index

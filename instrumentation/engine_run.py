@@ -73,7 +73,7 @@ class EngineRun:
         self.active = True
         self.market: Cause | None = None
         self.places: dict[tuple[Any, ...], Place] = {}
-        self._bars: dict[Instrument, Emitter] = {}
+        self._bars: dict[tuple[Any, ...], Emitter] = {}
         self._orders: dict[Hashable, _Order] = {}
         self._entries: dict[Hashable, OpenEvent] = {}
         self._last_fill: OpenEvent | None = None
@@ -94,29 +94,41 @@ class EngineRun:
         high: float,
         low: float,
         close: float,
-        volume: float,
+        volume: float | None,
     ) -> Handle | None:
-        """Record a bar, which has no cause, at the cost of a tuple; gives what names it."""
+        """Record a bar, which has no cause, at the cost of a tuple; gives what names it.
+
+        One of which nobody knows the volume has None for it.
+        """
         if not self.active:
             return None
         try:
-            emit = self._bars.get(instrument)
-            if emit is None:
-                emit = self._bars[instrument] = self.tracer.emitter(
-                    EventType.BAR,
-                    portfolio=self.portfolio,
-                    symbol=instrument.symbol,
-                    venue=instrument.venue,
-                    fields=_BAR,
-                )
             time = NO_TIME if event_time is None else event_time
-            handle = emit(time, None, open_, high, low, close, volume)
+            if volume is None:
+                handle = self._emitter(instrument, 4)(time, None, open_, high, low, close)
+            else:
+                emit = self._bars.get(instrument) or self._emitter(instrument, 5)
+                handle = emit(time, None, open_, high, low, close, volume)
         except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
             self.tracer.lost(EventType.BAR)
             self.tracer.complain(error)
             return None
         self.market = handle or self.market
         return handle
+
+    def _emitter(self, instrument: Instrument, count: int) -> Emitter:
+        """Give what records bars of an instrument with so many numbers."""
+        key = instrument if count == len(_BAR) else (instrument, count)
+        emit = self._bars.get(key)
+        if emit is None:
+            emit = self._bars[key] = self.tracer.emitter(
+                EventType.BAR,
+                portfolio=self.portfolio,
+                symbol=instrument.symbol,
+                venue=instrument.venue,
+                fields=_BAR[:count],
+            )
+        return emit
 
     def handling(
         self,

@@ -695,6 +695,22 @@ def test_a_sweep_in_threads_gives_the_same_with_books_for_each_run(
     )
 
 
+def test_data_say_their_symbol_currency_and_zone_and_need_no_volume(
+    engine: Any, tmp_path: Path
+) -> None:
+    data = share().drop(columns="Volume").tz_localize("America/New_York")
+    data.attrs |= {"symbol": "GOOG", "currency": "EUR"}
+    orders = importlib.import_module("backtesting_orders")
+    with Tracing("named", data=tmp_path, writer="inline"):
+        engine.Backtest(data, orders.Paced, finalize_trades=True).run()
+    spans = spans_of(tmp_path)
+    fills = [row for row in spans if row["event_type"] == "FILL"]
+    assert {(row["symbol"], row["currency"]) for row in fills} == {("GOOG", "EUR")}
+    bars = [row for row in spans if row["name"] == "publish BAR"]
+    assert [row["event_time"] for row in bars] == [int(time.value) for time in data.index[1:]]
+    assert not any("trading.bar.volume" in row["attributes"] for row in bars)
+
+
 def test_an_error_of_a_commission_is_recorded_and_reaches_the_host(
     engine: Any, tmp_path: Path
 ) -> None:
