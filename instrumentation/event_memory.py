@@ -6,7 +6,7 @@ import weakref
 from collections import OrderedDict, deque
 from typing import Any, Final
 
-from fillpath.instrumentation.host_fields import SCALARS
+from fillpath.instrumentation.host_parts import SCALARS
 from fillpath.instrumentation.open_event import OpenEvent
 
 _MAX_OBJECTS: Final = 65_536

@@ -14,7 +14,8 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 
-from fillpath.instrumentation.host_fields import EventFields, EventReader, HostEvent, nanoseconds
+from fillpath.instrumentation.host_fields import EventFields, EventReader, HostEvent
+from fillpath.instrumentation.host_times import nanoseconds
 from fillpath.instrumentation.host_words import side
 from fillpath.instrumentation.semconv import Fill
 from fillpath.instrumentation.traced_event import TracedEvent
