@@ -13,6 +13,7 @@ from opentelemetry.trace import SpanContext
 from fillpath.instrumentation import semconv
 from fillpath.instrumentation.errors import UsageError
 from fillpath.instrumentation.host_parts import (
+    MAX_KNOWN_NAMES,
     SCALARS,
     UNREADABLE,
     Makes,
@@ -188,7 +189,8 @@ class EventReader:
         if inner is not None:
             more = inner.rest()
             names, values = (*names, *more[0]), (*values, *more[1])
-        attributes = dict(zip(self._key_of(kind, names), values, strict=True))
+        keys_of = self._key_of if len(names) <= MAX_KNOWN_NAMES else self._keys_of
+        attributes = dict(zip(keys_of(kind, names), values, strict=True))
         if semconv.Order.SIDE in attributes:
             attributes[semconv.Order.SIDE] = side(attributes[semconv.Order.SIDE])
         if causation_ids:
@@ -256,5 +258,3 @@ def _time(part: Part, unit: TimeUnit) -> int | None:
     if at is None:
         part.forget("event_time")  # what is no time is not understood yet
     return at
-
-

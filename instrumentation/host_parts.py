@@ -29,6 +29,8 @@ _DEFAULT_STR: Final[Any] = object.__str__
 _DEFAULT_GET: Final[Any] = object.__getattribute__
 _HEADERS: Final = frozenset({"traceparent", "tracestate"})
 _MAX_MAKES: Final = 4096
+MAX_KNOWN_NAMES: Final = 64
+"""Fields of an object of a make that is remembered."""
 _CERTAIN: Final = frozenset({float, int, str, bool, Decimal, dict, list, tuple})
 """Kinds of values that are neither None nor something that can be called."""
 
@@ -102,6 +104,8 @@ class Makes:
         else:
             fields = fields_of(value)
             key = (kind, *fields)
+        if len(key) > MAX_KNOWN_NAMES:  # a book by price, say: no two are alike
+            return Part(self, value, self._new(value, fields), fields, is_payload)
         make = self._known.get(key)
         if make is None:
             make = self._new(value, fields)
@@ -274,11 +278,11 @@ def is_plain(value: Any) -> bool:
 def fields_of(value: Any) -> Mapping[Any, Any]:
     """The fields of a mapping, a dataclass, a named tuple, or any other object."""
     kind = type(value)
-    declared = _declared(kind)
+    declared = _declared(kind)  # type: ignore[arg-type]  # a class has a hash
     try:
         if declared is None:
             return dict(value.items()) if isinstance(value, Mapping) else dict(value._asdict())
-        its_own = value.__dict__ if _has_dict(kind) else None
+        its_own = value.__dict__ if kind.__dictoffset__ else None
     except Exception:  # noqa: BLE001 - a host's object may raise anything
         if declared is None:
             return {"fields": UNREADABLE}
@@ -308,11 +312,6 @@ def _declared(kind: type) -> dict[str, None] | None:
     names.pop("__dict__", None)
     names.pop("__weakref__", None)
     return names
-
-
-@lru_cache(_MAX_MAKES)
-def _has_dict(kind: type) -> bool:
-    return kind.__dictoffset__ != 0
 
 
 def kind_word(given: Any, event: Any, topic: str | None) -> str:

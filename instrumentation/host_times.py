@@ -68,7 +68,7 @@ def _read(text: str) -> dt.datetime | int | Decimal:
         return int(text) if text.lstrip("+-").isdigit() else number
 
 
-def _unit_of(value: float | Decimal, unit: str, of_a_small_one: str = "ns") -> str:
+def _unit_of(value: Any, unit: str, of_a_small_one: str = "ns") -> str:
     if unit != "auto":
         return unit
     size = abs(value)
