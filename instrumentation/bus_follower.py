@@ -216,14 +216,18 @@ class BusFollower:
             if tracer.takes is not None and not tracer.is_taken(self.reader.portfolio_of(event)):
                 return tracer.nothing, None
             found = self.reader.read(event, topic)
-            causes = self._causes(tracer, event, found, depth + 1, enclosing)
+            running = self._running(tracer, event, depth + 1, enclosing)
+            causes = self._causes(tracer, running, found)
+            event_time = found.event_time
+            if event_time is None and running is not None and running.event_time != NO_TIME:
+                event_time = running.event_time  # the market's time stands while it is handled
             opened = tracer.open(
                 found.event_type,
                 portfolio=found.portfolio,
                 strategy=found.strategy,
                 symbol=found.symbol,
                 venue=found.venue,
-                event_time=found.event_time,
+                event_time=event_time,
                 attributes=found.attributes,
                 parent=causes[0] if causes else None,
                 links=causes[1:],
@@ -241,13 +245,22 @@ class BusFollower:
             return None, None
         return opened, outer
 
+    def _running(
+        self, tracer: EventTracer, event: Any, depth: int, enclosing: OpenEvent | None
+    ) -> OpenEvent | None:
+        """The handler that runs, or that gave the event back to be published; or an event."""
+        running = self._products.find(event)
+        if running is not None and running.tracer is tracer:
+            return running
+        running = queue_loop.running(tracer, depth + 1, self.reader.strategy_of)
+        if running is None:
+            running = tracer.current
+        if enclosing is not None and (running is None or not _descends(running, enclosing)):
+            return enclosing
+        return running
+
     def _causes(
-        self,
-        tracer: EventTracer,
-        event: Any,
-        read: HostEvent,
-        depth: int,
-        enclosing: OpenEvent | None,
+        self, tracer: EventTracer, running: OpenEvent | None, read: HostEvent
     ) -> list[Cause]:
         """The parent and, behind it, further causes.
 
@@ -255,13 +268,6 @@ class BusFollower:
         unless the host names a cause that this handler's event does not descend from, or the event
         carries the address of one in another process, whose trace is not the handler's.
         """
-        running = self._products.find(event)
-        if running is None or running.tracer is not tracer:
-            running = queue_loop.running(tracer, depth + 1, self.reader.strategy_of)
-            if running is None:
-                running = tracer.current
-            if enclosing is not None and (running is None or not _descends(running, enclosing)):
-                running = enclosing
         causes = self._causes_here(tracer, running, read.causation_ids, read.portfolio)
         remote = None if read.remote is None else tracer.event_of(read.remote)
         if read.remote is None or remote is None:
