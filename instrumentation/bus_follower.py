@@ -21,7 +21,8 @@ from fillpath.instrumentation.event_tracer import EventTracer
 from fillpath.instrumentation.followed_calls import finish, handler_name
 from fillpath.instrumentation.host_fields import EventFields, EventReader, HostEvent
 from fillpath.instrumentation.host_parts import SCALARS, is_plain
-from fillpath.instrumentation.open_event import Cause, OpenEvent, RemoteEvent
+from fillpath.instrumentation.open_event import Cause, OpenEvent, Place, RemoteEvent
+from fillpath.instrumentation.plain_events import PlainEvents
 from fillpath.instrumentation.semconv import PROCESS, PUBLISH
 from fillpath.instrumentation.spool import NO_TIME
 from fillpath.instrumentation.subscriptions import Subscriptions
@@ -30,6 +31,7 @@ from fillpath.instrumentation.tracing import Tracing
 _EVENT_ARGUMENTS: Final = ("event", "evt", "message", "msg")
 _MAX_ITEMS_TAKEN: Final = 100
 _MAX_FAILURES: Final = 256
+_MAX_DELIVERIES: Final = 1024
 _WORDS: Final = (str, Enum, type)
 _PLAIN_RESULTS: Final = (bool, int, float, str, list, dict, tuple)
 
@@ -75,7 +77,9 @@ class BusFollower:
         self.memory = EventMemory()
         self._products = EventMemory()  # what handlers gave back, and which run of which did
         self._failures: OrderedDict[tuple[int, int], None] = OrderedDict()
+        self._plain = PlainEvents(self.reader)
         self._places: dict[Any, int | None] = {}
+        self._deliveries: dict[tuple[Any, ...], Place] = {}
         self.is_off = False
         self.subscriptions = Subscriptions(
             partial(self._deliver, False), partial(self._deliver, True)
@@ -136,6 +140,8 @@ class BusFollower:
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Any, str | None]:
         """The event among the arguments of a publishing method, and what it is published on."""
+        if len(args) == 1 and not kwargs and type(args[0]) is not tuple:
+            return args[0], self._topic
         event = self.event_of(function, args, kwargs)
         if self._topic is not None:
             return event, self._topic
@@ -215,8 +221,12 @@ class BusFollower:
         try:
             if tracer.takes is not None and not tracer.is_taken(self.reader.portfolio_of(event)):
                 return tracer.nothing, None
-            found = self.reader.read(event, topic)
             running = self._running(tracer, event, depth + 1, enclosing)
+            if tracer.takes is None:
+                plain = self._plain.open(tracer, event, topic, running)
+                if plain is not None:
+                    return plain, self.memory.remember(event, plain)
+            found = self.reader.read(event, topic)
             causes = self._causes(tracer, running, found)
             event_time = found.event_time
             if event_time is None and running is not None and running.event_time != NO_TIME:
@@ -403,15 +413,21 @@ class BusFollower:
             handler: Its name.
             owner: The object it is a method of, or None.
         """
-        return event.tracer.open(
-            event.event_type,
-            operation=PROCESS,
-            portfolio=event.portfolio,
-            strategy=self.reader.strategy_of(owner),
-            handler=handler,
-            event_time=None if event.event_time == NO_TIME else event.event_time,
-            parent=event,
-        )
+        tracer, strategy = event.tracer, self.reader.strategy_of(owner)
+        key = (tracer, event.place.parts[1], event.place.parts[2], strategy, handler)
+        place = self._deliveries.get(key)
+        if place is None:
+            place = tracer.place(
+                event.event_type,
+                operation=PROCESS,
+                portfolio=event.portfolio,
+                strategy=strategy,
+                handler=handler,
+            )
+            if len(self._deliveries) > _MAX_DELIVERIES:
+                self._deliveries.clear()
+            self._deliveries[key] = place
+        return tracer.open_at(place, event, event.event_time)
 
     def delivered(
         self, tracer: EventTracer, values: Iterable[Any], *, nearest: bool = True

@@ -141,11 +141,14 @@ class EventReader:
 
     def __init__(self, where: EventFields) -> None:
         self._where = where
-        self._unit = where.time_unit
         self._makes = Makes({part: getattr(where, part) for part in PARTS}, self._complain)
         self._kinds = {kind_of(word): kind_of(kind) for word, kind in where.kinds.items()}
         self._key_of = lru_cache(4096)(self._keys_of)
         self._complained: set[str] = set()
+        self.unit = where.time_unit
+        self.make_of = self._makes.make_of
+        self.looks_up_only = not self._makes.functions
+        """Whether no part is found by a function of the host's."""
 
     def _complain(self, part: str, event: Any, error: Exception) -> None:
         if part not in self._complained:
@@ -157,16 +160,27 @@ class EventReader:
                 type(event).__name__,
             )
 
+    def kind(self, found: str) -> str:
+        """A kind of event in the host's words, in those that it gave for them."""
+        return self._kinds.get(found, found)
+
+    def keys(self, kind: str, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Keys of the fields of an event of this kind."""
+        return (
+            self._key_of(kind, names)
+            if len(names) <= MAX_KNOWN_NAMES
+            else self._keys_of(kind, names)
+        )
+
     def read(self, event: Any, topic: str | None = None) -> HostEvent:
         """Take an event apart; what its envelope lacks may be in its payload."""
         outer = self._makes.part(event)
         payload = outer.find("payload")
         inner = None if payload is None else self._makes.part(payload, is_payload=True)
         kind = kind_word(outer.find("event_type"), event, topic)
-        if self._kinds:
-            kind = self._kinds.get(kind, kind)
+        kind = self.kind(kind)
         source = None
-        unit = self._unit
+        unit = self.unit
         if isinstance(event, TracedEvent):
             outer.used |= _OF_A_TRACED_EVENT
             source, unit = event.source, "ns"
@@ -189,8 +203,7 @@ class EventReader:
         if inner is not None:
             more = inner.rest()
             names, values = (*names, *more[0]), (*values, *more[1])
-        keys_of = self._key_of if len(names) <= MAX_KNOWN_NAMES else self._keys_of
-        attributes = dict(zip(keys_of(kind, names), values, strict=True))
+        attributes = dict(zip(self.keys(kind, names), values, strict=True))
         if semconv.Order.SIDE in attributes:
             attributes[semconv.Order.SIDE] = side(attributes[semconv.Order.SIDE])
         if causation_ids:
@@ -239,10 +252,17 @@ class EventReader:
 
     def strategy_of(self, owner: Any) -> str | None:
         """The strategy that a handler's object says it is, by the same name as on events."""
-        if owner is None or callable(self._where.strategy):
+        where = self._where.strategy
+        if owner is None or where is None or callable(where):
             return None
-        found = self._makes.part(owner).find("strategy")
-        return text_of(found) if isinstance(found, str) else None
+        for name in (where,) if isinstance(where, str) else where:
+            try:
+                found = getattr(owner, name, None)
+            except Exception:  # noqa: BLE001, S112 - a host's property may raise anything
+                continue
+            if type(found) is str:
+                return text_of(found)
+        return None
 
     def identity(self, event: Any) -> tuple[str | None, str | None]:
         """Portfolio and id of an event, if it has them."""

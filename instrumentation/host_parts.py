@@ -89,6 +89,23 @@ class Makes:
         self._known: dict[Any, Make] = {}
         self._plain = Make(False, False, (), {})
 
+    def make_of(self, value: Any) -> tuple[Make, Mapping[Any, Any]] | None:
+        """The make of an object, if there may be more of it, and its fields; None for a value."""
+        if type(value) is dict:
+            fields, key = value, tuple(value)
+        elif value is None or is_plain(value):
+            return None
+        else:
+            fields = fields_of(value)
+            key = (type(value), *fields)
+        make = self._known.get(key)
+        if make is None:
+            make = self._new(value, fields)
+            if len(key) > MAX_KNOWN_NAMES or len(self._known) >= _MAX_MAKES:
+                return None  # a book by price, say: no two are alike
+            self._known[key] = make
+        return make, fields
+
     def part(self, value: Any, *, is_payload: bool = False) -> Part:
         """Take an object apart.
 
@@ -96,22 +113,13 @@ class Makes:
             value: The object.
             is_payload: Whether it is an event's payload; functions are asked of the event alone.
         """
-        kind = type(value)
-        if kind is dict:
-            fields, key = value, tuple(value)
-        elif value is None or is_plain(value):
+        found = self.make_of(value)
+        if found is not None:
+            return Part(self, value, *found, is_payload)
+        if value is None or is_plain(value):
             return Part(self, value, self._plain, {}, is_payload)
-        else:
-            fields = fields_of(value)
-            key = (kind, *fields)
-        if len(key) > MAX_KNOWN_NAMES:  # a book by price, say: no two are alike
-            return Part(self, value, self._new(value, fields), fields, is_payload)
-        make = self._known.get(key)
-        if make is None:
-            make = self._new(value, fields)
-            if len(self._known) < _MAX_MAKES:
-                self._known[key] = make
-        return Part(self, value, make, fields, is_payload)
+        fields = fields_of(value)
+        return Part(self, value, self._new(value, fields), fields, is_payload)
 
     def _new(self, value: Any, fields: Mapping[Any, Any]) -> Make:
         kind = type(value)

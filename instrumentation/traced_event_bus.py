@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from types import MethodType
 from typing import Any
 
 import wrapt
@@ -113,6 +114,7 @@ class TracedEventBus(_Proxy):  # type: ignore[misc]
         )
         BusFollower.of_wrapped.add(self._self_follower)
         self._self_methods: dict[str, Any] = {}
+        self._self_followed: dict[str, FollowedFunction] = {}
         self._self_follow(shape)
 
     def _self_follow(self, shape: BusShape) -> None:
@@ -130,7 +132,13 @@ class TracedEventBus(_Proxy):  # type: ignore[misc]
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.__wrapped__, name)
         caller = self._self_methods.get(name)
-        return found if caller is None or not callable(found) else FollowedFunction(found, caller)
+        if caller is None or not callable(found):
+            return found
+        known = self._self_followed.get(name)
+        if known is not None and known.__wrapped__ == found and type(found) is MethodType:
+            return known
+        followed = self._self_followed[name] = FollowedFunction(found, caller)
+        return followed
 
     def __bool__(self) -> bool:
         is_some = bool(self.__wrapped__)
