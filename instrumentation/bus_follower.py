@@ -259,9 +259,10 @@ class BusFollower:
         self, tracer: EventTracer, event: Any, depth: int, enclosing: OpenEvent | None
     ) -> OpenEvent | None:
         """The handler that runs, or that gave the event back to be published; or an event."""
-        running = self._products.find(event)
-        if running is not None and running.tracer is tracer:
-            return running
+        if not self._products.is_empty:
+            running = self._products.find(event)
+            if running is not None and running.tracer is tracer:
+                return running
         running = queue_loop.running(tracer, depth + 1, self.reader.strategy_of)
         if running is None:
             running = tracer.current
@@ -399,10 +400,12 @@ class BusFollower:
     def _begin_delivery(
         self, tracer: EventTracer, function: Callable[..., Any], owner: Any, values: Iterable[Any]
     ) -> OpenEvent | None:
-        with tracer.guarded():
+        try:
             event = self.delivered(tracer, values)
             if event is not None:
                 return self.run_of(event, handler_name(function, owner), owner)
+        except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
+            tracer.complain(error)
         return None
 
     def run_of(self, event: OpenEvent, handler: str | None, owner: Any) -> OpenEvent:

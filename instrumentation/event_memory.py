@@ -131,6 +131,11 @@ class EventMemory:
             return places[portfolio]
         return next(iter(places.values())) if len(places) == 1 else None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no object is remembered."""
+        return not self._weak and not self._strong
+
     def peek(self, item: Any) -> OpenEvent | None:
         """Event of an object, whether it is being delivered or not."""
         entry = self._entry(item)

@@ -91,6 +91,8 @@ class Makes:
 
     def make_of(self, value: Any) -> tuple[Make, Mapping[Any, Any]] | None:
         """The make of an object, if there may be more of it, and its fields; None for a value."""
+        fields: Mapping[Any, Any]
+        key: tuple[Any, ...]
         if type(value) is dict:
             fields, key = value, tuple(value)
         elif value is None or is_plain(value):
@@ -277,9 +279,14 @@ def _get(event: Any, name: str, instead: Any = UNREADABLE) -> Any:
 
 def is_plain(value: Any) -> bool:
     """Tell whether a value has no fields of its own."""
-    return isinstance(value, SCALARS) or (
-        isinstance(value, list | tuple | set | frozenset | bytearray)
-        and not hasattr(value, "_asdict")
+    return _is_plain(type(value))  # type: ignore[arg-type]  # a class has a hash
+
+
+@lru_cache(_MAX_MAKES)
+def _is_plain(kind: type) -> bool:
+    return issubclass(kind, SCALARS) or (
+        issubclass(kind, list | tuple | set | frozenset | bytearray)
+        and not hasattr(kind, "_asdict")
     )
 
 
@@ -298,7 +305,7 @@ def fields_of(value: Any) -> Mapping[Any, Any]:
     if type(its_own) is dict:
         if not declared:
             return its_own
-        if its_own.keys() == declared:
+        if its_own.keys() == declared.keys():
             return its_own
     names = dict.fromkeys(its_own if isinstance(its_own, dict) else ())
     if declared:

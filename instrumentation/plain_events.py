@@ -38,6 +38,20 @@ class _Plan(NamedTuple):
     is_mapping: bool
 
 
+def _are_numbers(kinds: tuple[type, ...], values: list[Any]) -> bool:
+    for kind, value in zip(kinds, values, strict=True):
+        if kind is not float and (kind is not int or not -MAX_EXACT <= value <= MAX_EXACT):
+            return False
+    return True
+
+
+def _are_names(word: Any, names: list[Any]) -> bool:
+    for name in names:
+        if name is not None and type(name) is not str:
+            return False
+    return word is None or type(word) is str or isinstance(word, Enum)
+
+
 class PlainEvents:
     """Opens plain events. What is not plain is left to the reader.
 
@@ -75,16 +89,10 @@ class PlainEvents:
             return None
         values = [fields[name] for name in plan.numbers]
         kinds = tuple(map(type, values))
-        for kind, value in zip(kinds, values, strict=True):
-            if kind is not float and (kind is not int or not -MAX_EXACT <= value <= MAX_EXACT):
-                return None
         word = None if plan.event_type is None else fields[plan.event_type]
         names = [None if name is None else fields[name] for name in plan.named]
-        if word is not None and type(word) is not str and not isinstance(word, Enum):
+        if not (_are_numbers(kinds, values) and _are_names(word, names)):
             return None
-        for name in names:
-            if name is not None and type(name) is not str:
-                return None
         if tracer is not self._tracer:
             self._tracer, self._places, self._sites = tracer, {}, {}
         key = (word, topic, type(event), *names)

@@ -49,7 +49,7 @@ def wrapped_and_heard_bus() -> Any:
     return observed_async_bus.Engine(TracedEventBus(bus))
 
 
-UNTRACED = {
+UNTRACED: dict[Callable[[], Any], Callable[[], Any]] = {
     loop: queue_loop_engine.Engine,
     wrapped_bus: observed_async_bus.Engine,
     heard_bus: observed_async_bus.Engine,
