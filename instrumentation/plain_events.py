@@ -97,19 +97,22 @@ class PlainEvents:
             self._tracer, self._places, self._sites = tracer, {}, {}
         key = (word, topic, type(event), *names)
         place = self._places.get(key) or self._place(tracer, key, event)
+        if place is None:
+            return None
         shape = (place, make, kinds)
         site = self._sites.get(shape)
         if site is None:
             site = self._site(tracer, shape, plan.numbers, values)
-        if not site:
+        at = self._time(None if plan.event_time is None else fields[plan.event_time], cause)
+        if not site or at is None:
             return None
-        at = None if plan.event_time is None else fields[plan.event_time]
-        if at is not None and (at := nanoseconds(at, self._reader.unit)) is None:
-            return None
-        if at is None:
-            at = NO_TIME if cause is None else cause.event_time
         numbers = (*map(float, values), *_PADDING[len(values)])
         return tracer.open_at(place, cause, at, (site, numbers, {}))
+
+    def _time(self, given: Any, cause: OpenEvent | None) -> int | None:
+        if given is not None:
+            return nanoseconds(given, self._reader.unit)
+        return NO_TIME if cause is None else cause.event_time
 
     def _plan(self, make: Make, fields: Mapping[Any, Any], event: Any) -> _Plan | None:
         at = make.at
@@ -132,9 +135,12 @@ class PlainEvents:
             make.is_mapping,
         )
 
-    def _place(self, tracer: EventTracer, key: tuple[Any, ...], event: Any) -> Place:
+    def _place(self, tracer: EventTracer, key: tuple[Any, ...], event: Any) -> Place | None:
+        """Place of events of these names; None if one of them says nothing."""
         word, topic, _, *names = key
         symbol, strategy, portfolio = map(_said, names)
+        if any(name is not None and _said(name) is None for name in names):
+            return None
         kind = self._reader.kind(kind_word(word, event, topic))
         place = tracer.place(kind, portfolio=portfolio, strategy=strategy, symbol=symbol)
         if len(self._places) < _MAX_KNOWN:

@@ -130,6 +130,7 @@ def test_an_event_ends_when_its_first_delivery_does(run: Run) -> None:
     bus.publish(Event("BAR"))
     bus.publish(Event("QUOTE"))
     bar, quote = run.events().values()
+    assert bar.start is not None
     assert bar.end is not None
     assert bar.end - bar.start >= 2_000_000
     assert quote.end == quote.start

@@ -401,7 +401,7 @@ def test_an_event_that_has_two_ids_is_known_by_both() -> None:
 
 
 def test_words_of_the_host() -> None:
-    fields = {
+    fields: dict[str, Any] = {
         "kinds": {"eTrade.": "FILL", "MARKET": "BAR"},
         "names": {"px": "price", "lots": "trading.fill.quantity", "c": "close"},
     }

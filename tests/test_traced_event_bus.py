@@ -484,7 +484,7 @@ PLAIN = st.one_of(
     ),
     as_object=st.booleans(),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_the_quick_way_records_what_the_other_does(
     events: list[dict[str, Any]], as_object: bool
 ) -> None:
