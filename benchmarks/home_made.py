@@ -1,7 +1,7 @@
 """What tracing costs a home-made bus: 20,000 bars, each given to one handler that causes nothing.
 
-Untraced, wrapped, and with a span of OpenTelemetry's SDK around every event. A bar is a dataclass of
-a symbol, a time and five floats. CPU time of the whole process counts, without the writer.
+Untraced, wrapped, and with a span of OpenTelemetry's SDK around every event. A bar is a dataclass
+of a symbol, a time and five floats. CPU time of the whole process counts, without the writer.
 """
 
 from __future__ import annotations

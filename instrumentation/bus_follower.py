@@ -20,7 +20,7 @@ from fillpath.instrumentation.event_memory import EventMemory
 from fillpath.instrumentation.event_tracer import EventTracer
 from fillpath.instrumentation.followed_calls import finish, handler_name
 from fillpath.instrumentation.host_fields import EventFields, EventReader, HostEvent
-from fillpath.instrumentation.host_parts import SCALARS, is_plain
+from fillpath.instrumentation.host_parts import is_plain, is_scalar
 from fillpath.instrumentation.open_event import Cause, OpenEvent, Place, RemoteEvent
 from fillpath.instrumentation.plain_events import PlainEvents
 from fillpath.instrumentation.semconv import PROCESS, PUBLISH
@@ -445,7 +445,7 @@ class BusFollower:
             values: What the handler is given.
             nearest: Whether it may be the event that is being published.
         """
-        values = [value for value in values if not isinstance(value, SCALARS)]
+        values = [value for value in values if not is_scalar(value)]
         found = [self.memory.find(value) for value in values]
         for event in found:
             if event is not None and event.tracer is tracer:

@@ -6,7 +6,7 @@ import weakref
 from collections import OrderedDict, deque
 from typing import Any, Final
 
-from fillpath.instrumentation.host_parts import SCALARS
+from fillpath.instrumentation.host_parts import is_scalar
 from fillpath.instrumentation.open_event import OpenEvent
 
 _MAX_OBJECTS: Final = 65_536
@@ -50,7 +50,7 @@ class EventMemory:
 
     def remember(self, item: Any, event: OpenEvent) -> OpenEvent | None:
         """Note the event of an object; gives the one it had before."""
-        if item is None or isinstance(item, SCALARS):
+        if item is None or is_scalar(item):
             return None
         key, entry, before = id(item), _Entry(event), self._entry(item)
         try:

@@ -282,6 +282,16 @@ def is_plain(value: Any) -> bool:
     return _is_plain(type(value))  # type: ignore[arg-type]  # a class has a hash
 
 
+def is_scalar(value: Any) -> bool:
+    """Tell whether a value is one of which two that are equal may be one object."""
+    return _is_scalar(type(value))  # type: ignore[arg-type]  # a class has a hash
+
+
+@lru_cache(_MAX_MAKES)
+def _is_scalar(kind: type) -> bool:
+    return issubclass(kind, SCALARS)
+
+
 @lru_cache(_MAX_MAKES)
 def _is_plain(kind: type) -> bool:
     return issubclass(kind, SCALARS) or (

@@ -14,6 +14,8 @@ _NANOSECONDS: Final = {"s": 10**9, "ms": 10**6, "us": 1000, "ns": 1}
 _LEAST_SECONDS: Final = 10**8
 """A smaller whole number is no time of day in 1973 or later: it counts something, from zero."""
 _LEAST: Final = ((10**17, "ns"), (10**14, "us"), (10**11, "ms"))
+_DIGITS_OF_A_DATE: Final = 8  # 20240102
+_DIGITS_OF_A_SECOND: Final = 14  # 20240102153000; as milliseconds, that would be in 2611
 _NOT_A_TIME: Final = -(2**63)
 
 
@@ -61,11 +63,14 @@ def _nanoseconds(value: Any, unit: TimeUnit) -> int | None:
 
 
 def _read(text: str) -> dt.datetime | int | Decimal:
+    if text.lstrip("+-").isdecimal() and len(text) != _DIGITS_OF_A_DATE:
+        if len(text) == _DIGITS_OF_A_SECOND and text[:2] in {"19", "20"}:
+            return dt.datetime.fromisoformat(f"{text[:8]}T{text[8:]}")
+        return int(text)
     try:
         return dt.datetime.fromisoformat(text)
     except ValueError:
-        number = Decimal(text)
-        return int(text) if text.lstrip("+-").isdigit() else number
+        return Decimal(text)
 
 
 def _unit_of(value: Any, unit: str, of_a_small_one: str = "ns") -> str:

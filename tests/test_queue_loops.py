@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import queue
 import sys
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -329,3 +331,48 @@ def test_what_was_put_before_the_queue_was_wrapped_causes_nothing(run: Run) -> N
     events = TracedEventBus(own)
     Strategy(events).on_bar(events.get())
     assert run.paths() == [["SIGNAL"]]
+
+
+def test_a_loop_that_just_stops_causes_nothing_in_the_next_session(tmp_path: Path) -> None:
+    events = TracedEventBus(queue.Queue())
+    for name in ("first", "second"):
+        run = Run(tmp_path / name)
+        with run.tracing:
+            events.put(Event("BAR"))
+            events.get()  # and nothing ever says that this is over
+            events.put(Event("SIGNAL"))
+            events.get()
+        paths = run.paths()
+        assert [path[0] for path in paths] == ["BAR", "SIGNAL"]
+        assert len(paths[0]) == 1
+    other = Run(tmp_path / "other")
+    with other.tracing:
+        TracedEventBus(deque()).append(Event("BAR"))
+        assert not trace.get_current_span().get_span_context().is_valid
+    assert other.paths() == [["BAR"]]
+
+
+def test_a_loop_keeps_nothing_of_the_hosts_alive(run: Run) -> None:
+    class Big(Event):
+        """Can be referenced weakly."""
+
+    references: list[weakref.ref[Any]] = []
+
+    def loop(events: Any) -> None:
+        for _ in range(5):
+            event = Big("BAR")
+            references.append(weakref.ref(event))
+            events.put(event)
+            event = events.get()
+            events.put(Event("SIGNAL"))
+            events.get()
+
+    events = TracedEventBus(queue.Queue())
+    loop(events)
+    gc.collect()
+    assert [reference() for reference in references] == [None] * 5
+    bus = weakref.ref(events.__wrapped__)
+    del events
+    gc.collect()
+    assert bus() is None
+    assert len(run.paths()) == 10
