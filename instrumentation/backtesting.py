@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from types import CodeType, FrameType
 from typing import Any, ClassVar, Final
 
-from fillpath.instrumentation.backtesting_broker import BacktestRecord
 from fillpath.instrumentation.backtesting_market import symbol_of
+from fillpath.instrumentation.backtesting_record import BacktestRecord
 from fillpath.instrumentation.backtesting_warnings import WarningsOfTheHost
 from fillpath.instrumentation.engine_instrumentor import EngineInstrumentor
 from fillpath.instrumentation.patches import Patches

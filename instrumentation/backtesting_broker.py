@@ -1,4 +1,4 @@
-"""Records one backtest of backtesting.py: what its broker did, and because of what.
+"""Records what the broker of backtesting.py does with orders, and because of what.
 
 The engine has no ids: orders, fills and trades are numbered as they come. Its trades are recorded
 as positions, since it matches entries and exits by itself. All figures are the engine's own.
@@ -6,18 +6,16 @@ as positions, since it matches entries and exits by itself. All figures are the 
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Concatenate, Final, ParamSpec
+from typing import Any, Final
 
-from fillpath.instrumentation.backtesting_market import Market
-from fillpath.instrumentation.backtesting_orders import Held, Placed, new_attributes, places_of
-from fillpath.instrumentation.engine_handlers import Callback, Handling
+from fillpath.instrumentation.backtesting_account import AccountRecord, quietly
+from fillpath.instrumentation.backtesting_orders import Held, Placed, new_attributes
 from fillpath.instrumentation.engine_run import EngineRun
-from fillpath.instrumentation.open_event import Cause, Handle, OpenEvent
-from fillpath.instrumentation.semconv import EventType, Fill, Order, Position, Risk, Signal
+from fillpath.instrumentation.open_event import Cause, OpenEvent
+from fillpath.instrumentation.semconv import EventType, Fill, Order, Position, Signal
 
 _ENTRY: Final = "entry size"
 _EXIT: Final = "exit portion"
@@ -28,57 +26,19 @@ _LATE: Final = "the trade was closed already"
 _NO_MARGIN: Final = "insufficient margin"
 _END: Final = "end of run"
 _EXCLUSIVE: Final = "exclusive_orders"
-_RUIN: Final = "out_of_money"
-_WRITE_OFF: Final = "WRITE_OFF"
-_PLACES: Final = 9
-"""Decimal places to which a balance in doubles is compared."""
-_P = ParamSpec("_P")
 
 
-_Method = Callable[Concatenate["BacktestRecord", _P], None]
-
-
-def _quietly(method: _Method[_P]) -> _Method[_P]:
-    """Skip a method when nothing is recorded; what goes wrong in it does not reach the host."""
-
-    def guarded(record: BacktestRecord, /, *args: _P.args, **kwargs: _P.kwargs) -> None:
-        if not record.run.is_recording:
-            return
-        try:
-            method(record, *args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
-            record.run.tracer.complain(error)
-
-    functools.update_wrapper(guarded, method)
-    return guarded
-
-
-class BacktestRecord:
-    """The record of one `Backtest.run`.
-
-    Args:
-        run: Takes the events.
-        backtest: The engine's.
-        symbol: What the instrument is called, if the data do not say it.
+class BrokerRecord(AccountRecord):
+    """Signals, orders and fills of one backtest.
 
     Attributes:
-        broker: The engine's broker, once it is made.
         placing: While the broker takes an order: that order's event, once there is one. What it
             cancels and closes then is because of it.
     """
 
     def __init__(self, run: EngineRun, backtest: Any, symbol: str | None) -> None:
-        self.run = run
-        self.broker: Any = None
+        super().__init__(run, backtest, symbol)
         self.placing: OpenEvent | None = None
-        self._market = Market(backtest, symbol)
-        self._strategy = backtest._strategy.__name__
-        self._handler = f"{self._strategy}.next"
-        self._index = -1
-        self._time: int | None = None
-        self._bar: Handle | None = None
-        self._bar_before: Handle | None = None
-        self._code: Callback | Handling | None = None  # the user's code that runs
         self._is_finalizing = False
         self._held: dict[int, Held] = {}
         self._orders: dict[int, Placed] = {}  # that the broker has
@@ -86,115 +46,10 @@ class BacktestRecord:
         self._reducing: Any = None
         self._signals: dict[str, OpenEvent] = {}
         self._values: dict[str, float] = {}
-        self._breach: OpenEvent | None = None
-        self._stated = 0.0  # the cash of the latest statement
-        self._numbers = {"O": 0, "F": 0, "T": 0}
-
-    # -- The run and the user's code ------------------------------------------------------------
-
-    @_quietly
-    def begin(self, broker: Any) -> None:
-        """Take the broker, which has just been made."""
-        self.broker = broker
-        self._state(None, self._market.time(0))
-
-    @_quietly
-    def begin_init(self, strategy: Any) -> None:
-        """The strategy has been made; its `init` is next."""
-        self._strategy = type(strategy).__name__
-        self._handler = f"{self._strategy}.next"
-        self._enter(self.run.callback(self._strategy, f"{self._strategy}.init"))
-
-    @_quietly
-    def begin_bar(self) -> None:
-        """The broker is to handle a bar; the last one again when the engine finalizes trades."""
-        self._leave(None)
-        data = self.broker._data
-        index = len(data) - 1
-        if index == self._index:
-            return
-        bar = self._market.bar(data, index)
-        self._bar_before, self._index, self._time = self._bar, index, bar[0]
-        self._bar = self.run.bar(self._market.instrument, *bar)
-
-    @_quietly
-    def begin_next(self) -> None:
-        """The broker has handled a bar; the strategy's `next` is to run."""
-        if self._orders:
-            self._settle_orders()
-        if self._is_finalizing:
-            return
-        self._enter(
-            self.run.handling(
-                self._strategy,
-                self._handler,
-                self._bar,
-                instrument=self._market.instrument,
-                event_time=self._time,
-            )
-        )
-
-    @_quietly
-    def begin_finalizing(self) -> None:
-        """The engine itself closes what is open, after the last `next`."""
-        if not self._is_finalizing:
-            self._is_finalizing = True
-            self._leave(None)
-            self._enter(self.run.callback(None, "Backtest.finalize_trades", self._time))
-
-    @_quietly
-    def ruined(self) -> None:
-        """Nothing is left; the engine has closed trades and set the cash to nothing.
-
-        It passes over every other trade then, and states an equity of nothing all the same. What
-        was lost beyond the cash is a cash flow, so that the equity by the spans is nothing, too.
-        """
-        self._breach = self._breach or self._breach_of_limit()
-        left = round(self._unrealized(), _PLACES)
-        equity = round(round(self._stated, _PLACES) + left, _PLACES)
-        if equity:
-            self.run.cash_flow(
-                _WRITE_OFF,
-                -equity,
-                currency=self._market.currency,
-                instrument=self._market.instrument,
-                event_time=self._time,
-                cause=self._breach,
-            )
-        self._state(self._breach, self._time, balance=-left if left else 0.0, unrealized=left)
-        self._is_finalizing = True
-
-    def end(self, error: BaseException | None) -> None:
-        """End the record of the run.
-
-        Args:
-            error: What the run failed with. It is recorded on the user's code that it came from.
-        """
-        if error is not None and self._code is None and self.broker is not None:
-            self._enter(self.run.callback(self._strategy, "Backtest.run", self._time))
-        self._leave(error)
-        if self.broker is not None and self._breach is None:
-            self._end_statement()
-
-    @_quietly
-    def _end_statement(self) -> None:
-        self._settle_orders()
-        unrealized = self._unrealized() if self._index >= 0 else 0.0
-        self._state(None, self._time, unrealized=unrealized)
-
-    def _enter(self, code: Callback | Handling) -> None:
-        code.__enter__()
-        self._code = code
-
-    def _leave(self, error: BaseException | None) -> None:
-        code, self._code = self._code, None
-        if code is not None:
-            kind = None if error is None else type(error)
-            code.__exit__(kind, error, None if error is None else error.__traceback__)
 
     # -- Signals --------------------------------------------------------------------------------
 
-    @_quietly
+    @quietly
     def read_signals(self, strategy: Any) -> None:
         """Record the values of the library's vectors of signals where they are new."""
         self._signals = {}
@@ -224,7 +79,7 @@ class BacktestRecord:
 
     # -- Orders ---------------------------------------------------------------------------------
 
-    @_quietly
+    @quietly
     def placed(self, order: Any, *, by_signal: bool) -> None:
         """An order has been made, for a new trade or to close one."""
         held = None if order.parent_trade is None else self._held.get(id(order.parent_trade))
@@ -253,14 +108,14 @@ class BacktestRecord:
         if held is None:
             self.placing = event
 
-    @_quietly
+    @quietly
     def cancelled(self, order: Any) -> None:
         """An order has been cancelled: by the strategy, or because of an exclusive new one."""
         one = self._orders.pop(id(order), None)
         if one is not None:
             self._tell(one, "CANCELED", cause=self.placing, by_handler=True)
 
-    @_quietly
+    @quietly
     def dropped(self, order: Any, why: str) -> None:
         """The broker gives up an order, or what is left of it, and says why."""
         one = self._orders.pop(id(order), None)
@@ -318,7 +173,7 @@ class BacktestRecord:
         self._state_after(self._opening)
         self._opening = None
 
-    @_quietly
+    @quietly
     def _opened(self, order: Any, size: Any, commission: Any) -> None:
         trade = self.broker.trades[-1]
         held = self._held[id(trade)] = self._opening = Held(self._next("T"), trade)
@@ -339,7 +194,7 @@ class BacktestRecord:
             self._reducing = around
         self._resize_legs(trade)
 
-    @_quietly
+    @quietly
     def _resize_legs(self, trade: Any) -> None:
         held = self._held.get(id(trade))
         for leg in () if held is None else (trade._sl_order, trade._tp_order):
@@ -358,7 +213,7 @@ class BacktestRecord:
         self._close_legs(held, legs)
         self._state_after(held)
 
-    @_quietly
+    @quietly
     def _closed(self, held: Held | None, trade: Any, order: Any, size: Any, charge: Any) -> None:
         if held is None:  # it was opened before the recording began
             held = Held(self._next("T"), trade)
@@ -380,7 +235,7 @@ class BacktestRecord:
         kind = EventType.POSITION_CHANGE if left else EventType.POSITION_CLOSE
         self._position(kind, held, left)
 
-    @_quietly
+    @quietly
     def _close_legs(self, held: Held | None, legs: tuple[Any, ...]) -> None:
         """Tell that the stop and the target of a trade that is closed have gone with it."""
         for leg in legs:
@@ -483,57 +338,3 @@ class BacktestRecord:
             yield
         finally:
             broker._commission = charge
-
-    def _breach_of_limit(self) -> OpenEvent | None:
-        return self.run.event(
-            EventType.RISK_BREACH,
-            strategy=self._strategy,
-            instrument=self._market.instrument,
-            event_time=self._time,
-            attributes={
-                Risk.RULE: _RUIN,
-                Risk.LIMIT: 0,
-                Risk.VALUE: float(self.broker._equity[self._index]),
-            },
-        )
-
-    # -- Money ----------------------------------------------------------------------------------
-
-    @property
-    def _cash(self) -> float:
-        return float(self.broker._cash)
-
-    def _unrealized(self) -> float:
-        """Profit of what is open, as the broker reckons it; without its cache, which is its own."""
-        trades = self.broker.trades
-        if not trades:
-            return 0.0
-        held = sum(int(trade.size) for trade in trades)
-        paid = sum(trade.size * trade.entry_price for trade in trades)
-        unrealized = float(self.broker.last_price * held - paid)
-        return round(unrealized, min(map(places_of, trades)))
-
-    @_quietly
-    def _state_after(self, held: Held | None) -> None:
-        self._state(None if held is None else held.last, self._time)
-
-    def _state(
-        self,
-        cause: OpenEvent | None,
-        event_time: int | None,
-        *,
-        balance: float | None = None,
-        unrealized: float | None = None,
-    ) -> None:
-        self._stated = self._cash if balance is None else balance
-        self.run.statement(
-            {self._market.currency: self._stated},
-            account_type="MARGIN",
-            unrealized=unrealized,
-            event_time=event_time,
-            cause=cause,
-        )
-
-    def _next(self, kind: str) -> str:
-        self._numbers[kind] += 1
-        return f"{kind}-{self._numbers[kind]}"
