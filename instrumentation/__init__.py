@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fillpath.instrumentation.basana import BasanaInstrumentor
     from fillpath.instrumentation.critical_event_processor import CriticalEventProcessor
     from fillpath.instrumentation.critical_event_sampler import CriticalEventSampler
     from fillpath.instrumentation.errors import FillpathError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from fillpath.instrumentation.tracing import Tracing
 
 __all__ = [
+    "BasanaInstrumentor",
     "CriticalEventProcessor",
     "CriticalEventSampler",
     "EventFields",
@@ -40,6 +42,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "BasanaInstrumentor": "basana",
     "CriticalEventProcessor": "critical_event_processor",
     "CriticalEventSampler": "critical_event_sampler",
     "EventFields": "traced_event_bus",

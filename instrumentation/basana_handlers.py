@@ -1,0 +1,140 @@
+"""Who a handler of basana belongs to, and how its calls are followed."""
+
+from __future__ import annotations
+
+import inspect
+from asyncio import current_task
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from decimal import Decimal
+from types import FunctionType
+from typing import Any, Final, NamedTuple
+
+from fillpath.instrumentation.followed_calls import handler_name
+
+_PLAIN: Final = (bool, int, float, str, Decimal)
+_LONGEST_TEXT: Final = 200
+Around = Callable[..., AbstractContextManager[Any]]
+"""Gets what a handler is given, and gives what surrounds its call."""
+
+
+class Receiver(NamedTuple):
+    """A handler of the user's.
+
+    Attributes:
+        strategy: Name of the strategy that it is part of.
+        name: The handler, as ``Class.method``.
+        is_engines: Whether it is basana's own: what it does is not the user's doing.
+        acts_for_others: Whether it turns signals into orders, for the strategies that gave them.
+    """
+
+    strategy: str
+    name: str
+    is_engines: bool
+    acts_for_others: bool = False
+
+
+def owner_of(handler: Any) -> Any:
+    """The object whose method a handler is, or that is one; None for a plain function."""
+    inner = handler
+    while hasattr(inner, "func"):  # a partial
+        inner = inner.func
+    owner = getattr(inner, "__self__", None)
+    if owner is not None and not inspect.ismodule(owner):
+        return owner
+    return None if isinstance(inner, FunctionType) or owner is not None else inner
+
+
+def is_of_the_engine(thing: Any) -> bool:
+    """Tell whether an object is of one of basana's own classes, or a function of basana's."""
+    kind = thing if isinstance(thing, FunctionType) else type(thing)
+    return kind.__module__.partition(".")[0] == "basana"
+
+
+class StrategyNames:
+    """Names strategies: by the class, and a number where there are several of one class."""
+
+    def __init__(self) -> None:
+        self._names: dict[int, tuple[str, Any]] = {}
+        self._count: dict[str, int] = {}
+
+    def of(self, owner: Any) -> str:
+        """Name an object, which is kept so that its address names nothing else."""
+        known = self._names.get(id(owner))
+        if known is None:
+            name = type(owner).__name__
+            number = self._count[name] = self._count.get(name, 0) + 1
+            known = self._names[id(owner)] = (name if number == 1 else f"{name}-{number}", owner)
+        return known[0]
+
+    def receiver(self, handler: Any, managers: Iterable[Any] = ()) -> Receiver:
+        """Describe a handler.
+
+        Args:
+            handler: What basana calls.
+            managers: Objects that are given trading signals.
+        """
+        owner = owner_of(handler)
+        name = handler_name(handler, None)
+        if owner is None:
+            return Receiver(name, name, is_of_the_engine(handler))
+        is_engines = is_of_the_engine(owner)
+        strategy = "" if is_engines else self.of(owner)
+        return Receiver(strategy, name, is_engines, any(owner is each for each in managers))
+
+    def running_task(self) -> tuple[str, str]:
+        """Name the coroutine that this task runs, as a strategy and its handler.
+
+        For code that nothing of basana's calls: a producer, a task of the user's, the script.
+        """
+        task = current_task()
+        coroutine: Any = None if task is None else task.get_coro()
+        name = str(getattr(coroutine, "__qualname__", "script")).rpartition("<locals>.")[2]
+        frame = getattr(coroutine, "cr_frame", None)
+        owner = None if frame is None else frame.f_locals.get("self")
+        if owner is None or is_of_the_engine(owner):
+            return name, name
+        return self.of(owner), name
+
+
+def init_parameters(owner: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what an object was made with, as far as it keeps it under the same name.
+
+    That is, ``days`` of ``__init__(self, days)`` where ``self.days`` or ``self._days`` is a plain
+    value.
+    """
+    try:
+        names = list(inspect.signature(type(owner).__init__).parameters)[1:]
+        kept = vars(owner)
+    except (TypeError, ValueError):
+        return
+    for name in names:
+        value = kept.get(name, kept.get(f"_{name}"))
+        if type(value) is str and len(value) > _LONGEST_TEXT:
+            continue
+        if type(value) in _PLAIN:
+            yield name, value
+
+
+class Followed:
+    """Stands in for a handler while it is called; it prints like the handler."""
+
+    __slots__ = ("_around", "_handler")
+
+    def __init__(self, handler: Callable[..., Awaitable[Any]], around: Around) -> None:
+        self._handler = handler
+        self._around = around
+
+    async def __call__(self, *given: Any) -> Any:
+        """Call the handler, surrounded."""
+        with self._around(*given):
+            return await self._handler(*given)
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self._handler == (other._handler if isinstance(other, Followed) else other))
+
+    def __hash__(self) -> int:
+        return hash(self._handler)
+
+    def __repr__(self) -> str:
+        return repr(self._handler)
