@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Collection, Coroutine, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fillpath.instrumentation.engine_instrumentor import EngineInstrumentor
@@ -57,13 +58,13 @@ class BasanaInstrumentor(EngineInstrumentor):
         ).BasanaRuns()
         modules = {name.rpartition(".")[2]: importlib.import_module(name) for name in self.probes}
         dispatcher = modules["base"].EventDispatcher
-        patches.wrap(dispatcher, "run", lambda original: self._run(runs, original))
+        patches.wrap(dispatcher, "run", partial(self._run, runs))
         for name, make in (
             ("schedule", _schedule),
             ("_call_event_handler", _call_event_handler),
             ("_execute_scheduled", _execute_scheduled),
         ):
-            patches.wrap(dispatcher, name, lambda original, make=make: make(runs, original))
+            patches.wrap(dispatcher, name, partial(make, runs))
         for owner, name, make in (
             (modules["event"].FifoQueueEventSource, "push", _push),
             (modules["exchange"].Exchange, "create_order", _create_order),
@@ -76,7 +77,7 @@ class BasanaInstrumentor(EngineInstrumentor):
             (modules["helpers"].ExchangeObjectContainer, "add", _add),
             (modules["loan_mgr"].LoanManager, "repay_loan", _repay_loan),
         ):
-            patches.wrap(owner, name, lambda original, make=make: make(runs, original))
+            patches.wrap(owner, name, partial(make, runs))
 
     def _run(self, runs: BasanaRuns, original: _Function) -> _Function:
         async def run(dispatcher: Any, *args: Any, **kwargs: Any) -> Any:

@@ -60,7 +60,7 @@ def _survives(
     """Have nothing raised into the engine: a trading system must survive its observer."""
 
     @functools.wraps(method)
-    def surviving(self: SimulatedOrders, *args: _P.args, **kwargs: _P.kwargs) -> _T | None:
+    def surviving(self: SimulatedOrders, /, *args: _P.args, **kwargs: _P.kwargs) -> _T | None:
         try:
             return method(self, *args, **kwargs)
         except Exception as error:  # noqa: BLE001 - whatever it is

@@ -299,9 +299,7 @@ class BasanaRun:
         if kind == EventType.TICK:
             return Recorded(self._trade(instrument, time, event.trade), kind, instrument)
         record = self._root if current is None else self.run.event
-        found = record(
-            kind, instrument=instrument, event_time=time, attributes=plain_parts(event)
-        )
+        found = record(kind, instrument=instrument, event_time=time, attributes=plain_parts(event))
         return Recorded(found, kind, instrument)
 
     def _trade(self, instrument: Instrument, time: int, trade: Any) -> Cause | None:
@@ -374,10 +372,10 @@ class BasanaRuns:
         lists = {name: getattr(dispatcher, name, None) for name in _LISTS}
         try:
             try:
-                for name, follow in _LISTS.items():
-                    if lists[name]:
-                        followed = [follow(found, handler) for handler in lists[name]]
-                        setattr(dispatcher, name, followed)
+                for name, handlers in lists.items():
+                    if handlers:
+                        follow = partial(_LISTS[name], found)
+                        setattr(dispatcher, name, list(map(follow, handlers)))
                 found.begin()
             except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
                 recorded.tracer.complain(error)

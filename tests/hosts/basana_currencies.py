@@ -52,9 +52,9 @@ def exchange_of(
     for pair, digits in DIGITS.items():
         exchange.set_pair_info(pair, bs.PairInfo(*digits))
     for source in (
-        day_bars("AAPL"),
-        day_bars("MSFT", seconds=1),
-        cross_bars("AAPL", "MSFT", seconds=2),
+        day_bars("AAPL", 50),
+        day_bars("MSFT", 50, seconds=1),
+        cross_bars("AAPL", "MSFT", 50, seconds=2),
     ):
         exchange.add_bar_source(source)
     for pair, every, amount in ((AAPL, 10, "20"), (MSFT, 14, "33.3"), (CROSS, 12, "12.5")):

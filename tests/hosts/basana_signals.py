@@ -143,9 +143,9 @@ async def main() -> None:
     exchange.add_bar_source(day_bars("MSFT", seconds=1))
     manager, large = PositionManager(exchange, 10), PositionManager(exchange, 25)
     fast, slow, basket = Crossing(dispatcher, 5), Crossing(dispatcher, 20), Basket(dispatcher)
-    for priority, (source, pair, receiver) in enumerate(
-        ((fast, AAPL, manager), (slow, AAPL, large), (basket, MSFT, manager)), start=2
-    ):
+    wiring: list[tuple[Crossing | Basket, bs.Pair, PositionManager]]
+    wiring = [(fast, AAPL, manager), (slow, AAPL, large), (basket, MSFT, manager)]
+    for priority, (source, pair, receiver) in enumerate(wiring, start=2):
         source.priority = priority  # else their order is that of their addresses
         exchange.subscribe_to_bar_events(pair, source.on_bar)
         source.subscribe_to_trading_signals(receiver.on_signal)
