@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from fillpath.exporters.event_store import EventStore
+from fillpath.exporters.writer import catch_up
 from fillpath.instrumentation import NautilusInstrumentor, Tracing
 from fillpath.instrumentation.settings import DataFolder
 
@@ -378,3 +379,52 @@ def test_an_engine_runs_untraced_when_nothing_can_be_recorded(
     engine.run()
     engine.dispose()
     assert "runs untraced" in caplog.text
+
+
+def test_an_engine_that_was_built_before_runs_untraced_and_says_so(
+    kernel: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = build_engine()
+    NautilusInstrumentor().instrument()
+    with Tracing("late", data=tmp_path, writer="inline"):
+        engine.run()
+        engine.dispose()
+    assert "was built before instrument() and runs untraced" in caplog.text
+    assert rows_of(DataFolder(tmp_path), "select * from spans") == []
+
+
+SWEEP = Path(__file__).parent / "hosts" / "sweep_of_nautilus.py"
+
+
+@pytest.mark.parametrize(
+    "method", ["fork", pytest.param("spawn", marks=pytest.mark.full)], ids=["fork", "spawn"]
+)
+def test_each_backtest_of_an_optimisation_is_a_run_with_its_parameters(
+    method: str, tmp_path: Path
+) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
+    found = [
+        subprocess.run(
+            [sys.executable, str(SWEEP), method, *data],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
+            env=environment,
+        ).stdout
+        for data in ([], [str(tmp_path)])
+    ]
+    plain, traced = map(json.loads, found)
+    assert traced == plain
+    catch_up(DataFolder(tmp_path))
+    runs = rows_of(
+        DataFolder(tmp_path),
+        """
+        select parameters->>'every' as every, runs.status, count(*) as fills
+        from spans join runs using (run_id) where event_type = 'FILL' group by run_id, every, 2
+        """,
+    )
+    assert {row["status"] for row in runs} == {"Ended"}
+    assert {row["every"]: row["fills"] for row in runs} == {
+        every: len(prices) for every, prices in plain.items()
+    }
