@@ -26,6 +26,7 @@ _KINDS: Final = {
 }
 """Events of exchanges that are real, by the names of their classes."""
 _PLAIN: Final = (bool, int, float, str, Decimal)
+_REMEMBERED_BARS: Final = 4096
 _PARTS: Final = ("trade", "order_book", "order_book_diff", "bar")
 
 
@@ -35,6 +36,7 @@ class Recorded(NamedTuple):
     Attributes:
         cause: The record, to name it as a cause.
         event_type: Its kind.
+        event_time: When it happened, in nanoseconds since the epoch.
         instrument: What it is about.
         links: Records of the same event, where it stands for several.
         strategy: Whose opinion it is, if it is a signal.
@@ -43,6 +45,7 @@ class Recorded(NamedTuple):
 
     cause: Cause | None
     event_type: str
+    event_time: int
     instrument: Instrument = NOWHERE
     links: tuple[OpenEvent, ...] = ()
     strategy: str | None = None
@@ -56,12 +59,25 @@ class RecordedEvents:
     """
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[weakref.ref[Any], Recorded]] = {}
+        self._known: dict[int, tuple[Any, Recorded]] = {}
+        self._bars: dict[int, tuple[Any, Recorded]] = {}
+        self._bars_before: dict[int, tuple[Any, Recorded]] = {}
 
     def get(self, event: Any) -> Recorded | None:
         """Find the record of an event."""
-        found = self._known.get(id(event))
+        key = id(event)
+        found = self._bars.get(key) or self._known.get(key) or self._bars_before.get(key)
         return None if found is None else found[1]
+
+    def keep_bar(self, event: Any, recorded: Recorded) -> Recorded:
+        """Remember the record of a bar until thousands of others have come.
+
+        There are many, and handlers are given each of them at once: a weak reference costs more.
+        """
+        self._bars[id(event)] = event, recorded
+        if len(self._bars) >= _REMEMBERED_BARS:
+            self._bars, self._bars_before = {}, self._bars
+        return recorded
 
     def keep(self, event: Any, recorded: Recorded) -> Recorded:
         """Remember the record of an event until the event is gone."""

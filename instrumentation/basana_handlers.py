@@ -10,12 +10,12 @@ from decimal import Decimal
 from types import FunctionType
 from typing import Any, Final, NamedTuple
 
+from fillpath.instrumentation.engine_run import EngineRun
 from fillpath.instrumentation.followed_calls import handler_name
+from fillpath.instrumentation.open_event import OpenEvent, Place
 
 _PLAIN: Final = (bool, int, float, str, Decimal)
 _LONGEST_TEXT: Final = 200
-Around = Callable[..., AbstractContextManager[Any]]
-"""Gets what a handler is given, and gives what surrounds its call."""
 
 
 class Receiver(NamedTuple):
@@ -116,25 +116,97 @@ def init_parameters(owner: Any) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-class Followed:
-    """Stands in for a handler while it is called; it prints like the handler."""
+class _StandIn:
+    """Stands in for a handler while it is called; it prints and compares like the handler."""
 
-    __slots__ = ("_around", "_handler")
+    __slots__ = ("_handler",)
 
-    def __init__(self, handler: Callable[..., Awaitable[Any]], around: Around) -> None:
-        self._handler = handler
-        self._around = around
-
-    async def __call__(self, *given: Any) -> Any:
-        """Call the handler, surrounded."""
-        with self._around(*given):
-            return await self._handler(*given)
+    _handler: Callable[..., Awaitable[Any]]
 
     def __eq__(self, other: object) -> bool:
-        return bool(self._handler == (other._handler if isinstance(other, Followed) else other))
+        return bool(self._handler == (other._handler if isinstance(other, _StandIn) else other))
 
     def __hash__(self) -> int:
         return hash(self._handler)
 
     def __repr__(self) -> str:
         return repr(self._handler)
+
+
+class Followed(_StandIn):
+    """Calls a handler that is given nothing, with something around it."""
+
+    __slots__ = ("_around",)
+
+    def __init__(
+        self,
+        handler: Callable[..., Awaitable[Any]],
+        around: Callable[[], AbstractContextManager[Any]],
+    ) -> None:
+        self._handler = handler
+        self._around = around
+
+    async def __call__(self) -> Any:
+        """Call the handler, surrounded."""
+        with self._around():
+            return await self._handler()
+
+
+class Delivery(_StandIn):
+    """Gives an event to a handler, whose run is recorded if it causes something or fails.
+
+    Args:
+        run: Records it.
+        handler: What is called.
+        place: What all its runs with such events have in common.
+        cause: The record of the event.
+        event_time: Simulated time.
+        links: Further records of the event.
+        begun: Called with the run of the handler when it begins.
+    """
+
+    __slots__ = ("_begun", "_cause", "_links", "_place", "_run", "_time")
+
+    def __init__(
+        self,
+        run: EngineRun,
+        handler: Callable[..., Awaitable[Any]],
+        place: Place,
+        cause: OpenEvent | None,
+        event_time: int,
+        links: tuple[OpenEvent, ...] = (),
+        begun: Callable[[OpenEvent], None] | None = None,
+    ) -> None:
+        self._run = run
+        self._handler = handler
+        self._place = place
+        self._cause = cause
+        self._time = event_time
+        self._links = links
+        self._begun = begun
+
+    async def __call__(self, event: Any) -> Any:
+        """Call the handler. What it raises is recorded and goes on to basana."""
+        run, tracer = self._run, self._run.tracer
+        try:
+            running = tracer.open_at(self._place, self._cause, self._time, None, self._links)
+            tokens = tracer.enter_user_code(running)
+            if self._begun is not None:
+                self._begun(running)
+        except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
+            tracer.complain(error)
+            return await self._handler(event)
+        failure: BaseException | None = None
+        try:
+            return await self._handler(event)
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            try:
+                tracer.leave_user_code(tokens)
+                run.handled(running)
+                if run.active:
+                    tracer.close(running, error=failure)
+            except Exception as error:  # noqa: BLE001 - as above
+                tracer.complain(error)

@@ -25,6 +25,7 @@ from fillpath.instrumentation.basana_events import (
     plain_parts,
 )
 from fillpath.instrumentation.basana_handlers import (
+    Delivery,
     Followed,
     Receiver,
     StrategyNames,
@@ -35,8 +36,8 @@ from fillpath.instrumentation.basana_handlers import (
 from fillpath.instrumentation.basana_orders import SimulatedOrders
 from fillpath.instrumentation.emitter import Emitter
 from fillpath.instrumentation.engine_run import EngineRun, Instrument
-from fillpath.instrumentation.open_event import Cause, OpenEvent
-from fillpath.instrumentation.semconv import EventType
+from fillpath.instrumentation.open_event import Cause, OpenEvent, Place
+from fillpath.instrumentation.semconv import PROCESS, EventType
 from fillpath.instrumentation.spool import NO_TIME
 
 _NOTHING: AbstractContextManager[None] = nullcontext()
@@ -57,6 +58,7 @@ class BasanaRun:
         self._events = RecordedEvents()
         self._names = StrategyNames()
         self._receivers: dict[int, tuple[Receiver, Any]] = {}
+        self._places: dict[tuple[int, str, str | None, str | None], Place] = {}
         self._bars: dict[Any, Cause | None] = {}
         self._instruments: dict[Any, Instrument] = {}
         self._trades: dict[Instrument, Emitter] = {}
@@ -98,40 +100,49 @@ class BasanaRun:
         try:
             recorded = self._events.get(event) or self._record(event)
             receiver = self._receiver(handler)
+            if receiver.is_engines:
+                return handler
+            cause = recorded.cause
+            if cause is not None and type(cause) is not OpenEvent:
+                cause = self.run.tracer.event_of(cause)
+            return Delivery(
+                self.run,
+                handler,
+                self._place(handler, receiver, recorded, event),
+                cause,  # type: ignore[arg-type]  # an open event by now
+                recorded.event_time,
+                recorded.links,
+                partial(self._given_basket, recorded) if recorded.by_symbol else None,
+            )
         except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
             self.run.tracer.lost(type(event).__name__)
             self.run.tracer.complain(error)
             return handler
-        if receiver.is_engines:
-            return handler
-        return Followed(handler, partial(self._handling, receiver, recorded))
 
-    @contextmanager
-    def _basket(self, handling: AbstractContextManager[Any], recorded: Recorded) -> Iterator[None]:
-        with handling as current:
-            if current is not None:
-                self._baskets[current] = recorded
-            yield
+    def _given_basket(self, recorded: Recorded, running: OpenEvent) -> None:
+        self._baskets[running] = recorded
 
-    def _handling(
-        self, receiver: Receiver, recorded: Recorded, event: Any
-    ) -> AbstractContextManager[Any]:
+    def _place(self, handler: Any, receiver: Receiver, recorded: Recorded, event: Any) -> Place:
+        """What the runs of a handler with such events have in common."""
         strategy: str | None = receiver.strategy
         if receiver.acts_for_others:
             if recorded.strategy is not None:
                 strategy = recorded.strategy
             elif isinstance(event, OrderEvent):
                 strategy = self.orders.strategy_of(event.order.id) or strategy
-        handling = self.run.handling(
-            strategy,
-            receiver.name,
-            recorded.cause,
-            event_type=recorded.event_type,
-            instrument=recorded.instrument,
-            event_time=nanoseconds(event.when),
-            links=recorded.links,
-        )
-        return self._basket(handling, recorded) if recorded.by_symbol else handling
+        symbol = recorded.instrument.symbol
+        key = id(handler), recorded.event_type, symbol, strategy
+        place = self._places.get(key)
+        if place is None:
+            place = self._places[key] = self.run.tracer.place(
+                recorded.event_type,
+                operation=PROCESS,
+                portfolio=self.run.portfolio,
+                strategy=strategy,
+                symbol=symbol,
+                handler=receiver.name,
+            )
+        return place
 
     def _receiver(self, handler: Any) -> Receiver:
         known = self._receivers.get(id(handler))
@@ -223,13 +234,14 @@ class BasanaRun:
     def _record(self, event: Any) -> Recorded:
         """Record an event that is not known yet."""
         if isinstance(event, BarEvent):
-            return self._events.keep(event, self._bar(event))
+            return self._events.keep_bar(event, self._bar(event))
         if isinstance(event, BaseTradingSignal):
             return self._signal(None, event)
         if isinstance(event, OrderEvent):
             last = self.run.last_of(event.order.id)
             kind = EventType.ORDER if last is None else last.event_type
-            recorded = Recorded(last, kind, Instrument(str(event.order.pair)))
+            instrument = Instrument(str(event.order.pair))
+            recorded = Recorded(last, kind, nanoseconds(event.when), instrument)
         else:
             recorded = self._other(event)
         return self._events.keep(event, recorded)
@@ -240,16 +252,17 @@ class BasanaRun:
         if instrument is None:
             instrument = self._instruments[bar.pair] = Instrument(str(bar.pair))
         # A number of at most 15 digits is the same as a double.
+        time = nanoseconds(event.when)
         self._bars[bar.pair] = handle = self.run.bar(
             instrument,
-            nanoseconds(event.when),
+            time,
             float(bar.open),
             float(bar.high),
             float(bar.low),
             float(bar.close),
             float(bar.volume),
         )
-        return Recorded(handle, EventType.BAR, instrument)
+        return Recorded(handle, EventType.BAR, time, instrument)
 
     def _signal(self, source: Any, event: BaseTradingSignal) -> Recorded:
         current = self.run.tracer.current
@@ -274,6 +287,7 @@ class BasanaRun:
         recorded = Recorded(
             first,
             EventType.SIGNAL,
+            nanoseconds(event.when),
             Instrument(next(iter(found))) if is_one else Instrument(),
             tuple(one for one in others if one is not None),
             strategy,
@@ -297,10 +311,10 @@ class BasanaRun:
         time = nanoseconds(event.when)
         current = self.run.tracer.current
         if kind == EventType.TICK:
-            return Recorded(self._trade(instrument, time, event.trade), kind, instrument)
+            return Recorded(self._trade(instrument, time, event.trade), kind, time, instrument)
         record = self._root if current is None else self.run.event
         found = record(kind, instrument=instrument, event_time=time, attributes=plain_parts(event))
-        return Recorded(found, kind, instrument)
+        return Recorded(found, kind, time, instrument)
 
     def _trade(self, instrument: Instrument, time: int, trade: Any) -> Cause | None:
         emit = self._trades.get(instrument)

@@ -24,8 +24,8 @@ from typing import Any
 
 import pytest
 
+from fillpath.analytics.ledger import Ledger, compute_ledger
 from fillpath.analytics.reconciliation import ReconciliationStatus
-from fillpath.analytics.results_rows import RunResults, compute_results
 from fillpath.exporters.event_store import EventStore
 from fillpath.exporters.writer import catch_up
 from fillpath.instrumentation import BasanaInstrumentor, Tracing
@@ -35,6 +35,7 @@ bs = pytest.importorskip("basana", reason="the engine is not installed (extra 'b
 
 from basana.backtesting import liquidity  # noqa: E402 - the engine is there
 from basana.backtesting.exchange import Exchange  # noqa: E402
+from basana.core.event import Event  # noqa: E402
 from basana.external.binance.trades import Trade, TradeEvent  # noqa: E402
 
 # basana 1.11 reads a property of its own fills that it has put on its way out.
@@ -126,9 +127,9 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Hosts:
 
 
 @pytest.fixture(scope="module")
-def results(hosts: Hosts) -> dict[str, RunResults]:
+def ledgers(hosts: Hosts) -> dict[str, Ledger]:
     with EventStore(hosts.data).connect() as connection:
-        return {name: compute_results(connection, name) for name in HOSTS if name != "sweep"}
+        return {name: compute_ledger(connection, name) for name in HOSTS if name != "sweep"}
 
 
 # -- The hosts ------------------------------------------------------------------------------------
@@ -204,12 +205,13 @@ def test_every_order_and_fill_goes_back_to_a_bar_or_a_call_back(hosts: Hosts, na
     for row in events.values():
         if row["event_type"] not in {"ORDER", "FILL", "SIGNAL", "CASH_FLOW"}:
             continue
-        while row["parent_span_id"] is not None:
-            parent = events[row["parent_span_id"]]
-            assert parent["sequence"] < row["sequence"]
-            assert parent["portfolio"] == row["portfolio"]
-            row = parent
-        assert row["name"] in {"publish BAR", "publish SYSTEM"}
+        here = row
+        while here["parent_span_id"] is not None:
+            parent = parent_of(events, here)
+            assert parent["sequence"] < here["sequence"]
+            assert parent["portfolio"] == here["portfolio"]
+            here = parent
+        assert here["name"] in {"publish BAR", "publish SYSTEM"}
 
 
 def parent_of(events: dict[str, Row], row: Row) -> Row:
@@ -293,7 +295,7 @@ def test_orders_belong_to_the_strategy_whose_signal_they_follow(hosts: Hosts) ->
 def test_whatever_code_of_the_users_asks_for_an_order_is_its_cause(hosts: Hosts) -> None:
     """A task left behind, a scheduled job, an event of the user's own, the script, the start."""
     events = hosts.events("signals")
-    found = {}
+    found: dict[tuple[str, str, str], tuple[int, ...]] = {}
     for row in events.values():
         if row["status"] == "INITIALIZED" and row["strategy"] in {"Careless", "main"}:
             above = parent_of(events, row)
@@ -301,7 +303,7 @@ def test_whatever_code_of_the_users_asks_for_an_order_is_its_cause(hosts: Hosts)
             while root["parent_span_id"] is not None:
                 root = parent_of(events, root)
             key = above["name"], above["handler"], root["name"]
-            found[key] = found.get(key, ()) + (int(row["quantity"]),)
+            found[key] = (*found.get(key, ()), int(row["quantity"]))
     assert found == {
         ("publish SYSTEM", "main", "publish SYSTEM"): (5,),
         ("publish SYSTEM", "Careless.on_start", "publish SYSTEM"): (1,),
@@ -337,9 +339,9 @@ def test_in_real_time_handlers_side_by_side_keep_their_own_events(hosts: Hosts) 
 
 @pytest.mark.parametrize("name", [name for name in HOSTS if name != "sweep"])
 def test_balances_follow_from_the_fills_and_are_the_exchanges(
-    hosts: Hosts, results: dict[str, RunResults], name: str
+    hosts: Hosts, ledgers: dict[str, Ledger], name: str
 ) -> None:
-    accounts = {(a.portfolio, a.currency): a for a in results[name].ledger.accounts}
+    accounts = {(a.portfolio, a.currency): a for a in ledgers[name].accounts}
     for portfolio, run in zip(PORTFOLIOS, hosts.runs(name), strict=False):
         for symbol, balance in run["balances"].items():
             account = accounts.pop((portfolio, symbol))
@@ -357,16 +359,16 @@ def test_balances_follow_from_the_fills_and_are_the_exchanges(
     ("name", "start"), [("orders", 100_000), ("margin", 20_000), ("realtime", 100_000)]
 )
 def test_the_whole_profit_is_what_the_balances_are_worth_more(
-    hosts: Hosts, results: dict[str, RunResults], name: str, start: int
+    hosts: Hosts, ledgers: dict[str, Ledger], name: str, start: int
 ) -> None:
     (run,) = hosts.runs(name)
     ((pair, price),) = run["prices"].items()
     base, quote = pair.split("/")
     totals = {symbol: Decimal(each["total"]) for symbol, each in run["balances"].items()}
     worth = totals[quote] + totals[base] * Decimal(price)
-    (account,) = [a for a in results[name].ledger.accounts if a.currency == quote]
+    (account,) = [a for a in ledgers[name].accounts if a.currency == quote]
     assert account.profit + account.unrealized == worth - start
-    assert sum(s.amount for s in results[name].ledger.slices) == worth - start
+    assert sum(s.amount for s in ledgers[name].slices) == worth - start
 
 
 def test_each_backtest_of_a_sweep_is_a_run_with_its_parameters(hosts: Hosts) -> None:
@@ -380,7 +382,7 @@ def test_each_backtest_of_a_sweep_is_a_run_with_its_parameters(hosts: Hosts) -> 
     assert sorted(found) == [3, 8, 15]
     with EventStore(hosts.data).connect() as connection:
         for run in hosts.runs("sweep"):
-            ledger = compute_results(connection, found[run["days"]]).ledger
+            ledger = compute_ledger(connection, found[run["days"]])
             totals = {s: Decimal(each["total"]) for s, each in run["balances"].items()}
             assert {a.currency: a.end for a in ledger.accounts} == totals
             assert {a.status for a in ledger.accounts} == {ReconciliationStatus.RECONCILED}
@@ -551,7 +553,7 @@ def test_handlers_that_run_at_the_same_time_are_each_the_cause_of_their_own(
 
 
 @dataclasses.dataclass
-class News(bs.Event):  # type: ignore[misc]  # of an engine without types
+class News(Event):
     """An event that cannot be hashed, as a dataclass is that compares."""
 
     when: dt.datetime
@@ -608,7 +610,9 @@ def test_what_basana_logs_about_a_failing_handler_names_the_handler(
         asyncio.run(dispatcher.run())
     assert dispatcher.stopped
     assert f'"handler": "{fail}"' in caplog.text
-    rows = rows_of(DataFolder(tmp_path), "select name, handler from spans where status_code = 'ERROR'")
+    rows = rows_of(
+        DataFolder(tmp_path), "select name, handler from spans where status_code = 'ERROR'"
+    )
     assert rows == [{"name": "process BAR", "handler": "fail"}]
 
 
@@ -620,7 +624,9 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way", [pytest.param(way, marks=[pytest.mark.full] * (way == "fillpath run")) for way in WAYS]
+)
 def test_a_script_is_traced_without_a_change_to_it(hosts: Hosts, way: str, tmp_path: Path) -> None:
     script, report = str(FOLDER / "basana_orders.py"), tmp_path / "orders.json"
     command = [*WAYS[way], script, str(report)]
