@@ -141,7 +141,7 @@ def _create_order(runs: BasanaRuns, original: _Function) -> _Function:
         except Exception as error:
             found = runs.of(exchange._dispatcher)
             if found is not None:
-                found.orders.request_refused(exchange._balances, request, error)
+                found.orders.request_refused(exchange, request, error)
             raise
 
     return create_order

@@ -9,9 +9,11 @@ from decimal import Decimal
 from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, TypeVar
 
 from basana.backtesting.account_balances import AccountBalances
+from basana.backtesting.config import Config
 
 from fillpath.instrumentation import semconv
 from fillpath.instrumentation.basana_events import nanoseconds
+from fillpath.instrumentation.basana_rounding import told_rounding
 from fillpath.instrumentation.engine_run import EngineRun, Instrument
 from fillpath.instrumentation.open_event import Cause, OpenEvent
 from fillpath.instrumentation.semconv import EventType
@@ -29,10 +31,11 @@ _T = TypeVar("_T")
 
 
 class Account(NamedTuple):
-    """Balances of one exchange, and what they are called here."""
+    """Balances of one exchange, what they are called here, and the digits of its pairs."""
 
     name: str
     balances: AccountBalances
+    config: Config
 
 
 class _Known(NamedTuple):
@@ -116,7 +119,7 @@ class SimulatedOrders:
     @_survives
     def asked_for(self, manager: Any, order: Any) -> None:
         """An order has been asked for; it is not accepted yet."""
-        account = self.account(manager._ctx.account_balances)
+        account = self.account(manager._ctx)
         self._known[order.id] = known = self._about(account, order)
         self._following(order.id)
         self._state(order.id, known, "INITIALIZED", cause=self._opinion_of(known.instrument.symbol))
@@ -135,12 +138,12 @@ class SimulatedOrders:
             self._state(order.id, known, "REJECTED", reason=str(error))
 
     @_survives
-    def request_refused(self, balances: AccountBalances, request: Any, error: Exception) -> None:
+    def request_refused(self, exchange: Any, request: Any, error: Exception) -> None:
         """A request was refused; maybe before it became an order, for digits or the amount."""
         if error is self._refused:
             self._refused = None
             return
-        known = self._about(self.account(balances), request)
+        known = self._about(self.account(exchange._order_mgr._ctx), request)
         self._refusals += 1
         self._state(
             f"refused-{self._refusals}",
@@ -198,6 +201,9 @@ class SimulatedOrders:
             closes=closes,
         )
         self._in_process = event
+        rounding = told_rounding(order, fill, known.account.balances, known.account.config)
+        if rounding:
+            self._money(known.account, "ROUNDING", rounding, pair.quote_symbol, cause=event)
         for symbol, amount in fees.items():
             self._money(known.account, "FEE", -amount, symbol, cause=event)
 
@@ -266,7 +272,7 @@ class SimulatedOrders:
             event = self._in_process
             self._is_processing, self._in_process = outer
             if event is not None:
-                self.state(self.account(manager._ctx.account_balances), event)
+                self.state(self.account(manager._ctx), event)
 
     @contextmanager
     def cancelling(self, order_id: str) -> Iterator[None]:
@@ -286,7 +292,7 @@ class SimulatedOrders:
     @_survives
     def loan_repaid(self, manager: Any, loan_id: str) -> None:
         """A loan was paid back: by hand, or by an order that was filled."""
-        account = self.account(manager._ctx.account_balances)
+        account = self.account(manager._ctx)
         interest = manager._loans.get(loan_id).paid_interest
         for symbol, amount in interest.items():
             self._money(account, "INTEREST", -amount, symbol, cause=self._in_process)
@@ -295,13 +301,14 @@ class SimulatedOrders:
 
     # -- Money ----------------------------------------------------------------------------------
 
-    def account(self, balances: AccountBalances) -> Account:
-        """Name the balances of an exchange, and state them when they are new."""
+    def account(self, context: Any) -> Account:
+        """Name the balances of an exchange, by its context, and state them when they are new."""
+        balances = context.account_balances
         found = self._accounts.get(id(balances))
         if found is None:
             number = len(self._accounts) + 1
             name = "basana" if number == 1 else f"basana-{number}"
-            found = self._accounts[id(balances)] = Account(name, balances)
+            found = self._accounts[id(balances)] = Account(name, balances, context.config)
             self.state(found)
         return found
 

@@ -84,7 +84,7 @@ class BasanaRun:
         for handler in handlers_of(self.dispatcher):
             self._receiver(handler)
         for exchange in exchanges_of(self.dispatcher):
-            self.orders.account(exchange._balances)
+            self.orders.account(exchange._order_mgr._ctx)
             waiting = [o for o in exchange._order_mgr.get_all_orders() if o.is_open]
             with self.asking() if waiting else _NOTHING:
                 for order in waiting:
@@ -109,7 +109,7 @@ class BasanaRun:
                 self.run,
                 handler,
                 self._place(handler, receiver, recorded, event),
-                cause,  # type: ignore[arg-type]  # an open event by now
+                cause,
                 recorded.event_time,
                 recorded.links,
                 partial(self._given_basket, recorded) if recorded.by_symbol else None,
