@@ -126,7 +126,8 @@ def _execute_scheduled(runs: BasanaRuns, original: _Function) -> _Function:
 
 def _push(runs: BasanaRuns, original: _Function) -> _Function:
     def push(source: Any, event: Any) -> Any:
-        found = runs.running()
+        # A task from before the run does not know it, but a source of signals does.
+        found = runs.running() or runs.of(getattr(source, "_dispatcher", None))
         if found is not None:
             found.published(source, event)
         return original(source, event)

@@ -46,8 +46,9 @@ def owner_of(handler: Any) -> Any:
 
 
 def is_of_the_engine(thing: Any) -> bool:
-    """Tell whether an object is of one of basana's own classes, or a function of basana's."""
-    kind = thing if isinstance(thing, FunctionType) else type(thing)
+    """Tell whether an object is of one of basana's own classes, or code of basana's."""
+    function = getattr(thing, "__func__", thing)  # a user's class may inherit basana's methods
+    kind = function if isinstance(function, FunctionType) else type(function)
     return kind.__module__.partition(".")[0] == "basana"
 
 
@@ -72,15 +73,16 @@ class StrategyNames:
 
         Args:
             handler: What basana calls.
-            managers: Objects that are given trading signals.
+            managers: Objects and functions that are given trading signals.
         """
         owner = owner_of(handler)
         name = handler_name(handler, None)
+        acts_for_others = any((handler if owner is None else owner) is each for each in managers)
         if owner is None:
-            return Receiver(name, name, is_of_the_engine(handler))
-        is_engines = is_of_the_engine(owner)
+            return Receiver(name, name, is_of_the_engine(handler), acts_for_others)
+        is_engines = is_of_the_engine(owner) or is_of_the_engine(handler)
         strategy = "" if is_engines else self.of(owner)
-        return Receiver(strategy, name, is_engines, any(owner is each for each in managers))
+        return Receiver(strategy, name, is_engines, acts_for_others)
 
     def running_task(self) -> tuple[str, str]:
         """Name the coroutine that this task runs, as a strategy and its handler.

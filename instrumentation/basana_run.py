@@ -79,8 +79,8 @@ class BasanaRun:
     def begin(self) -> None:
         """Name the strategies in the order of their subscriptions, and state all balances."""
         for handler in handlers_of(self.dispatcher, TradingSignalSource):
-            if (owner := owner_of(handler)) is not None:
-                self._managers.append(owner)
+            owner = owner_of(handler)
+            self._managers.append(handler if owner is None else owner)
         for handler in handlers_of(self.dispatcher):
             self._receiver(handler)
         for exchange in exchanges_of(self.dispatcher):

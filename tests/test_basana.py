@@ -36,6 +36,7 @@ bs = pytest.importorskip("basana", reason="the engine is not installed (extra 'b
 from basana.backtesting import liquidity  # noqa: E402 - the engine is there
 from basana.backtesting.exchange import Exchange  # noqa: E402
 from basana.core.event import Event  # noqa: E402
+from basana.core.event_sources.trading_signal import TradingSignalSource  # noqa: E402
 from basana.external.binance.trades import Trade, TradeEvent  # noqa: E402
 
 # basana 1.11 reads a property of its own fills that it has put on its way out.
@@ -418,6 +419,10 @@ def instrumentor() -> Iterator[BasanaInstrumentor]:
         found.uninstrument()
 
 
+class Paper(Exchange):
+    """An exchange of the user's own, which is no strategy all the same."""
+
+
 class Buyer:
     """Buys one on every bar."""
 
@@ -431,7 +436,7 @@ class Buyer:
         await self.exchange.create_market_order(bs.OrderOperation.BUY, PAIR, Decimal(1))
 
 
-def made_market(days: int = 6, dispatcher: Any = None) -> tuple[Any, Exchange]:
+def made_market(days: int = 6, dispatcher: Any = None) -> tuple[Any, Paper]:
     """A dispatcher with an exchange, on which something costs 10 dollars and a day more."""
     dispatcher = dispatcher or bs.backtesting_dispatcher()
     bars = bs.FifoQueueEventSource()
@@ -440,7 +445,7 @@ def made_market(days: int = 6, dispatcher: Any = None) -> tuple[Any, Exchange]:
         begin = FIRST + day * DAY
         bar = bs.Bar(begin, PAIR, price, price, price, price, Decimal(1000), DAY)
         bars.push(bs.BarEvent(begin + DAY, bar))
-    exchange = Exchange(
+    exchange = Paper(
         dispatcher,
         {"USD": Decimal(1000)},
         liquidity_strategy_factory=liquidity.InfiniteLiquidity,
@@ -489,8 +494,11 @@ def test_a_dispatcher_that_was_built_before_is_traced_from_its_run_on(
     instrumentor.instrument()
     with Tracing("late", data=tmp_path, writer="inline"):
         asyncio.run(dispatcher.run())
-    rows = rows_of(DataFolder(tmp_path), "select price from spans where event_type = 'FILL'")
+    data = DataFolder(tmp_path)
+    rows = rows_of(data, "select price from spans where event_type = 'FILL'")
     assert [row["price"] for row in rows] == [11, 12, 13, 14, 15]
+    rows = rows_of(data, "select distinct strategy from spans where strategy is not null")
+    assert rows == [{"strategy": "Buyer"}]
 
 
 def test_letting_go_in_the_middle_of_a_run_harms_nothing(
@@ -569,6 +577,49 @@ def test_handlers_that_run_at_the_same_time_are_each_the_cause_of_their_own(
         assert row["strategy"] == row["handler"]
         assert row["quantity"] == amounts[row["strategy"]]
         assert row["event_time"] == row["bar"]
+
+
+def test_a_signal_from_a_task_of_before_the_run_is_its_strategys(
+    instrumentor: BasanaInstrumentor, tmp_path: Path
+) -> None:
+    """Nothing of basana's has called the task, so its signal begins a chain."""
+    instrumentor.instrument()
+    dispatcher, exchange = made_market()
+
+    third_day = asyncio.Event()
+
+    class Model(TradingSignalSource):
+        async def think(self) -> None:
+            await third_day.wait()
+            self.push(bs.TradingSignal(dispatcher.now(), bs.Position.LONG, PAIR))
+
+    async def on_bar(event: Any) -> None:
+        if event.when == FIRST + 3 * DAY:
+            third_day.set()
+            await asyncio.sleep(0)
+
+    async def on_signal(signal: Any) -> None:
+        await exchange.create_market_order(bs.OrderOperation.BUY, PAIR, Decimal(3))
+
+    async def main() -> None:
+        model = Model(dispatcher)
+        model.subscribe_to_trading_signals(on_signal)
+        exchange.subscribe_to_bar_events(PAIR, on_bar)
+        await asyncio.gather(model.think(), dispatcher.run())
+
+    with Tracing("model", data=tmp_path, writer="inline"):
+        asyncio.run(main())
+    rows = rows_of(
+        DataFolder(tmp_path),
+        """
+        select name, strategy, parent_span_id is null as is_root from spans
+        where event_type in ('SIGNAL', 'FILL') order by sequence
+        """,
+    )
+    assert [tuple(row.values()) for row in rows] == [
+        ("publish SIGNAL", "Model", True),
+        ("publish FILL", "Model", False),
+    ]
 
 
 @dataclasses.dataclass
