@@ -428,3 +428,32 @@ def test_each_backtest_of_an_optimisation_is_a_run_with_its_parameters(
     assert {row["every"]: row["fills"] for row in runs} == {
         every: len(prices) for every, prices in plain.items()
     }
+
+
+def test_the_page_about_the_engine_is_true(tmp_path: Path) -> None:
+    """Its example runs, reconciles, and shows the tree that the page shows."""
+    pytest.importorskip("backtesting", reason="its prices are not installed (extra 'backtesting')")
+    page = (Path(__file__).parents[1] / "docs" / "nautilus.md").read_text(encoding="utf-8")
+    one_line, example = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    script = tmp_path / "my_backtest.py"
+    script.write_text(one_line + example)
+    environment = {**os.environ, "FILLPATH_DATA": str(tmp_path / "data"), "FILLPATH_RUN_ID": "fx"}
+    environment["PYTHONWARNINGS"] = "ignore"  # other packages' own
+    subprocess.run([sys.executable, str(script)], check=True, env=environment, timeout=120)
+
+    def fillpath(*command: str) -> str:
+        program = [sys.executable, "-m", "fillpath.analytics.cli", *command]
+        return subprocess.run(
+            program, check=True, capture_output=True, text=True, env=environment, timeout=120
+        ).stdout
+
+    assert json.loads(fillpath("attribution", "fx", "--reconcile", "--json"))["reconciled"]
+    shown = fillpath("trace", "show", "latest", "--run", "fx", "--all")
+    (tree,) = re.findall(r"^```text\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+
+    def told(line: str) -> str:
+        return re.sub(r"^\s*(\+[\d.]+ \S+)?[\s│├└─]*", "", line)
+
+    shown_lines = {told(line) for line in shown.splitlines()}
+    for line in map(told, tree.splitlines()):
+        assert any(each.startswith(line) for each in shown_lines), line
