@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from asyncio import current_task
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -16,6 +17,7 @@ from fillpath.instrumentation.open_event import OpenEvent, Place
 
 _PLAIN: Final = (bool, int, float, str, Decimal)
 _LONGEST_TEXT: Final = 200
+_SECRET: Final = re.compile("key|secret|token|passw|credential", re.IGNORECASE)
 
 
 class Receiver(NamedTuple):
@@ -103,7 +105,7 @@ def init_parameters(owner: Any) -> Iterator[tuple[str, Any]]:
     """Yield what an object was made with, as far as it keeps it under the same name.
 
     That is, ``days`` of ``__init__(self, days)`` where ``self.days`` or ``self._days`` is a plain
-    value.
+    value. What may be a secret by its name is left out.
     """
     try:
         names = list(inspect.signature(type(owner).__init__).parameters)[1:]
@@ -112,7 +114,8 @@ def init_parameters(owner: Any) -> Iterator[tuple[str, Any]]:
         return
     for name in names:
         value = kept.get(name, kept.get(f"_{name}"))
-        if type(value) is str and len(value) > _LONGEST_TEXT:
+        is_long = type(value) is str and len(value) > _LONGEST_TEXT
+        if is_long or _SECRET.search(name):
             continue
         if type(value) in _PLAIN:
             yield name, value

@@ -136,7 +136,6 @@ def ledgers(hosts: Hosts) -> dict[str, Ledger]:
 # -- The hosts ------------------------------------------------------------------------------------
 
 
-@pytest.mark.smoke
 @pytest.mark.parametrize("name", [*(f"{name}.json" for name in HOSTS), "dice"])
 def test_tracing_changes_no_trade_and_no_random_number(hosts: Hosts, name: str) -> None:
     assert (hosts.traced / name).read_bytes() == (hosts.plain / name).read_bytes()
@@ -397,7 +396,9 @@ def test_each_backtest_of_a_sweep_is_a_run_with_its_parameters(hosts: Hosts) -> 
         "select run_id, parameters, status from runs where run_id like 'sweep.%' order by 2",
     )
     found = {json.loads(row["parameters"])["days"]: row["run_id"] for row in runs}
-    assert {json.loads(row["parameters"])["size"] for row in runs} == {"10"}
+    for row in runs:  # not what may be a secret
+        assert json.loads(row["parameters"]).keys() == {"days", "size"}
+        assert json.loads(row["parameters"])["size"] == "10"
     assert {row["status"] for row in runs} == {"Ended"}
     assert sorted(found) == [3, 8, 15]
     with EventStore(hosts.data).connect() as connection:

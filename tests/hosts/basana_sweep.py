@@ -21,8 +21,9 @@ PAIR = bs.Pair("AAPL", "MSFT")
 class Reverting:
     """Buys below the mean of some days and sells above."""
 
-    def __init__(self, exchange: Exchange, days: int, size: Decimal) -> None:
+    def __init__(self, exchange: Exchange, days: int, size: Decimal, api_key: str = "x") -> None:
         self._exchange = exchange
+        self.api_key = api_key  # as a strategy may have one that trades live, too
         self._days = days
         self.size = size
         self.closes: list[Decimal] = []
