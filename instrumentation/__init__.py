@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fillpath.instrumentation.backtesting import BacktestingInstrumentor
+    from fillpath.instrumentation.basana import BasanaInstrumentor
     from fillpath.instrumentation.bus_observer import BusObserver
     from fillpath.instrumentation.critical_event_processor import CriticalEventProcessor
     from fillpath.instrumentation.critical_event_sampler import CriticalEventSampler
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BacktestingInstrumentor",
+    "BasanaInstrumentor",
     "BusObserver",
     "CriticalEventProcessor",
     "CriticalEventSampler",
@@ -46,6 +48,7 @@ __all__ = [
 
 _HOMES = {
     "BacktestingInstrumentor": "backtesting",
+    "BasanaInstrumentor": "basana",
     "BusObserver": "bus_observer",
     "CriticalEventProcessor": "critical_event_processor",
     "CriticalEventSampler": "critical_event_sampler",
