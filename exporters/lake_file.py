@@ -19,7 +19,12 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from fillpath.exporters.bloom_filters import FALSE_POSITIVES, filters_worth_having
 from fillpath.exporters.lake_storage import FolderStorage, LakeStorage
-from fillpath.exporters.parquet_file import COMPRESSION_LEVEL, parquet_writer, write_rows
+from fillpath.exporters.parquet_file import (
+    COMPRESSION_LEVEL,
+    has_several,
+    parquet_writer,
+    write_rows,
+)
 from fillpath.exporters.whole_parquet import write_whole
 from fillpath.instrumentation.errors import LakeError
 
@@ -188,7 +193,8 @@ class NewFile:
             column = rows[name]
             self._nulls[name] += column.null_count
             if pa.types.is_dictionary(column.type):
-                column = pc.unique(column).dictionary_decode()
+                some = column if has_several(column) else column[:1]
+                column = pc.unique(some).dictionary_decode()
             ends = pc.min_max(column).as_py()
             low, high = ends["min"], ends["max"]
             if low is not None:

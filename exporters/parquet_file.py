@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fillpath.instrumentation.errors import LakeError
@@ -190,6 +191,15 @@ def writing_whole(path: Path) -> Iterator[IO[bytes]]:
             temporary.unlink(missing_ok=True)
         raise
     fsync(path.parent)
+
+
+def has_several(column: pa.ChunkedArray) -> bool:
+    """Tell whether a column has more than one value."""
+    if pa.types.is_dictionary(column.type) and not column.null_count:
+        texts = {text for chunk in column.chunks for text in chunk.dictionary.to_pylist()}
+        if len(texts) == 1:
+            return False
+    return len(pc.unique(column)) > 1
 
 
 def read_parquet(file: LakeFile, columns: list[str] | None = None) -> pa.Table:
