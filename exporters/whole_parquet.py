@@ -1,8 +1,11 @@
 """Writes a Parquet file of which all rows are known: names and empty columns by a short way.
 
-pyarrow writes the columns that hold something. Behind each of its row groups stand the chunks of
+pyarrow writes the columns that hold something. Beside each of its row groups stand the chunks of
 the others, and the footer tells of both in the order of the schema. Who reads the file cannot tell
 which came from where.
+
+The first column stands first: Spark takes its place for that of the row group, and leaves out one
+whose middle seems to lie behind the end of the file.
 """
 
 from __future__ import annotations
@@ -73,6 +76,7 @@ def write_whole(
         return
     outline = _outline(_plain_schema(rows.schema))
     others = [name for name in rows.schema.names if name not in short]
+    short_first = short[0] == rows.schema.names[0]
     chunks = NameChunks(compression_level)
     body = pa.BufferOutputStream()
     groups: list[list[Placed]] = []
@@ -83,7 +87,8 @@ def write_whole(
         bloom_filters=bloom_filters,
     ) as writer:
         for group in row_groups(rows):
-            writer.write_table(group.select(others))
+            if not short_first:
+                writer.write_table(group.select(others))
             chunks.begin_row_group()
             placed: list[Placed] = []
             for name in short:
@@ -92,6 +97,8 @@ def write_whole(
                     placed.append((leaf, body.tell(), chunk))
                     body.write(chunk.pages)
             groups.append(placed)
+            if short_first:
+                writer.write_table(group.select(others))
     written = memoryview(body.getvalue())
     footer = _footer_of(written)
     sink.write(written[: len(written) - _END - len(footer)])
@@ -249,7 +256,7 @@ def _joined(
                 (_COLUMNS, LIST, listed(STRUCT, columns)),
                 (_BYTES, I64, integer(size)),
                 (_ROWS, I64, integer(numbers[_ROWS])),
-                (_PLACE, I64, integer(numbers[_PLACE])),
+                (_PLACE, I64, integer(min(numbers[_PLACE], placed[0][1]))),
                 (_COMPRESSED_BYTES, I64, integer(compressed)),
             )
         )
