@@ -11,21 +11,15 @@ whose middle seems to lie behind the end of the file.
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
-from typing import IO, Final, NamedTuple
+from typing import IO, Any, Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fillpath.exporters.name_chunks import (
-    MOST_NAMES,
-    Chunk,
-    Leaf,
-    NameChunks,
-    constant_chunk,
-    empty_chunk,
-)
+from fillpath.exporters.column_chunks import Chunk, Leaf, Presence
+from fillpath.exporters.name_chunks import MOST_NAMES, NameChunks, constant_chunk, empty_chunk
 from fillpath.exporters.parquet_file import (
     COMPRESSION_LEVEL,
     encodings_of,
@@ -35,6 +29,7 @@ from fillpath.exporters.parquet_file import (
     row_groups,
 )
 from fillpath.exporters.thrift_compact import I64, LIST, STRUCT, Scan, integer, listed, struct
+from fillpath.exporters.value_chunks import ValueChunks, are_steps
 
 _MAGIC: Final = b"PAR1"
 _END: Final = 8
@@ -44,8 +39,21 @@ _SCHEMA, _ROW_GROUPS = 2, 4
 _COLUMNS, _BYTES, _ROWS, _PLACE, _COMPRESSED_BYTES = 1, 2, 3, 5, 6
 """Fields of a row group in it."""
 
+_LONG: Final = frozenset({pa.int64(), pa.timestamp("us", tz="UTC")})
+
 Placed = tuple[Leaf, int, Chunk]
 """A column, where its chunk stands in the file, and the chunk."""
+
+
+class _RowGroupChunks(NamedTuple):
+    """Makes the chunks of one row group."""
+
+    names: NameChunks
+    values: ValueChunks
+
+
+_Way = Callable[[_RowGroupChunks, Leaf, Any], Chunk]
+"""Makes the chunk of a column of its values in a row group, of which some are there."""
 
 
 def write_whole(
@@ -76,8 +84,7 @@ def write_whole(
         return
     outline = _outline(_plain_schema(rows.schema))
     others = [name for name in rows.schema.names if name not in short]
-    short_first = short[0] == rows.schema.names[0]
-    chunks = NameChunks(compression_level)
+    short_first = rows.schema.names[0] in short
     body = pa.BufferOutputStream()
     groups: list[list[Placed]] = []
     with parquet_writer(
@@ -89,11 +96,14 @@ def write_whole(
         for group in row_groups(rows):
             if not short_first:
                 writer.write_table(group.select(others))
-            chunks.begin_row_group()
+            presence = Presence()
+            chunks = _RowGroupChunks(
+                NameChunks(compression_level, presence), ValueChunks(compression_level, presence)
+            )
             placed: list[Placed] = []
-            for name in short:
+            for name, way in short.items():
                 for leaf in outline.leaves[name]:
-                    chunk = _chunk(chunks, leaf, group[name])
+                    chunk = _chunk(chunks, way, leaf, group[name])
                     placed.append((leaf, body.tell(), chunk))
                     body.write(chunk.pages)
             groups.append(placed)
@@ -106,18 +116,51 @@ def write_whole(
     sink.write(footer + len(footer).to_bytes(4, "little") + _MAGIC)
 
 
-def _short_columns(rows: pa.Table, filtered: Collection[str]) -> list[str]:
-    """Choose the columns that are written by the short way."""
-    return [
-        field.name
-        for field, column in zip(rows.schema, rows.columns, strict=True)
-        if field.name not in filtered
-        and (
-            column.null_count == len(column)
-            or _is_of_names(column)
-            or (has_few_values(field.name) and _is_constant(column))
-        )
-    ]
+def _short_columns(rows: pa.Table, filtered: Collection[str]) -> dict[str, _Way]:
+    """Choose the columns that are written by a short way, and which one."""
+    encodings = encodings_of(_plain_schema(rows.schema))
+    short = {}
+    for name, column in zip(rows.schema.names, rows.columns, strict=True):
+        if name not in filtered:
+            way = _way_of(name, column, encodings.get(name))
+            if way is not None:
+                short[name] = way
+    return short
+
+
+def _way_of(name: str, column: pa.ChunkedArray, encoding: str | None) -> _Way | None:
+    kind, chunks = column.type, [chunk for chunk in column.chunks if len(chunk)]
+    if column.null_count == len(column):
+        return _empty
+    if _is_of_names(column):
+        return _names
+    if has_few_values(name) and _is_constant(column):
+        return _constant
+    if kind == pa.float64() and 2 * column.null_count > len(column) and not is_told(name):
+        return _doubles
+    if encoding == "DELTA_BINARY_PACKED" and kind in _LONG and are_steps(chunks):
+        return _steps
+    return None
+
+
+def _empty(of: _RowGroupChunks, leaf: Leaf, array: pa.Array) -> Chunk:
+    return empty_chunk(leaf, len(array), of.names.level)
+
+
+def _names(of: _RowGroupChunks, leaf: Leaf, array: pa.Array) -> Chunk:
+    return of.names.names(leaf, array)
+
+
+def _constant(of: _RowGroupChunks, leaf: Leaf, array: pa.Array) -> Chunk:
+    return constant_chunk(leaf, len(array), array[:1].to_numpy().tobytes(), of.names.level)
+
+
+def _doubles(of: _RowGroupChunks, leaf: Leaf, array: pa.Array) -> Chunk:
+    return of.values.doubles(leaf, array)
+
+
+def _steps(of: _RowGroupChunks, leaf: Leaf, array: pa.Array) -> Chunk:
+    return of.values.steps(leaf, array)
 
 
 def _is_of_names(column: pa.ChunkedArray) -> bool:
@@ -135,13 +178,10 @@ def _is_constant(column: pa.ChunkedArray) -> bool:
     return all((chunk == chunks[0][0]).all() for chunk in chunks)
 
 
-def _chunk(chunks: NameChunks, leaf: Leaf, column: pa.ChunkedArray) -> Chunk:
+def _chunk(of: _RowGroupChunks, way: _Way, leaf: Leaf, column: pa.ChunkedArray) -> Chunk:
     if column.null_count == len(column):
-        return empty_chunk(leaf, len(column), chunks.level)
-    array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-    if pa.types.is_dictionary(array.type):
-        return chunks.names(leaf, array)
-    return constant_chunk(leaf, len(array), array[:1].to_numpy().tobytes(), chunks.level)
+        return empty_chunk(leaf, len(column), of.names.level)
+    return way(of, leaf, column.chunk(0) if column.num_chunks == 1 else column.combine_chunks())
 
 
 def _plain_schema(schema: pa.Schema) -> pa.Schema:

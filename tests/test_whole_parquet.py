@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,11 @@ def many(size: int, step: int = 1) -> pa.Table:
         "links": pa.nulls(size, LINKS),
         "sampling_probability": pa.array([1.0] * size),
         "value_1": pa.array([n / 3 for n in range(size)]),
+        "quantity": pa.array([-0.0 if n % 9 else None for n in range(size)]),
+        "open": pa.array([None if n % 9 else n / 7 for n in range(size)]),
+        "duration": pa.array([7] * size),
+        "event_timestamp": pa.array(range(size, 0, -1), pa.timestamp("us", tz="UTC")),
+        "start_time": pa.array([n + (n > half) for n in range(size)]),
     }
     fields = [pa.field(name, column.type, name != "run_id") for name, column in columns.items()]
     return pa.table(list(columns.values()), schema=pa.schema(fields, {"key": "value"}))
@@ -95,8 +101,9 @@ def test_duckdb_and_polars_read_the_same_rows(large: pa.Table, tmp_path: Path) -
     assert number == [(expected["strategy"].to_pylist().count("strategy-650"),)]
     frame = pl.read_parquet(path)
     for name in expected.schema.names:
-        if name != "links":
+        if name not in {"links", "event_timestamp"}:
             assert frame[name].to_list() == expected[name].to_pylist()
+    assert frame["event_timestamp"].cast(pl.Int64).to_list() == list(range(len(frame), 0, -1))
     assert frame["links"].null_count() == len(frame)
 
 
@@ -143,6 +150,51 @@ def test_a_column_with_a_bloom_filter_keeps_it(large: pa.Table) -> None:
     columns = [metadata.row_group(0).column(n) for n in range(metadata.num_columns)]
     with_filter = {one.path_in_schema for one in columns if one.bloom_filter_offset}
     assert with_filter == {"strategy"}
+
+
+WORDS = st.integers(-(2**63), 2**63 - 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    first=WORDS,
+    step=st.one_of(st.integers(-3, 3), WORDS),
+    sizes=st.lists(st.integers(0, 400), min_size=1, max_size=3),
+    jump=st.integers(0, 1),
+)
+def test_steps_of_any_length_come_back(first: int, step: int, sizes: list[int], jump: int) -> None:
+    """Also those of parts between which there is a jump, and those that overflow."""
+    numbers = iter(range(sum(sizes)))
+    parts = [
+        [(first + step * next(numbers) + part * jump + 2**63) % 2**64 - 2**63 for _ in range(size)]
+        for part, size in enumerate(sizes)
+    ]
+    column = pa.chunked_array([pa.array(part, pa.int64()) for part in parts])
+    price = pa.array([0.5] * len(column))
+    rows = pa.table({"sequence": column, "price": price})
+    data = written(rows)
+    assert pq.read_table(io.BytesIO(data)).equals(rows)
+    if len(column):
+        told = pq.read_metadata(io.BytesIO(data)).row_group(0).column(0).statistics
+        everything = [number for part in parts for number in part]
+        assert (told.min, told.max) == (min(everything), max(everything))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.one_of(st.none(), st.floats(width=64)), min_size=1, max_size=100),
+    st.integers(0, 20),
+)
+def test_doubles_that_are_often_missing_come_back_bit_by_bit(
+    numbers: list[float | None], more: int
+) -> None:
+    numbers = [*numbers, *[None] * (len(numbers) + more)]
+    column = pa.array(numbers, pa.float64()).slice(more // 2)
+    rows = pa.table({"price": column, "value_1": pa.array([0.5] * len(column))})
+    found = pq.read_table(io.BytesIO(written(rows)))["price"]
+    assert found.is_valid().to_pylist() == column.is_valid().to_pylist()
+    for mine, given_ in zip(found.to_pylist(), column.to_pylist(), strict=True):
+        assert mine is given_ is None or struct.pack("d", mine) == struct.pack("d", given_)
 
 
 def test_an_empty_table_and_one_of_names_alone_are_written_too(large: pa.Table) -> None:
