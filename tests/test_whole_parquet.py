@@ -134,8 +134,8 @@ def test_the_footer_tells_of_all_columns_in_the_order_of_the_schema(
             if other.is_stats_set and column.is_stats_set:
                 for what in ("null_count", "min", "max"):
                     assert getattr(column.statistics, what) == getattr(other.statistics, what)
-            first = column.dictionary_page_offset or column.data_page_offset
-            taken.append((first, first + column.total_compressed_size))
+            begin = column.dictionary_page_offset or column.data_page_offset
+            taken.append((begin, begin + column.total_compressed_size))
         # One behind the other, and the first of the schema is the first: Spark goes by its place.
         assert min(taken) == taken[0]
         assert taken[0][0] >= end
