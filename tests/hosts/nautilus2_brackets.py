@@ -2,7 +2,7 @@
 
 Long and short brackets with market, limit and stop-limit entries; exits linked as OCO and as OUO;
 entries that are cancelled with their exits waiting; exits moved as the price goes; signals, heard
-by an actor; two strategies on one stock; positions closed by hand when it stops, or left open.
+by an actor; positions closed by hand when it stops, or left open.
 """
 
 from __future__ import annotations
@@ -159,11 +159,11 @@ def main() -> None:
     add_margin_venue(engine, XNAS, default_leverage=Decimal(2))
     plans = [
         ("AAPL", OrderType.MARKET, ContingencyType.OCO, False, "001"),
-        ("AAPL", OrderType.LIMIT, ContingencyType.OUO, True, "002"),
+        ("MSFT", OrderType.LIMIT, ContingencyType.OUO, True, "002"),
         ("GOOG", OrderType.LIMIT, ContingencyType.OCO, True, "003"),
         ("IBM", OrderType.STOP_LIMIT, ContingencyType.OUO, False, "004"),
     ]
-    for symbol in ("AAPL", "GOOG", "IBM"):
+    for symbol, *_ in plans:
         engine.add_instrument(stock(symbol))
         engine.add_data(daily_bars(symbol, bar_type_of(stock(symbol))))
     for symbol, entry, contingency, stays, tag in plans:

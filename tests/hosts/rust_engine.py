@@ -36,6 +36,7 @@ from nautilus_trader.model import (
     Price,
     Quantity,
     QuoteTick,
+    StrategyId,
     Symbol,
     TraderId,
     Venue,
@@ -194,8 +195,6 @@ class ScriptedStrategy(Strategy):
 
 def named(tag: str, name: str) -> StrategyConfig:
     """Configuration of a strategy whose id is ``name-tag``."""
-    from nautilus_trader.model import StrategyId
-
     return StrategyConfig(strategy_id=StrategyId(f"{name}-{tag}"), order_id_tag=tag)
 
 
@@ -295,8 +294,12 @@ def _account(engine: BacktestEngine, venue: Venue) -> dict[str, Any]:
             currency: {"start": str(rows["total"].iloc[0]), "final": str(rows["total"].iloc[-1])}
             for currency, rows in table.groupby("currency")
         },
+        # At one time the engine goes through its strategies and orders in an order of chance.
         "totals": {
-            currency: [str(total) for total in rows["total"]]
+            currency: {
+                str(time.value): str(total)
+                for time, total in rows["total"].groupby(level=0).last().items()
+            }
             for currency, rows in table.groupby("currency")
         },
     }
