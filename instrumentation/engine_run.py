@@ -194,7 +194,7 @@ class EngineRun:
                 venue=instrument.venue,
                 handler=handler,
                 event_time=event_time,
-                attributes=_present(attributes),
+                attributes=present(attributes),
                 parent=parent,
                 links=[link for link in links if link is not None and link != parent],
             )
@@ -486,8 +486,8 @@ class EngineRun:
             self._signals.pop(run, None)
 
 
-def _present(attributes: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The attributes that there are."""
+def present(attributes: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Leave out attributes without a value."""
     if attributes is None:
         return None
     return {key: value for key, value in attributes.items() if value is not None}

@@ -70,6 +70,7 @@ PROBES: Final[Mapping[str, tuple[str, ...]]] = {
             "instance_id",
             "cache",
             "list_venues",
+            "portfolio",
         )
     ),
     "nautilus_trader.trading": (
@@ -79,6 +80,7 @@ PROBES: Final[Mapping[str, tuple[str, ...]]] = {
         "ExecutionAlgorithm.submit_order",
     ),
     "nautilus_trader.common": ("DataActor.publish_signal", *(f"Clock.{name}" for name in _TIMERS)),
+    "nautilus_trader.portfolio": ("Portfolio.build_snapshot",),
     "nautilus_trader.model": ("OrderFilled.event_id", "Position.apply", "MarketOrder.init_event"),
 }
 
@@ -112,7 +114,7 @@ class RustAttachment:
         self._kinds: tuple[type, ...] = (self._strategy, self._algorithm, self._actor)
         self._here = threading.local()  # the engine calls back in the thread that runs it
         self._components: dict[Any, list[weakref.ref[Any]]] = {}
-        self._runs: dict[Any, tuple[RustRun, ExitStack]] = {}
+        self._runs: dict[Any, RustRun] = {}
 
     def attach(self, patches: Patches) -> None:
         """Patch the engine."""
@@ -200,7 +202,7 @@ class RustAttachment:
                 try:
                     yield
                 finally:
-                    run.finish(lambda: _accounts_of(engine))
+                    run.finish()
         finally:
             run.unwrap()
             self._here.run = outer
@@ -215,7 +217,6 @@ class RustAttachment:
             if known is not None and not known.run.tracer.stopped:
                 run = known
                 run.run.active = True
-                run.orders.cache = engine.cache
                 stack.callback(setattr, run.run, "active", False)
             else:
                 recorded = stack.enter_context(
@@ -226,10 +227,9 @@ class RustAttachment:
                 )
                 if recorded is None:
                     return None
-                run = self._runs[key] = RustRun(recorded, engine.cache, self._kinds)
+                run = self._runs[key] = RustRun(recorded, self._kinds)
                 run.orders.passes_over(engine.cache.orders())
-                for account in _accounts_of(engine):
-                    run.accounts.passes_over(account)  # all but its last state
+            run.of(engine)
             run.wrap(components)
         except Exception as error:  # noqa: BLE001 - the engine runs, whatever we do
             _log.warning("A run of NautilusTrader goes untraced: %r", error)
@@ -284,12 +284,6 @@ class RustAttachment:
             return original(clock, *args, **kwargs)
 
         return set_timer
-
-
-def _accounts_of(engine: Any) -> list[Any]:
-    """The accounts of an engine."""
-    found = (engine.cache.account_for_venue(venue) for venue in engine.list_venues())
-    return [account for account in found if account is not None]
 
 
 def _parameters_of(components: list[Any]) -> dict[str, Any]:

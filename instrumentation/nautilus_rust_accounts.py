@@ -1,26 +1,20 @@
 """Records the states of NautilusTrader 2.x's accounts, and what the engine told nobody.
 
 The engine publishes accounts to no Python code, and to a strategy that has stopped nothing at all.
-Both are read from its cache: accounts after fills, and what is missing at the end of a run.
 """
 
 from __future__ import annotations
 
 import importlib
-from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from fillpath.instrumentation.engine_run import EngineRun
+from fillpath.instrumentation.engine_run import EngineRun, present
 from fillpath.instrumentation.nautilus_rust_events import account_attributes, time_of
 from fillpath.instrumentation.nautilus_rust_orders import OrderRecorder
 from fillpath.instrumentation.open_event import OpenEvent
 from fillpath.instrumentation.semconv import EventType
 
-_SHARE: Final = 32
-"""An account is read when a 32nd part of its states is new, for reading copies all of them."""
-_SMALL: Final = 64
-"""An account of so few states is read at once."""
 _STEPS: Final = (
     "OrderInitialized",
     "OrderDenied",
@@ -36,97 +30,89 @@ _STEPS: Final = (
 """Of events of one time, what an order goes through first; the rest comes last."""
 
 
-class _Account:
-    __slots__ = ("count", "waiting")
-
-    def __init__(self) -> None:
-        self.count = 0  # of its states that are recorded
-        self.waiting = 0  # looks that were left out since
-
-
 class AccountRecorder:
-    """Records the states of accounts in one run, in order and at most a little late.
+    """Records what the accounts of one run hold, after each fill and whenever it has changed.
+
+    The engine keeps every state of an account and copies them all to whoever asks for it; a
+    snapshot of its portfolio costs the same however long a run is.
 
     Args:
         run: Takes the events.
-        orders: What the states follow from.
     """
 
-    def __init__(self, run: EngineRun, orders: OrderRecorder) -> None:
+    def __init__(self, run: EngineRun) -> None:
         self._run = run
-        self._orders = orders
-        self._accounts: dict[str, _Account] = {}
-        self._times: list[int] = []
-        self._causes: list[OpenEvent] = []
+        self._last: dict[str, list[Any]] = {}
+        self._is_begun = False
+        self.portfolio: Any = None
+        self.ids: Callable[[], Iterable[Any]] = tuple
 
-    def passes_over(self, account: Any) -> None:
-        """Leave out the states that an account had before this run, but for the last."""
-        known = self._accounts[account.id.value] = _Account()
-        known.count = max(account.event_count - 1, 0)
-
-    def look(self, account_id: Any) -> None:
-        """Record what is new of an account, if it is time to look."""
-        known = self._accounts.setdefault(account_id.value, _Account())
-        known.waiting += 1
-        if known.count < _SMALL or known.waiting * _SHARE >= known.count:
-            account = self._orders.cache.account(account_id)
-            if account is not None:
-                self.read(account)
-
-    def read(self, account: Any) -> None:
-        """Record what is new of an account."""
-        known = self._accounts.setdefault(account.id.value, _Account())
-        known.waiting = 0
-        count = account.event_count
-        new = count - known.count
-        if new <= 0:  # the host may have it forget old states
-            known.count = count
+    def begin(self) -> None:
+        """Record what the accounts hold before anything is traded; only the first call does."""
+        if self._is_begun:
             return
-        states = [account.last_event] if new == 1 else account.events[-new:]
-        known.count = count
-        self._take_causes()
-        for state in states:
+        self._is_begun = True
+        for account_id in self.ids():
+            snapshot = self._news_of(account_id)
+            if snapshot is not None:
+                tracer = self._run.tracer
+                event = tracer.open(
+                    EventType.PORTFOLIO,
+                    portfolio=self._run.portfolio,
+                    event_time=time_of(snapshot),
+                    attributes=present(account_attributes(snapshot)),
+                    parent=None,
+                )
+                tracer.close(event)
+
+    def look(self, account_id: Any, cause: OpenEvent | None, *, is_filled: bool) -> None:
+        """Record what an account holds, if that has changed or an order has been filled."""
+        snapshot = self._news_of(account_id, is_filled=is_filled)
+        if snapshot is not None:
             self._run.event(
                 EventType.PORTFOLIO,
-                event_time=time_of(state),
-                attributes=account_attributes(state),
-                cause=self._cause(state.ts_event),
+                event_time=time_of(snapshot),
+                attributes=account_attributes(snapshot),
+                cause=cause,
             )
 
-    def _take_causes(self) -> None:
-        recorded = self._orders.recorded
-        if not recorded:
-            return
-        # Only the latest can cause what is read next.
-        self._times = [time for time, _ in recorded]
-        self._causes = [event for _, event in recorded]
-        recorded.clear()
+    def end(self, cause: OpenEvent | None) -> None:
+        """Record what has changed since."""
+        self.begin()
+        for account_id in self.ids():
+            self.look(account_id, cause, is_filled=False)
 
-    def _cause(self, time: int) -> OpenEvent | None:
-        """The last that happened to an order at the time."""
-        place = bisect_right(self._times, time)
-        return self._causes[place - 1] if place and self._times[place - 1] == time else None
+    def _news_of(self, account_id: Any, *, is_filled: bool = False) -> Any:
+        snapshot = self.portfolio.build_snapshot(account_id)
+        if snapshot is None:
+            return None
+        key, balances = account_id.value, snapshot.balances
+        if not is_filled and self._last.get(key) == balances:
+            return None
+        self._last[key] = balances
+        return snapshot
 
 
-def record_untold(run: EngineRun, orders: OrderRecorder, known_orders: Iterable[Any]) -> None:
+def record_untold(
+    run: EngineRun, orders: OrderRecorder, known_orders: Iterable[Any]
+) -> OpenEvent | None:
     """Record what happened to orders and positions without a strategy being told.
+
+    Gives the last of that.
 
     Args:
         run: Takes the events.
         orders: Knows what is recorded.
         known_orders: The orders of the engine's cache.
     """
-    untold = [
-        event
-        for order in known_orders
-        if order.event_count > (told := orders.count_of(order.client_order_id))
-        for event in order.events()[told:]
-    ]
+    untold = [event for order in known_orders for event in orders.untold(order)]
     books: dict[str, Any] = {}
+    last = None
     for event in sorted(untold, key=_place_in_time):
-        orders.order_event(event)
+        last = orders.order_event(event)
         if type(event).__name__ == "OrderFilled" and event.position_id is not None:
             _record_position(run, orders, event, books)
+    return last
 
 
 def _place_in_time(event: Any) -> tuple[int, int]:

@@ -14,11 +14,13 @@ from fillpath.instrumentation.nautilus_rust_run import RustRun, clock_of, name_o
 
 def submit_order(run: RustRun, strategy: Any, order: Any, *_: Any, **__: Any) -> None:
     """Record the order and that it is sent."""
+    run.accounts.begin()
     run.orders.submit("SubmitOrder", [order], name_of(strategy), clock_of(strategy))
 
 
 def _submit_order_list(run: RustRun, strategy: Any, order_list: Any, *_: Any, **__: Any) -> None:
     if isinstance(order_list, list | tuple) and order_list:
+        run.accounts.begin()
         run.orders.submit(
             "SubmitOrderList", list(order_list), name_of(strategy), clock_of(strategy)
         )

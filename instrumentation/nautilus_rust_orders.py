@@ -29,6 +29,8 @@ _REMEMBERED: Final = 4096
 _OF_THE_COMMAND: Final = ("OrderUpdated", "OrderModifyRejected")
 _OF_THE_CANCELLATION: Final = ("OrderCanceled", "OrderCancelRejected")
 _PENDING: Final = ("OrderPendingUpdate", "OrderPendingCancel")
+_TRIGGERED_SILENTLY: Final = ("STOP_LIMIT", "LIMIT_IF_TOUCHED", "TRAILING_STOP_LIMIT")
+"""Types of orders whose `OrderTriggered` the engine tells nobody."""
 _OVER: Final = ("OrderCanceled", "OrderExpired", "OrderRejected", "OrderDenied")
 Causes = tuple[OpenEvent | None, tuple[OpenEvent | None, ...]]
 
@@ -37,8 +39,8 @@ class _Order:
     """What is known of one order."""
 
     __slots__ = (
-        "changing", "count", "fill", "filled", "instrument", "last", "linked", "over", "parent_id",
-        "quantity", "resting", "side", "strategy", "type",
+        "changing", "fill", "filled", "instrument", "last", "linked", "over", "parent_id",
+        "quantity", "resting", "side", "strategy", "told", "type",
     )  # fmt: skip
 
     def __init__(self, initialized: Any = None) -> None:
@@ -56,7 +58,7 @@ class _Order:
             self.linked = tuple(one.value for one in linked if one is not None)
             parent = initialized.parent_order_id
             self.parent_id = None if parent is None else parent.value
-        self.count = 0  # of its events that are recorded
+        self.told: set[int] = set()  # which of its events are recorded
         self.filled = Decimal(0)
         self.resting: OpenEvent | None = None  # last state that is not a fill, in its own chain
         self.last: OpenEvent | None = None  # last event of any kind
@@ -74,14 +76,14 @@ class OrderRecorder:
 
     Args:
         run: Takes the events.
-        cache: The engine's cache; asked for an order that is met for the first time.
         asking: Gives what a new order or a change follows from that nothing else explains.
+
+    Attributes:
+        cache: The engine's; asked for an order that is met for the first time.
     """
 
-    def __init__(
-        self, run: EngineRun, cache: Any, asking: Callable[[Any], OpenEvent | None]
-    ) -> None:
-        self.cache = cache
+    def __init__(self, run: EngineRun, asking: Callable[[Any], OpenEvent | None]) -> None:
+        self.cache: Any = None
         self._run = run
         self._asking = asking
         self._orders: dict[str, _Order] = {}
@@ -91,14 +93,12 @@ class OrderRecorder:
         # Two generations: what is remembered is forgotten by the thousand, not one by one.
         self._seen: dict[Any, OpenEvent] = {}
         self._seen_before: dict[Any, OpenEvent] = {}
-        self.recorded: list[tuple[int, OpenEvent]] = []
-        """Times and events of orders since the account was looked at."""
 
     def passes_over(self, orders: Iterable[Any]) -> None:
         """Leave out what orders went through before this run."""
         for order in orders:
             known = self._orders[order.client_order_id.value] = _Order(order.init_event)
-            known.count = order.event_count
+            known.told = {hash(event.event_id) for event in order.events()}
 
     # -- Orders ---------------------------------------------------------------------------------
 
@@ -112,6 +112,8 @@ class OrderRecorder:
         order = self._orders.get(order_id)
         if order is None:
             order = self._meet(order_id, event)
+        if order.type in _TRIGGERED_SILENTLY:
+            self._catch_up(event, order)
         parent, links = self._causes(kind, event, order)
         native = getattr(event, "causation_id", None)
         if native is not None:
@@ -126,7 +128,7 @@ class OrderRecorder:
             recorded = self._record(
                 EventType.ORDER, event, time_of(event), attributes, parent, links
             )
-        order.count += 1
+        order.told.add(hash(event.event_id))
         if recorded is not None:
             self._remember(event, recorded)
             self._note(kind, event, order, recorded)
@@ -144,6 +146,15 @@ class OrderRecorder:
         if initialized is not None and initialized is not event:
             self.order_event(initialized)
         return order
+
+    def _catch_up(self, event: Any, order: _Order) -> None:
+        """Record what the order went through before this event without anyone being told."""
+        known = self.cache.order(event.client_order_id)
+        for earlier in () if known is None else known.events():
+            if earlier.event_id == event.event_id:
+                return
+            if hash(earlier.event_id) not in order.told:
+                self.order_event(earlier)
 
     def _causes(self, kind: str, event: Any, order: _Order) -> Causes:
         if kind == "OrderInitialized":
@@ -234,9 +245,6 @@ class OrderRecorder:
             order.changing = None
         order.over = order.over or kind in _OVER
         order.last = recorded
-        self.recorded.append((event.ts_event, recorded))
-        if len(self.recorded) > 2 * _REMEMBERED:
-            del self.recorded[:_REMEMBERED]
 
     # -- Commands -------------------------------------------------------------------------------
 
@@ -337,15 +345,24 @@ class OrderRecorder:
         """The event that one of the engine's was recorded as, if that was lately."""
         return self._seen.get(event_id) or self._seen_before.get(event_id)
 
+    def fill_of(self, position_id: Any) -> OpenEvent | None:
+        """The latest fill of a position."""
+        return self._fills.get(position_id.value)
+
     def last_of(self, order_id: Any) -> OpenEvent | None:
         """The latest event of an order."""
         order = self._orders.get(order_id.value)
         return None if order is None else order.last
 
-    def count_of(self, order_id: Any) -> int:
-        """How many events of an order are recorded."""
-        order = self._orders.get(order_id.value)
-        return 0 if order is None else order.count
+    def untold(self, order: Any) -> list[Any]:
+        """What an order of the engine's went through that is not recorded."""
+        known = self._orders.get(order.client_order_id.value)
+        if known is None:
+            found: list[Any] = order.events()
+            return found
+        if order.event_count == len(known.told):
+            return []
+        return [event for event in order.events() if hash(event.event_id) not in known.told]
 
     def _remember(self, event: Any, recorded: OpenEvent) -> None:
         seen = self._seen

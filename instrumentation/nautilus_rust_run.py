@@ -29,6 +29,8 @@ _LIFE: Final = frozenset(
         "post_market_exit",
     )
 )  # fmt: skip
+_LOCKING: Final = frozenset(("OrderAccepted", "OrderUpdated", "OrderCanceled", "OrderExpired"))
+"""Events that may change what an account has locked."""
 _LEFT_ALONE: Final = frozenset(("on_save", "on_load", "on_dispose"))
 _ABSENT: Final = object()
 Body = AbstractContextManager[OpenEvent | None]
@@ -39,15 +41,15 @@ class RustRun:
 
     Args:
         run: Takes the events.
-        cache: The engine's cache.
         kinds: The engine's classes that users derive strategies, actors and algorithms from.
     """
 
-    def __init__(self, run: EngineRun, cache: Any, kinds: tuple[type, ...]) -> None:
+    def __init__(self, run: EngineRun, kinds: tuple[type, ...]) -> None:
         self.run = run
         self.market = MarketRecorder(run)
-        self.orders = OrderRecorder(run, cache, self._asking)
-        self.accounts = AccountRecorder(run, self.orders)
+        self.orders = OrderRecorder(run, self._asking)
+        self.accounts = AccountRecorder(run)
+        self._shown: dict[Any, OpenEvent | None] = {}  # account -> the fill it was shown after
         self._kinds = kinds
         self._wrapped: list[tuple[Any, str, Any, Any]] = []
         self._signals: dict[tuple[str, str], OpenEvent] = {}
@@ -179,16 +181,20 @@ class RustRun:
 
     def told_order(self, event: Any) -> OpenEvent | None:
         """Record an order's event that a strategy is told of."""
+        self.accounts.begin()
         recorded = self.orders.order_event(event)
-        account_id = getattr(event, "account_id", None)
-        if account_id is not None and type(event).__name__ == "OrderAccepted":
-            self.accounts.look(account_id)
+        # A fill is told of before its account changes.
+        if type(event).__name__ in _LOCKING and event.account_id is not None:
+            self.accounts.look(event.account_id, recorded, is_filled=False)
         return recorded
 
     def told_position(self, event: Any) -> OpenEvent | None:
-        """Record a position's event that a strategy is told of; the account has changed before."""
+        """Record a position's event that a strategy is told of, and what the account holds."""
         recorded = self.orders.position_event(event)
-        self.accounts.look(event.account_id)
+        fill = self.orders.fill_of(event.position_id)
+        if self._shown.get(event.account_id) is not fill:
+            self._shown[event.account_id] = fill
+            self.accounts.look(event.account_id, fill, is_filled=True)
         return recorded
 
     def told_data(self, handler: str, data: Any) -> None:
@@ -278,17 +284,30 @@ class RustRun:
 
     # -- The end --------------------------------------------------------------------------------
 
-    def finish(self, accounts: Callable[[], Iterable[Any]]) -> None:
-        """Record what the engine has told nobody; `accounts` gives its accounts."""
+    def of(self, engine: Any) -> None:
+        """Read what is asked for of this engine, which itself answers nothing while it runs."""
+        cache, venues = engine.cache, engine.list_venues()
+        self.orders.cache = cache
+        self.accounts.portfolio = engine.portfolio
+        self.accounts.ids = lambda: _account_ids(cache, venues)
+
+    def finish(self) -> None:
+        """Record what the engine has told nobody."""
         self._callback = None
-        if not self.run.is_recording:
-            return
-        try:
-            record_untold(self.run, self.orders, self.orders.cache.orders())
-            for account in accounts():
-                self.accounts.read(account)
-        except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
-            self.run.tracer.complain(error)
+        if self.run.is_recording:
+            try:
+                last = record_untold(self.run, self.orders, self.orders.cache.orders())
+                self.accounts.end(last)
+            except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
+                self.run.tracer.complain(error)
+        # The engine and its data must not live on because of us.
+        self.orders.cache = self.accounts.portfolio = None
+        self.accounts.ids = tuple
+
+
+def _account_ids(cache: Any, venues: Iterable[Any]) -> list[Any]:
+    found = (cache.account_id(venue) for venue in venues)
+    return [account_id for account_id in found if account_id is not None]
 
 
 def name_of(component: Any) -> str:
