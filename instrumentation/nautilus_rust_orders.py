@@ -185,7 +185,10 @@ class OrderRecorder:
         return (None if entry is order.fill else entry), changed
 
     def _sibling_end(self, order: _Order) -> OpenEvent | None:
-        """The latest fill or end among the linked orders, if it is later than this order's own."""
+        """The latest fill or end among the linked orders, if it is later than this order's own.
+
+        An exit that waits for its entry ends with the entry.
+        """
         own = order.last.sequence if order.last is not None else 0
         siblings = [self._orders[one] for one in order.linked if one in self._orders]
         ends = [
@@ -194,6 +197,10 @@ class OrderRecorder:
             for end in (sibling.fill, sibling.last if sibling.over else None)
             if end is not None and end.sequence > own
         ]
+        entry = None if order.parent_id is None else self._orders.get(order.parent_id)
+        if entry is not None and entry.over and entry.last is not None:
+            if entry.last.sequence > own:
+                ends.append(entry.last)
         return max(ends, key=lambda end: end.sequence, default=None)
 
     def _record_fill(
