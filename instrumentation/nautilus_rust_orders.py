@@ -198,9 +198,8 @@ class OrderRecorder:
             if end is not None and end.sequence > own
         ]
         entry = None if order.parent_id is None else self._orders.get(order.parent_id)
-        if entry is not None and entry.over and entry.last is not None:
-            if entry.last.sequence > own:
-                ends.append(entry.last)
+        if entry is not None and entry.over and entry.last and entry.last.sequence > own:
+            ends.append(entry.last)
         return max(ends, key=lambda end: end.sequence, default=None)
 
     def _record_fill(
