@@ -164,7 +164,7 @@ class RustRun:
         return self._handling(name, code, EventType.ORDER, event, self.told_order(event))
 
     def _handling(
-        self, name: str, code: str, event_type: str, event: Any, cause: Cause | None
+        self, name: str | None, code: str, event_type: str, event: Any, cause: Cause | None
     ) -> Body:
         if isinstance(cause, OpenEvent):
             event_type = cause.place.parts[1]

@@ -355,7 +355,7 @@ def tiny_engine(monkeypatch: pytest.MonkeyPatch, *, tag: str = "T") -> Any:
     model = importlib.import_module("nautilus_trader.model")
     instrument = rust.pair("EUR/USD")
 
-    class Tiny(rust.ScriptedStrategy):  # type: ignore[misc, name-defined]
+    class Tiny(rust.ScriptedStrategy):  # type: ignore[name-defined]
         def script(self) -> dict[int, Any]:
             return {3: lambda: self.send("BUY"), 6: lambda: self.send("SELL")}
 
@@ -548,13 +548,11 @@ def test_a_release_without_what_is_patched_is_left_alone(
 @pytest.mark.parametrize("way", ["fillpath run", "opentelemetry-instrument"])
 def test_a_script_is_traced_as_it_is(way: str, tmp_path: Path) -> None:
     script, data = HERE / "hosts" / "nautilus2_hedging.py", tmp_path / "data"
-    if way == "fillpath run":
-        before = ("-m", "fillpath.analytics.cli", "run")
-    else:
-        before = (str(Path(sys.executable).with_name("opentelemetry-instrument")),)
+    before: tuple[str, ...] = ("-m", "fillpath.analytics.cli", "run")
+    if way != "fillpath run":
+        before = (str(Path(sys.executable).with_name(way)), sys.executable)
     run_python(
         *before,
-        *((sys.executable,) if way != "fillpath run" else ()),
         str(script),
         str(tmp_path / "report.json"),
         FILLPATH_DATA=str(data),
