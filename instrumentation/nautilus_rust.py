@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-TESTED: Final = ">=2.0.0rc3,<2.1"
+TESTED: Final = ">=2.0.0rc3,<=2.0.0rc7"
 TRIGGER: Final = "nautilus_trader"
 """All of the compiled part comes with the package itself."""
 
@@ -79,7 +79,7 @@ PROBES: Final[Mapping[str, tuple[str, ...]]] = {
         "Strategy.on_position_event",
         "ExecutionAlgorithm.submit_order",
     ),
-    "nautilus_trader.common": ("DataActor.publish_signal", *(f"Clock.{name}" for name in _TIMERS)),
+    "nautilus_trader.common": ("DataActor.publish_signal", "Clock.set_timer_ns"),
     "nautilus_trader.portfolio": ("Portfolio.build_snapshot",),
     "nautilus_trader.model": ("OrderFilled.event_id", "Position.apply", "MarketOrder.init_event"),
 }
@@ -138,6 +138,8 @@ class RustAttachment:
             for name in _MARKET_HANDLERS:
                 patches.wrap(kind, name, self._told_first(functools.partial(on_data, handler=name)))
         for name, place in _TIMERS.items():
+            if not hasattr(self._clock, name):  # not all releases have all of them
+                continue
             patches.wrap(self._clock, name, functools.partial(self._timer, place))
 
     @property
