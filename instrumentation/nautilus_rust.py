@@ -56,6 +56,8 @@ _TIMERS: Final = {
     "set_timer_zoned": 4,
 }
 """Methods of a clock that take a call-back, and its place among their arguments."""
+_NODES: Final = ("backtest.BacktestNode", "live.LiveNode")
+_NODE_RUNS: Final = ("run", "run_async")
 _MARKET_HANDLERS: Final = ("on_bar", "on_quote", "on_trade")
 
 PROBES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -103,6 +105,7 @@ class RustAttachment:
     ) -> None:
         self._is_late = is_late
         self._made_by_config: set[Any] = set()
+        self._warned: set[str] = set()
         self._instrumentor = instrumentor
         self._namespace_of = namespace_of
         trading = importlib.import_module("nautilus_trader.trading")
@@ -126,6 +129,13 @@ class RustAttachment:
             patches.wrap(self._engine, name, self._add)
         for name in _BY_CONFIG:
             patches.wrap(self._engine, name, self._add_by_config)
+        self._attach_to_strategies(patches)
+        for name, place in _TIMERS.items():
+            if hasattr(self._clock, name):  # not all releases have all of them
+                patches.wrap(self._clock, name, functools.partial(self._timer, place))
+        self._attach_to_nodes(patches)
+
+    def _attach_to_strategies(self, patches: Patches) -> None:
         for name, tell in STRATEGY_COMMANDS.items():
             patches.wrap(self._strategy, name, self._told_first(tell))
         patches.wrap(self._algorithm, "submit_order", self._told_first(submit_order))
@@ -137,10 +147,30 @@ class RustAttachment:
         for kind in (self._strategy, self._actor):
             for name in _MARKET_HANDLERS:
                 patches.wrap(kind, name, self._told_first(functools.partial(on_data, handler=name)))
-        for name, place in _TIMERS.items():
-            if not hasattr(self._clock, name):  # not all releases have all of them
-                continue
-            patches.wrap(self._clock, name, functools.partial(self._timer, place))
+
+    def _attach_to_nodes(self, patches: Patches) -> None:
+        native = importlib.import_module("nautilus_trader._libnautilus")
+        for path in _NODES:
+            home, _, kind = path.partition(".")
+            node = getattr(getattr(native, home, None), kind, None)
+            for name in _NODE_RUNS:
+                if node is not None and hasattr(node, name):
+                    patches.wrap(node, name, functools.partial(self._warned_first, kind))
+
+    def _warned_first(self, kind: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Say once that a node's engines go untraced: they are made and run without Python."""
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            if kind not in self._warned:
+                self._warned.add(kind)
+                _log.warning(
+                    "fillpath does not trace a %s of NautilusTrader 2.x: its engines are out of "
+                    "reach. Build a BacktestEngine to have a backtest traced.",
+                    kind,
+                )
+            return original(*args, **kwargs)
+
+        return run
 
     @property
     def current(self) -> RustRun | None:

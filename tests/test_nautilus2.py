@@ -26,12 +26,13 @@ import pytest
 
 from fillpath.analytics.results_rows import RunResults, compute_results
 from fillpath.exporters.event_store import EventStore
+from fillpath.exporters.writer import catch_up
 from fillpath.instrumentation import NautilusInstrumentor, Tracing
 from fillpath.instrumentation.settings import DataFolder
 
 HERE = Path(__file__).parent
 HOSTS = sorted((HERE / "hosts").glob("nautilus2_*.py"))
-MODULES = ("backtest", "trading", "common", "model", "portfolio")
+MODULES = ("backtest", "trading", "common", "model", "portfolio", "live")
 Row = dict[str, Any]
 
 
@@ -561,3 +562,95 @@ def test_a_script_is_traced_as_it_is(way: str, tmp_path: Path) -> None:
     )
     rows = rows_of(DataFolder(data), "select event_type from spans where event_type = 'FILL'")
     assert len(rows) == 14
+
+
+SWEEP = """
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+from nautilus_trader.model import OrderSide, Quantity, StrategyId
+from nautilus_trader.trading import Strategy, StrategyConfig
+from rust_engine import SIM, USD, add_margin_venue, pair, quiet_engine, quotes
+
+EURUSD = pair("EUR/USD")
+
+
+class Config(StrategyConfig):
+    def __new__(cls, amount):
+        return super().__new__(cls, strategy_id=StrategyId("Buyer-1"), order_id_tag="1")
+
+    def __init__(self, amount):
+        self.amount = amount
+
+
+class Buyer(Strategy):
+    seen = 0
+
+    def on_start(self):
+        self.subscribe_quotes(EURUSD.id)
+
+    def on_quote(self, quote):
+        self.seen += 1
+        if self.seen == 3:
+            amount = Quantity.from_int(self.config.amount)
+            self.submit_order(self.order_factory.market(EURUSD.id, OrderSide.BUY, amount))
+
+
+def backtest(amount):
+    engine = quiet_engine("SWEEP-001")
+    add_margin_venue(engine)
+    engine.add_instrument(EURUSD)
+    engine.add_data(quotes(EURUSD, [1.1, 1.2, 1.3, 1.4]))
+    engine.add_strategy(Buyer(Config(amount)))
+    engine.run()
+    return str(engine.cache.account_for_venue(SIM).balance_total(USD))
+
+
+if __name__ == "__main__":
+    with ProcessPoolExecutor(2, mp_context=get_context("fork")) as pool:
+        print(*pool.map(backtest, [1000, 2000, 3000]))
+"""
+
+
+def test_each_backtest_of_a_sweep_over_processes_is_a_run_with_its_parameters(
+    tmp_path: Path,
+) -> None:
+    script, data = tmp_path / "sweep.py", tmp_path / "data"
+    script.write_text(SWEEP)
+    hosts = {"PYTHONPATH": str(HERE / "hosts")}
+    alone = run_python(str(script), **hosts).stdout
+    assert run_python(*recording(data), str(script), **hosts).stdout == alone
+    catch_up(DataFolder(data))
+    rows = rows_of(DataFolder(data), "select run_id, quantity from spans where event_type = 'FILL'")
+    amounts = {row["run_id"]: int(row["quantity"]) for row in rows}
+    runs = rows_of(DataFolder(data), "select run_id, parameters from runs")
+    given = {row["run_id"]: json.loads(row["parameters"] or "{}").get("amount") for row in runs}
+    assert sorted(amounts.values()) == [1000, 2000, 3000]
+    assert {run_id: given[run_id] for run_id in amounts} == amounts
+
+
+def test_the_example_of_the_page_is_traced(tmp_path: Path) -> None:
+    page = (HERE.parent / "docs" / "nautilus-2.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    script, data = tmp_path / "my_backtest.py", tmp_path / "data"
+    script.write_text(example)
+    done = run_python(*recording(data), str(script))
+    rows = rows_of(
+        DataFolder(data),
+        "select attributes from spans where event_type = 'PORTFOLIO' order by sequence",
+    )
+    (balance,) = json.loads(rows[-1]["attributes"])["trading.account.balances"]
+    assert done.stdout.strip() == f"{balance['total']} USD"
+    assert f"balance {Decimal(balance['total']):,} USD" in page
+
+
+def test_a_node_says_once_that_it_runs_untraced(
+    instrumentor: NautilusInstrumentor, caplog: pytest.LogCaptureFixture
+) -> None:
+    backtest = importlib.import_module("nautilus_trader.backtest")
+    instrumentor.instrument()
+    for _ in range(2):
+        with pytest.raises(TypeError):
+            backtest.BacktestNode.run(None)
+    (warning,) = caplog.records
+    assert "BacktestNode" in warning.getMessage()
