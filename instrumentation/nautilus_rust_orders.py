@@ -158,6 +158,8 @@ class OrderRecorder:
 
     def _causes(self, kind: str, event: Any, order: _Order) -> Causes:
         if kind == "OrderInitialized":
+            if order.resting is not None:  # an emulated order, made anew to be sent
+                return order.resting, ()
             spawn = event.exec_spawn_id
             primary = None if spawn is None else self._orders.get(spawn.value)
             if primary is not None and primary is not order:
@@ -245,6 +247,8 @@ class OrderRecorder:
             order.resting is None or recorded.chain is order.resting.chain
         ):
             order.resting = recorded
+        if kind == "OrderInitialized":
+            order.type = event.order_type.name
         if kind == "OrderUpdated":
             order.quantity = event.quantity.as_decimal()
         if kind in _OF_THE_COMMAND or kind in _OF_THE_CANCELLATION:

@@ -134,7 +134,7 @@ def test_every_fill_of_the_engine_is_a_span(host: TracedHost) -> None:
         for fill in host.of_engines("fills")
     )  # fmt: skip
     assert found == expected
-    assert len(found) > 5
+    assert len(found) >= 4
 
 
 def test_the_spans_of_an_order_tell_its_history(host: TracedHost) -> None:
@@ -302,8 +302,10 @@ def test_a_cancelled_leg_hangs_under_the_fill_of_its_sibling(host: TracedHost) -
 def test_changes_hang_under_their_command(host: TracedHost) -> None:
     changed = parents_of(host, "child.event_type = 'ORDER' and child.status = 'UPDATED'")
     by_command = [row for row in changed if row["event_type"] == "COMMAND"]
-    assert {row["command"] for row in by_command} <= {"ModifyOrder"}
-    if host.name != "nautilus2_hedging":
+    # What the algorithm spawns, it takes off the order that was submitted to it.
+    usual = {"SubmitOrder"} if host.name == "nautilus2_algorithm" else {"ModifyOrder"}
+    assert {row["command"] for row in by_command} <= usual
+    if host.name in ("nautilus2_brackets", "nautilus2_netting"):
         assert by_command
 
 
@@ -325,8 +327,14 @@ def test_orders_follow_from_the_handler_or_signal_they_came_of(host: TracedHost)
         assert causes.keys() == {
             "SIGNAL", "Brackets.on_position_closed", "Brackets.on_stop",
         }  # fmt: skip
-    else:
+    elif host.name == "nautilus2_hedging":
         assert causes.keys() == {"Hedger.on_quote"}
+    else:
+        # The halves follow from what the algorithm made of the whole, the order that is sent from
+        # the one that was emulated.
+        assert causes == {"Configured.on_quote": 1, "Patient.on_quote": 2, "ORDER": 3}
+        own = [row for row in new if row["event_type"] == "ORDER"]
+        assert {row["parents_order"] in row["client_order_id"] for row in own} == {True}
 
 
 def test_an_error_in_the_users_code_is_on_its_handler(host: TracedHost) -> None:
