@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fillpath.instrumentation.basana import BasanaInstrumentor
     from fillpath.instrumentation.bus_observer import BusObserver
     from fillpath.instrumentation.critical_event_processor import CriticalEventProcessor
     from fillpath.instrumentation.critical_event_sampler import CriticalEventSampler
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from fillpath.instrumentation.tracing import Tracing
 
 __all__ = [
+    "BasanaInstrumentor",
     "BusObserver",
     "CriticalEventProcessor",
     "CriticalEventSampler",
@@ -43,6 +45,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "BasanaInstrumentor": "basana",
     "BusObserver": "bus_observer",
     "CriticalEventProcessor": "critical_event_processor",
     "CriticalEventSampler": "critical_event_sampler",
