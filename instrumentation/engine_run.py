@@ -182,6 +182,7 @@ class EngineRun:
         attributes: Mapping[str, Any] | None = None,
         cause: Cause | None = None,
         links: Iterable[Cause | None] = (),
+        handler: str | None = None,
     ) -> OpenEvent | None:
         """Record an event that lasts no time; gives None when nothing is recorded.
 
@@ -193,6 +194,7 @@ class EngineRun:
             attributes: By key of the semantic conventions; what is None is left out.
             cause: By default what is being handled, else the last bar.
             links: Further causes; None and the cause itself are left out.
+            handler: The user's code that it is, as ``Class.method``.
         """
         if not self.is_recording:
             return None
@@ -204,8 +206,9 @@ class EngineRun:
                 strategy=strategy,
                 symbol=instrument.symbol,
                 venue=instrument.venue,
+                handler=handler,
                 event_time=event_time,
-                attributes=_present(attributes),
+                attributes=present(attributes),
                 parent=parent,
                 links=[link for link in links if link is not None and link != parent],
             )
@@ -280,7 +283,7 @@ class EngineRun:
         if state is None:
             state = self._orders[order_id] = _Order()
         last = state.last
-        asked = self._asking() if is_new or by_handler else None
+        asked = self.asking() if is_new or by_handler else None
         parent = cause or asked or last
         event = self.event(
             EventType.ORDER,
@@ -486,8 +489,8 @@ class EngineRun:
         """Forget an order that nothing can happen to any more."""
         self._orders.pop(order_id, None)
 
-    def _asking(self) -> OpenEvent | None:
-        """What the running handler's wishes follow from: the signal it gave, or itself."""
+    def asking(self) -> OpenEvent | None:
+        """Give what the running handler asks for follows from: the signal it gave, or itself."""
         current = self.tracer.current
         return current if current is None else self._signals.get(current, current)
 
@@ -497,8 +500,8 @@ class EngineRun:
             self._signals.pop(run, None)
 
 
-def _present(attributes: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The attributes that there are."""
+def present(attributes: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Leave out attributes without a value."""
     if attributes is None:
         return None
     return {key: value for key, value in attributes.items() if value is not None}
