@@ -327,7 +327,7 @@ def _event(row: dict[str, Any]) -> LedgerEvent | UnreadableFill | None:
         event_type=kind,
         position_id=row["position_id"],
         symbol=row["symbol"] or "",
-        quantity=None if sign is None or size is None else sign * abs(size),
+        quantity=None if sign is None or size is None else sign * abs(_meant(size)),
         realized_pnl=_decimal(row["realized_pnl"]),
         currency=row["position_currency"] or "",
     )

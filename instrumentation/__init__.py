@@ -8,7 +8,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fillpath.instrumentation.backtesting import BacktestingInstrumentor
     from fillpath.instrumentation.backtrader import BacktraderInstrumentor
+    from fillpath.instrumentation.basana import BasanaInstrumentor
+    from fillpath.instrumentation.bus_observer import BusObserver
     from fillpath.instrumentation.critical_event_processor import CriticalEventProcessor
     from fillpath.instrumentation.critical_event_sampler import CriticalEventSampler
     from fillpath.instrumentation.errors import FillpathError
@@ -18,11 +21,14 @@ if TYPE_CHECKING:
     from fillpath.instrumentation.propagation import extract, extract_context, inject
     from fillpath.instrumentation.spool import Field, FieldKind
     from fillpath.instrumentation.traced_event import TracedEvent
-    from fillpath.instrumentation.traced_event_bus import EventFields, TracedEventBus
+    from fillpath.instrumentation.traced_event_bus import EventFields, TracedEventBus, untraced
     from fillpath.instrumentation.tracing import Tracing
 
 __all__ = [
+    "BacktestingInstrumentor",
     "BacktraderInstrumentor",
+    "BasanaInstrumentor",
+    "BusObserver",
     "CriticalEventProcessor",
     "CriticalEventSampler",
     "EventFields",
@@ -39,10 +45,14 @@ __all__ = [
     "extract",
     "extract_context",
     "inject",
+    "untraced",
 ]
 
 _HOMES = {
+    "BacktestingInstrumentor": "backtesting",
     "BacktraderInstrumentor": "backtrader",
+    "BasanaInstrumentor": "basana",
+    "BusObserver": "bus_observer",
     "CriticalEventProcessor": "critical_event_processor",
     "CriticalEventSampler": "critical_event_sampler",
     "EventFields": "traced_event_bus",
@@ -59,6 +69,7 @@ _HOMES = {
     "extract": "propagation",
     "extract_context": "propagation",
     "inject": "propagation",
+    "untraced": "traced_event_bus",
 }
 
 
