@@ -96,6 +96,8 @@ class Tracing:
         takes_in_others: Whether sessions that are started while this one runs become part of it.
     """
 
+    forked_from: ClassVar[Tracing | None] = None
+    """In a forked child, the session of the process that it was forked from; it records nothing."""
     _active: ClassVar[Tracing | None] = None
     _lock: ClassVar[threading.RLock] = threading.RLock()
 
@@ -323,6 +325,12 @@ class Tracing:
             whole.before_stop(callback)
         self._before_stop = []
 
+    def note_parameters(self, parameters: Mapping[str, Any]) -> None:
+        """Keep with the run what an engine was started with."""
+        whole = self if self._whole is None else self._whole
+        whole._part_parameters |= snapshot(parameters)
+        whole._note_parts()
+
     def _note_parts(self) -> None:
         """Write down at once what parts say of the run: it may be killed before it ends."""
         facts = dict(self._part_facts)
@@ -538,6 +546,7 @@ def _after_fork_in_child() -> None:
     recorder_metrics.forget()
     session, Tracing._active = Tracing._active, None
     if session is not None:
+        Tracing.forked_from = session
         session._abandon()
 
 

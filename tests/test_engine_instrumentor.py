@@ -1,0 +1,311 @@
+"""What every engine's instrumentor does alike, tried on an engine that is made for it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from fillpath.exporters.event_store import EventStore
+from fillpath.exporters.writer import catch_up
+from fillpath.instrumentation import Tracing
+from fillpath.instrumentation.engine_instrumentor import EngineInstrumentor
+from fillpath.instrumentation.engine_run import EngineRun, Instrument
+from fillpath.instrumentation.patches import Patches
+from fillpath.instrumentation.settings import DataFolder
+
+ENGINE = """
+class Engine:
+    def __init__(self, fast):
+        self.fast = fast
+        self.fills = []
+
+    def run(self):
+        for price in (10.0, 11.0, 12.0):
+            self.on_bar(price)
+        return self.fills
+
+    def on_bar(self, price):
+        if price == 11.0 + self.fast:
+            self.fills.append(price)
+
+    @staticmethod
+    def named():
+        return "made"
+"""
+
+DAY = 86_400_000_000_000
+
+
+class MadeInstrumentor(EngineInstrumentor):
+    """Attaches to the engine below."""
+
+    engine = "Made"
+    distribution = "made-engine"
+    tested = ">=1.2,<2"
+    trigger = "made_engine"
+    probes: ClassVar = {"made_engine": ("Engine.run", "Engine.on_bar")}
+
+    def attach(self, patches: Patches) -> None:
+        engine: Any = sys.modules["made_engine"]
+        runs: list[EngineRun | None] = []
+
+        def run(original: Any) -> Any:
+            def recorded(host: Any) -> Any:
+                with self.recorded_run(parameters={"fast": host.fast}) as found:
+                    runs.append(found)
+                    return original(host)
+
+            return recorded
+
+        def on_bar(original: Any) -> Any:
+            def recorded(host: Any, price: float) -> None:
+                found = runs[-1]
+                if found is None:
+                    original(host, price)
+                    return
+                instrument = Instrument("ACME")
+                bar = found.bar(instrument, DAY, price, price, price, price, 1.0)
+                fills = len(host.fills)
+                with found.handling("trend", "Engine.on_bar", bar, instrument=instrument):
+                    original(host, price)
+                    if len(host.fills) > fills:
+                        found.order("O-1", "NEW", instrument=instrument)
+                        found.fill("O-1", "F-1", "BUY", 1.0, price, instrument=instrument)
+
+            return recorded
+
+        patches.wrap(engine.Engine, "run", run)
+        patches.wrap(engine.Engine, "on_bar", on_bar)
+        patches.wrap(engine.Engine, "named", lambda original: lambda: original() + "!")
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Write the engine's package where Python finds it; gives what sets its version and source."""
+    site = tmp_path / "site"
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.setattr(MadeInstrumentor, "_instance", None)
+    monkeypatch.setattr(EngineInstrumentor, "_warned", set())
+
+    def install(version: str, source: str = ENGINE) -> None:
+        metadata = site / "made_engine.dist-info" / "METADATA"
+        metadata.parent.mkdir(parents=True)
+        metadata.write_text(f"Metadata-Version: 2.1\nName: made-engine\nVersion: {version}\n")
+        (site / "made_engine.py").write_text(source)
+        importlib.invalidate_caches()
+
+    yield install
+    if MadeInstrumentor().is_instrumented_by_opentelemetry:
+        MadeInstrumentor().uninstrument()
+    sys.modules.pop("made_engine", None)
+
+
+def made_engine() -> Any:
+    return importlib.import_module("made_engine")
+
+
+def attributes_of(engine: Any) -> dict[str, Any]:
+    return {**vars(engine.Engine)}
+
+
+@pytest.mark.parametrize("is_imported_before", [True, False])
+def test_uninstrument_puts_back_the_very_objects(engine: Any, is_imported_before: bool) -> None:
+    engine("1.5")
+    if is_imported_before:
+        before = attributes_of(made_engine())
+        MadeInstrumentor().instrument()
+    else:
+        MadeInstrumentor().instrument()
+        assert "made_engine" not in sys.modules
+        assert made_engine().Engine.named() == "made!"
+        before = {**attributes_of(made_engine())}
+        for name in ("run", "on_bar"):
+            before[name] = before[name].__wrapped__
+        before["named"] = None
+    assert made_engine().Engine.named() == "made!"
+    MadeInstrumentor().uninstrument()
+    after = attributes_of(made_engine())
+    assert made_engine().Engine.named() == "made"
+    assert after.keys() == before.keys()
+    for name in before.keys() - ({"named"} if not is_imported_before else set()):
+        assert after[name] is before[name], name
+
+
+def test_a_stand_in_that_somebody_put_around_ours_stays() -> None:
+    class Owner:
+        def run(self) -> str:
+            return "host"
+
+    patches = Patches()
+    patches.wrap(Owner, "run", lambda original: lambda self: "ours " + original(self))
+    ours = Owner.run
+    Owner.run = lambda self: "theirs " + ours(self)  # type: ignore[method-assign]
+    patches.undo()
+    assert Owner().run() == "theirs ours host"
+
+
+def test_an_inherited_method_is_inherited_again_afterwards() -> None:
+    class Base:
+        def run(self) -> str:
+            return "host"
+
+    class Owner(Base):
+        pass
+
+    patches = Patches()
+    patches.wrap(Owner, "run", lambda original: lambda self: "ours " + original(self))
+    assert (Owner().run(), Base().run()) == ("ours host", "host")
+    patches.undo()
+    assert "run" not in vars(Owner)
+
+
+def test_instrumenting_twice_wraps_once(engine: Any) -> None:
+    engine("1.5")
+    MadeInstrumentor().instrument()
+    MadeInstrumentor().instrument()
+    assert made_engine().Engine.named() == "made!"
+
+
+def test_what_is_not_installed_is_not_instrumented(caplog: pytest.LogCaptureFixture) -> None:
+    MadeInstrumentor().instrument()
+    assert not MadeInstrumentor().is_instrumented_by_opentelemetry
+    assert "made-engine" in caplog.text
+
+
+@pytest.mark.parametrize("version", ["1.1", "2.0", "2.0.0rc1"])
+def test_a_release_outside_the_tested_ones_is_traced_with_one_warning_that_names_them(
+    engine: Any, version: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine(version)
+    for _ in range(2):
+        MadeInstrumentor().instrument()
+        assert made_engine().Engine.named() == "made!"
+        MadeInstrumentor().uninstrument()
+    (warning,) = [each for each in caplog.records if each.levelno == logging.WARNING]
+    assert ">=1.2,<2" in warning.getMessage()
+    assert version in warning.getMessage()
+
+
+def test_a_tested_release_is_traced_without_a_word(
+    engine: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine("1.9.0")
+    MadeInstrumentor().instrument()
+    made_engine()
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("is_imported_before", [True, False])
+def test_an_engine_that_lacks_what_is_patched_stays_untouched(
+    engine: Any, is_imported_before: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine("3.0", ENGINE.replace("on_bar", "on_candle"))
+    if is_imported_before:
+        made_engine()
+    MadeInstrumentor().instrument()
+    assert made_engine().Engine.named() == "made"
+    assert not hasattr(made_engine().Engine.run, "__wrapped__")
+    assert not MadeInstrumentor().is_instrumented_by_opentelemetry
+    assert "made_engine.Engine.on_bar" in caplog.text
+
+
+def test_an_adapter_that_fails_leaves_the_engine_as_it_was(
+    engine: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    attach = MadeInstrumentor.attach
+
+    def fail(self: MadeInstrumentor, patches: Patches) -> None:
+        attach(self, patches)
+        raise RuntimeError("half-way")
+
+    monkeypatch.setattr(MadeInstrumentor, "attach", fail)
+    engine("1.5")
+    MadeInstrumentor().instrument()
+    assert made_engine().Engine.named() == "made"
+    assert "half-way" in caplog.text
+
+
+def spans(data: Path) -> list[tuple[Any, ...]]:
+    with EventStore(DataFolder(data)).connect() as connection:
+        return connection.execute(
+            "select run_id, name, parent_span_id is null as is_root, portfolio, price from spans "
+            "order by run_id, sequence"
+        ).fetchall()
+
+
+def test_a_run_is_recorded_and_a_second_one_has_books_of_its_own(
+    engine: Any, tmp_path: Path
+) -> None:
+    engine("1.5")
+    MadeInstrumentor().instrument()
+    with Tracing("sweep", data=tmp_path / "data", writer="inline"):
+        assert made_engine().Engine(0.0).run() == [11.0]
+        assert made_engine().Engine(1.0).run() == [12.0]
+    found = spans(tmp_path / "data")
+    expected = [
+        ("publish BAR", True, 10.0), ("publish BAR", True, 11.0), ("process BAR", False, None),
+        ("publish ORDER", False, None), ("publish FILL", False, 11.0), ("publish BAR", True, 12.0),
+    ]  # fmt: skip
+    assert [row[1:3] + row[4:] for row in found if row[3] == "default"] == expected
+    assert [row[1] for row in found if row[3] == "default/2"][-1] == "publish FILL"
+
+
+def test_after_uninstrument_a_run_that_goes_on_is_recorded_no_more(
+    engine: Any, tmp_path: Path
+) -> None:
+    engine("1.5")
+    MadeInstrumentor().instrument()
+    with (
+        Tracing("part", data=tmp_path / "data", writer="inline"),
+        MadeInstrumentor().recorded_run() as run,
+    ):
+        assert run is not None
+        run.bar(Instrument("ACME"), DAY, 1.0, 1.0, 1.0, 1.0, 1.0)
+        MadeInstrumentor().uninstrument()
+        run.bar(Instrument("ACME"), DAY, 2.0, 2.0, 2.0, 2.0, 1.0)
+        with run.handling("trend", "on_bar", None) as nothing:
+            assert nothing is None
+            assert run.order("O-1", "NEW") is None
+    assert [row[1] for row in spans(tmp_path / "data")] == ["publish BAR"]
+
+
+def run_in_worker(fast: float) -> list[float]:
+    fills: list[float] = made_engine().Engine(fast).run()
+    return fills
+
+
+@pytest.mark.filterwarnings(
+    "ignore:This process .* is multi-threaded:DeprecationWarning"  # the writer is watched by one
+)
+def test_each_run_in_a_forked_worker_is_a_run_with_its_parameters(
+    engine: Any, tmp_path: Path
+) -> None:
+    engine("1.5")
+    MadeInstrumentor().instrument()
+    with (
+        Tracing("sweep", data=tmp_path / "data", portfolio="fund/desk", writer="inline"),
+        ProcessPoolExecutor(2, mp_context=get_context("fork")) as pool,
+    ):
+        assert list(pool.map(run_in_worker, (0.0, 1.0))) == [[11.0], [12.0]]
+    folder = DataFolder(tmp_path / "data")
+    catch_up(folder)  # as every command does that reads
+    with EventStore(folder).connect() as connection:
+        runs = connection.execute(
+            "select run_id, parameters, status from runs where run_id like 'sweep.%' order by 2"
+        ).fetchall()
+    assert [json.loads(parameters) for _, parameters, _ in runs] == [{"fast": 0.0}, {"fast": 1.0}]
+    assert {status for *_, status in runs} == {"Ended"}
+    found = spans(tmp_path / "data")
+    assert [row[4] for row in found if row[1] == "publish FILL"] == [11.0, 12.0]
+    assert {row[3] for row in found} == {"fund/desk"}
+    assert str(os.getpid()) not in {run_id.split(".")[1] for run_id, *_ in runs}
