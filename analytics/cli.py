@@ -108,7 +108,10 @@ def demo(context: typer.Context, *, data: DataOption = None, json: JsonOption = 
 )
 def run(
     context: typer.Context,
-    script: Annotated[Path, typer.Argument(metavar="SCRIPT", help="A Python script.")],
+    script: Annotated[
+        Path,
+        typer.Argument(metavar="SCRIPT|-m MODULE", help="A Python script, or a module's name."),
+    ],
     arguments: Annotated[
         list[str] | None, typer.Argument(metavar="ARGS", help="Its own arguments.")
     ] = None,
@@ -129,6 +132,9 @@ def run(
         Literal["sampled", "all", "off"] | None,
         typer.Option("--otlp", help="What is sent to OTEL_EXPORTER_OTLP_ENDPOINT."),
     ] = None,
+    is_module: Annotated[
+        bool, typer.Option("-m", help="Run a module, as `python -m MODULE ARGS` would.")
+    ] = False,
     data: DataOption = None,
 ) -> None:
     """Run a script as `python SCRIPT ARGS` would, and record every engine it uses."""
@@ -142,6 +148,7 @@ def run(
         portfolio=portfolio,
         mode=mode,
         otlp=otlp,
+        is_module=is_module,
     )
     raise typer.Exit(code)
 

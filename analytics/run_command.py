@@ -1,4 +1,4 @@
-"""`fillpath run`: a script, recorded, and its results loaded."""
+"""`fillpath run`: a script or a module, recorded, and its results loaded."""
 
 from __future__ import annotations
 
@@ -39,8 +39,9 @@ def run_and_record(
     portfolio: str | None,
     mode: str | None,
     otlp: str | None = None,
+    is_module: bool = False,
 ) -> int:
-    """Run a script, bring what it recorded into the lake and the results, and say so on stderr.
+    """Run a script or a module, bring what it recorded into the lake and the results, and say so.
 
     Returns:
         The script's exit code; 128 plus the signal's number if a signal ended it.
@@ -48,7 +49,7 @@ def run_and_record(
     Raises:
         UsageError: There is no such script, or the run's name cannot be one.
     """
-    if not script.is_file():
+    if not is_module and not script.is_file():
         raise UsageError(f"There is no script at {script}.")
     name = run_id or os.environ.get(ENV_RUN_ID) or identity.new_run_id()
     if not identity.is_valid_run_id(name):
@@ -60,7 +61,14 @@ def run_and_record(
         EventStore(given.folder).spans.files()  # a lake that is none is told of before the script
     known_before = (given.folder.spool / name).exists()
     process = start_recording(
-        given.folder, name, script, arguments, portfolio=portfolio, mode=mode, otlp=otlp
+        given.folder,
+        name,
+        script,
+        arguments,
+        portfolio=portfolio,
+        mode=mode,
+        otlp=otlp,
+        is_module=is_module,
     )
     code = wait_for(process)
     if not known_before and (given.folder.spool / name).exists():
@@ -79,6 +87,7 @@ def start_recording(
     portfolio: str | None = None,
     mode: str | None = None,
     otlp: str | None = None,
+    is_module: bool = False,
     output: IO[bytes] | None = None,
     errors: IO[bytes] | None = None,
 ) -> subprocess.Popen[bytes]:
@@ -87,11 +96,12 @@ def start_recording(
     Args:
         folder: The data folder.
         run_id: Name of the run.
-        script: The script.
+        script: The script, or the module's name.
         arguments: Its arguments.
         portfolio: Namespace of events whose engine names none.
         mode: `backtest` or `live`.
         otlp: `sampled`, `all` or `off`: what is sent by OTLP.
+        is_module: Whether it is a module.
         output: Where its stdout goes instead.
         errors: Where its stderr goes instead.
     """
@@ -103,7 +113,10 @@ def start_recording(
             command.append(f"{option}={value}")
     sys.stdout.flush()
     # argparse takes what begins with a dash for an option, unless it is a path.
-    path = f".{os.sep}{script}" if str(script).startswith("-") else str(script)
+    is_like_an_option = str(script).startswith("-") and not is_module
+    path = f".{os.sep}{script}" if is_like_an_option else str(script)
+    if is_module:
+        command.append("-m")
     # An engine may go through a set of ids, whose order follows Python's hash seed: with a seed of
     # its own for every process, a run recorded twice would not be the same run.
     environment = {"PYTHONHASHSEED": "0", **os.environ}

@@ -1,18 +1,20 @@
-"""Runs a script under a recording session, with every known engine instrumented."""
+"""Runs a script or a module under a recording session, with every known engine instrumented."""
 
 from __future__ import annotations
 
 import argparse
 import builtins
+import importlib.util
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import FrameType, ModuleType, TracebackType
+from types import CodeType, FrameType, ModuleType, TracebackType
 from typing import Any
 
 from fillpath.instrumentation.code_version import find_code_version
@@ -54,19 +56,87 @@ def run_script(script: str, arguments: Sequence[str], tracing: Tracing) -> None:
     script leaves threads behind that Python will wait for, the run goes on until the process ends.
     """
     path = Path(script).absolute()
+
+    def load(module: ModuleType) -> CodeType:
+        vars(module).update(__file__=str(path))
+        return compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
+
+    _run(load, [script, *arguments], path.resolve().parent, tracing)
+
+
+def run_module(name: str, arguments: Sequence[str], tracing: Tracing) -> None:
+    """Run a module, or a package's ``__main__``, as ``python -m NAME ARGS`` would, and record it.
+
+    All that `run_script` says holds.
+
+    Raises:
+        UsageError: When there is no such module, or it is none that can be run.
+    """
+
+    def load(module: ModuleType) -> CodeType:
+        spec = _spec_to_run(name)
+        get_code = getattr(spec.loader, "get_code", None)
+        code: CodeType | None = get_code(spec.name) if get_code is not None else None
+        if code is None:
+            raise UsageError(f"The module {name} has no Python code to run.")
+        vars(module).update(
+            __file__=spec.origin,
+            __spec__=spec,
+            __loader__=spec.loader,
+            __package__=spec.parent,
+            __cached__=spec.cached,
+        )
+        sys.argv[0] = spec.origin or name
+        return code
+
+    _run(load, [name, *arguments], Path.cwd(), tracing)
+
+
+def _spec_to_run(name: str) -> ModuleSpec:
+    """Find a module, or the ``__main__`` of a package. Parent packages are imported for that."""
+    try:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.submodule_search_locations is not None:
+            name = f"{name}.__main__"
+            spec = importlib.util.find_spec(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # a package of the host's lacks something
+        spec = None
+    if spec is None:
+        raise _no_module(name)
+    return spec
+
+
+def _is_there(name: str) -> bool:
+    """Tell whether the package that a module is in can be found; imports nothing."""
+    top = name.partition(".")[0]
+    return PathFinder.find_spec(top, [str(Path.cwd()), *sys.path]) is not None
+
+
+def _no_module(name: str) -> UsageError:
+    return UsageError(
+        f"There is no module {name} to run.",
+        next_command="fillpath run -m MODULE, from the folder that it is imported from",
+    )
+
+
+def _run(
+    load: Callable[[ModuleType], CodeType], argv: list[str], folder: Path, tracing: Tracing
+) -> None:
+    """Run code as the main module of a process that looks for modules in a folder first."""
     with ExitStack() as stack:
         stack.callback(_restore, sys.argv, list(sys.path), sys.modules["__main__"])
-        sys.argv = [script, *arguments]
-        sys.path.insert(0, str(path.resolve().parent))
+        sys.argv = argv
+        sys.path.insert(0, str(folder))
         sys.modules["__main__"] = module = ModuleType("__main__")
-        vars(module).update(__file__=str(path), __builtins__=builtins)
+        vars(module).update(__builtins__=builtins)
         stack.enter_context(tracing)
         tracing.takes_in_others = True  # the script may record itself when it is run without us
         stack.enter_context(known_engines_instrumented())
         stack.push(_ignore_echo_of_interrupt)
         try:
-            code = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
-            exec(code, vars(module))  # noqa: S102 - running it is what we are here for
+            exec(load(module), vars(module))  # noqa: S102 - running it is what we are here for
         except SystemExit:
             if _threads_are_left():
                 _going_on.append(stack.pop_all())
@@ -112,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
         prog="python -m fillpath.instrumentation",
-        description="Run a script and record every event of the engines it uses.",
+        description="Run a script or a module and record every event of the engines it uses.",
     )
     parser.add_argument("--data", help="data folder")
     parser.add_argument("--run-id", help="name of the run")
@@ -120,6 +190,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--mode", choices=("backtest", "live"))
     parser.add_argument("--writer", choices=("process", "inline", "none"))
     parser.add_argument("--otlp", choices=("sampled", "all", "off"))
+    parser.add_argument(
+        "-m", dest="is_module", action="store_true", help="the script is a module's name"
+    )
     parser.add_argument("script")
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     options = parser.parse_args(given)
@@ -127,34 +200,45 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments: list[str] = list(options.arguments)
     if given[: len(given) - len(arguments)][-2:] == [script, "--"]:
         arguments.insert(0, "--")  # the parser took it for one of its own
+    path = Path(script).absolute()
     try:
-        if not Path(script).is_file():
+        if not options.is_module and not path.is_file():
             raise UsageError(f"There is no script at {script}.")
+        if options.is_module and not _is_there(script):
+            raise _no_module(script)  # before there is a run
         tracing = Tracing(
             options.run_id,
             data=options.data,
             portfolio=options.portfolio,
             mode=options.mode,
-            service_name=Path(script).stem,
-            parameters={"script": Path(script).name, "arguments": arguments},
+            service_name=script if options.is_module else path.stem,
+            parameters={
+                **({"module": script} if options.is_module else {"script": path.name}),
+                "arguments": arguments,
+            },
             writer=options.writer,
             otlp=options.otlp,
-            code_version=find_code_version(Path(script).absolute().parent),
+            code_version=find_code_version(Path.cwd() if options.is_module else path.parent),
         )
-        run_script(script, arguments, tracing)
+        run = run_module if options.is_module else run_script
+        run(script, arguments, tracing)
     except FillpathError as error:
         sys.stderr.write(f"fillpath: {error}\n")
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - shown as Python shows it, without our own frames
-        error.__traceback__ = _from_script(error, Path(script).absolute())
+        error.__traceback__ = _from_script(error)
         sys.excepthook(type(error), error, error.__traceback__)
         return EXIT_FAILURE
     return EXIT_OK
 
 
-def _from_script(error: BaseException, script: Path) -> TracebackType | None:
-    """The traceback from the script's own first frame on."""
+def _from_script(error: BaseException) -> TracebackType | None:
+    """The traceback from the first frame on that is neither ours nor of looking for the module."""
     frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename != str(script):
+    while frames is not None and _is_ours(frames.tb_frame.f_code.co_filename):
         frames = frames.tb_next
     return frames if frames is not None or isinstance(error, SyntaxError) else error.__traceback__
+
+
+def _is_ours(file: str) -> bool:
+    return file == __file__ or file.startswith("<frozen ") or file == importlib.util.__file__

@@ -115,6 +115,52 @@ def test_a_script_ends_as_it_would_without_us(
     assert end_of()["status"] == status
 
 
+PACKAGE = """
+    import os, sys
+    from inventory import VALUE
+    class Order:
+        pass
+    import pickle
+    assert pickle.loads(pickle.dumps(Order())).__class__ is Order
+    print(__name__, sys.argv, __file__, __spec__.name, __package__, sys.path[0], VALUE)
+"""
+
+
+def test_a_module_sees_what_it_would_see_without_us(script: Writing) -> None:
+    folder = script("VALUE = 5", "inventory.py").parent
+    script(PACKAGE, "single.py")
+    (folder / "whole").mkdir()
+    for name in ("__main__", "part"):
+        (folder / "whole" / f"{name}.py").write_text(textwrap.dedent(PACKAGE))
+    for number, name in enumerate(("single", "whole", "whole.part")):
+        arguments = ("-m", name, "--run-id", "x", "--", "-m", "")
+        plain = python(*arguments, cwd=folder)
+        assert plain.stdout.startswith("__main__ [")
+        traced = recorded("--run-id", f"r{number}", *arguments, cwd=folder)
+        assert (traced.stdout, traced.stderr, traced.returncode) == (plain.stdout, "", 0)
+    run = spool("r2").run
+    assert run["service_name"] == "whole.part"
+    assert run["parameters"] == {"module": "whole.part", "arguments": list(arguments[2:])}
+
+
+def test_a_module_that_is_none_is_told_of_before_there_is_a_run(script: Writing) -> None:
+    folder = script("", "some.py").parent
+    done = recorded("-m", "no_such_module", cwd=folder)
+    assert done.returncode == 2
+    assert "There is no module no_such_module to run" in done.stderr
+    assert not Path(os.environ["FILLPATH_DATA"]).exists()
+    assert recorded("-m", "some.part", cwd=folder).returncode == 2
+    assert end_of()["status"] == "Crashed"
+
+
+def test_a_module_that_fails_shows_its_own_frames_alone(script: Writing) -> None:
+    path = script("def f():\n    raise ValueError('no quote')\nf()", "failing.py")
+    here = {"cwd": path.parent}
+    plain, traced = python("-m", "failing", **here), recorded("-m", "failing", **here)
+    assert traced.returncode == plain.returncode == 1
+    assert traced.stderr == re.sub(r"  File \"<frozen runpy>.*\n", "", plain.stderr)
+
+
 SPAWNS = """
     import multiprocessing
     def double(number):
@@ -126,7 +172,10 @@ SPAWNS = """
 
 
 def test_a_script_can_spawn_processes(script: Writing) -> None:
-    done = recorded(script(SPAWNS))
+    path = script(SPAWNS, "spawning.py")
+    done = recorded(path)
+    assert (done.stdout, done.stderr) == ("[2, 4]\n", "")
+    done = recorded("--run-id", "r2", "-m", "spawning", cwd=path.parent)
     assert (done.stdout, done.stderr) == ("[2, 4]\n", "")
 
 
