@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fillpath.instrumentation.traced_event import TracedEvent
     from fillpath.instrumentation.traced_event_bus import EventFields, TracedEventBus
     from fillpath.instrumentation.tracing import Tracing
+    from fillpath.instrumentation.zipline import ZiplineInstrumentor
 
 __all__ = [
     "CriticalEventProcessor",
@@ -34,6 +35,7 @@ __all__ = [
     "TracedEvent",
     "TracedEventBus",
     "Tracing",
+    "ZiplineInstrumentor",
     "extract",
     "extract_context",
     "inject",
@@ -53,6 +55,7 @@ _HOMES = {
     "TracedEvent": "traced_event",
     "TracedEventBus": "traced_event_bus",
     "Tracing": "tracing",
+    "ZiplineInstrumentor": "zipline",
     "extract": "propagation",
     "extract_context": "propagation",
     "inject": "propagation",
