@@ -246,14 +246,17 @@ class ZiplineAccount:
     ) -> OpenEvent | None:
         """Record what an issuer did to an asset, and what is held of it now."""
         now = self._quantity(asset)
+        instrument = self._whole.bars.instrument_of(asset)
+        cycle = self._cycles.setdefault(asset, 1)
         return self._run.event(
             EventType.CORPORATE_ACTION,
             strategy=self._whole.strategy,
-            instrument=self._whole.bars.instrument_of(asset),
+            instrument=instrument,
             event_time=self._whole.time,
             attributes={
                 semconv.CorporateAction.TYPE: kind,
                 semconv.CorporateAction.RATIO: ratio,
+                semconv.Position.ID: f"{instrument.symbol}-{cycle}" if is_held else None,
                 semconv.Position.SIDE: side_of(now) if is_held else None,
                 semconv.Position.QUANTITY: plain(abs(now)) if is_held else None,
                 semconv.CashFlow.AMOUNT: in_lieu or None,
