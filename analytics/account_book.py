@@ -265,8 +265,10 @@ class AccountBook:
         """Find the cash flows and fills that a change of the account shows, and book them."""
         for count in range(len(self._flows), -1, -1):
             left = self._less_flows(change, self._flows[:count])
-            if count and not left and not self._pending[self._passed_over :]:
-                self._book_flows(count)
+            off = {currency: abs(amount) for currency, amount in left.items()}
+            is_noise = all(amount <= self._doubt.get(c, ZERO) for c, amount in off.items())
+            if count and is_noise and not self._pending[self._passed_over :]:
+                self._book_flows(count, left)
                 return
             if self._settle(left):
                 self._book_flows(count)
@@ -321,9 +323,12 @@ class AccountBook:
             left[currency] = left.get(currency, ZERO) - amount
         return {currency: amount for currency, amount in left.items() if amount}
 
-    def _book_flows(self, count: int) -> None:
+    def _book_flows(self, count: int, noise: Amounts | None = None) -> None:
+        """Book cash flows, the first of a currency with the last digits that a double lost."""
+        lost = dict(noise or {})
         for event in self._flows[:count]:
-            self.entries.flow(event, *self._flow_amount(event))
+            currency, amount = self._flow_amount(event)
+            self.entries.flow(event, currency, amount + lost.pop(currency, ZERO))
         del self._flows[:count]
 
     def _open(self, event: AccountEvent, totals: dict[str, Decimal]) -> None:

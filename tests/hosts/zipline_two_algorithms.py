@@ -20,8 +20,8 @@ from zipline.finance.trading import SimulationParameters
 from zipline.utils.calendar_utils import get_calendar
 
 CHANGES = {
-    pd.Timestamp("2004-10-20"): {"type": "delta", "value": 25_000.0},
-    pd.Timestamp("2004-11-10"): {"type": "target", "value": 90_000.0},
+    pd.Timestamp("2004-10-20", tz="UTC"): {"type": "delta", "value": 25_000.0},
+    pd.Timestamp("2004-11-10", tz="UTC"): {"type": "target", "value": 90_000.0},
 }
 
 
