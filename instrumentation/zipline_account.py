@@ -122,6 +122,7 @@ class ZiplineAccount:
             semconv.Position.ID: closes or opens,
         }
         if order is not None:
+            more[semconv.Order.STATUS] = "PARTIALLY_FILLED" if order.open else "FILLED"
             self._last_fill = self._run.fill(
                 order.id,
                 str(self._fills),
