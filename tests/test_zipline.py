@@ -12,6 +12,7 @@ import json
 import os
 import pkgutil
 import random
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -554,3 +555,28 @@ def test_a_script_is_traced_without_a_change(command: list[str], tmp_path: Path)
     assert run_zero_code(command, tmp_path) == [
         {"strategy": "dual", "handler": "handle_data", "runs": 7}
     ]
+
+
+def test_the_page_about_the_engine_is_true(tmp_path: Path) -> None:
+    """Its example runs, reconciles, and leaves the tree that the page shows."""
+    page = (Path(__file__).parents[1] / "docs" / "zipline.md").read_text(encoding="utf-8")
+    one_line, example = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    code = compile(one_line + example, str(tmp_path / "dual.py"), "exec")
+    names: dict[str, Any] = {"__name__": "__main__"}
+    traced(tmp_path / "data", lambda: exec(code, names))
+    with EventStore(DataFolder(tmp_path / "data")).connect(["host"]) as connection:
+        results = compute_results(connection, "host")
+    (account,) = results.ledger.accounts
+    assert account.status.value == "reconciled", account.notes
+    profit = sum((one.amount for one in results.ledger.slices), Decimal(0))
+    value = float(names["perf"]["portfolio_value"].iloc[-1])
+    assert float(profit) + 100_000 == pytest.approx(value, abs=1e-7)
+    shown = CliRunner().invoke(
+        app, ["trace", "show", "latest", "--run", "host", "--data", str(tmp_path / "data")]
+    ).stdout  # fmt: skip
+    (tree,) = re.findall(r"^```text\n( .*?)^```", page, re.MULTILINE | re.DOTALL)
+
+    def told(line: str) -> str:
+        return re.sub(r"order [0-9a-f]{32}|^\s*([+][\d.]+ \S+)?[\s│├└─]*", "", line)
+
+    assert set(map(told, tree.splitlines())) <= set(map(told, shown.splitlines()))
