@@ -156,4 +156,3 @@ def _multiplied(number: Decimal, ratio: Fraction) -> Decimal:
 
 def _divided(number: Decimal, ratio: Fraction) -> Decimal:
     return number if ratio == 1 else _multiplied(number, 1 / ratio)
-

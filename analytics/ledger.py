@@ -92,9 +92,7 @@ def compute_ledger(
         walk.value(marks)
         books = LeafBooks()
         books.follow(walk.executions)
-        slices = _slices(
-            connection, run_id, walk, books, marks, labels or SliceLabels(), actions
-        )
+        slices = _slices(connection, run_id, walk, books, marks, labels or SliceLabels(), actions)
         quotes = {
             moment: actions.of_quote(moment[:3], moment[3], quote)
             for moment, quote in quotes_at(connection, run_id, walk.curve.moments()).items()

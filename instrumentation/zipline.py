@@ -88,9 +88,10 @@ class ZiplineInstrumentor(EngineInstrumentor):
         def clean_up(original: Method) -> Method:
             def cleaned_up(simulator: Any, *args: Any) -> Any:
                 whole = runs.get(id(simulator.algo))
-                if whole is None:
+                context = whole and whole.listening.quietly(whole.housekeeping, "auto_close")
+                if not context:
                     return original(simulator, *args)
-                with whole.housekeeping("auto_close"):
+                with context:
                     return original(simulator, *args)
 
             return cleaned_up

@@ -7,7 +7,8 @@ orders for. They are read from the data portal, which keeps no state that tradin
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from fillpath.instrumentation.emitter import Emitter
@@ -54,6 +55,7 @@ class ZiplineBars:
         self._instruments: dict[Any, Instrument] = {}
         self._now: dict[Any, Handle | None] = {}
         self._moment: Emitter | None = None
+        self._when: tuple[int | None, Any] = (None, None)
 
     def look_up(self, assets: Iterable[Any]) -> None:
         """Take note of what the algorithm has looked up."""
@@ -109,14 +111,33 @@ class ZiplineBars:
 
     def _record(self, asset: Any, time: int) -> None:
         """Record the bar of an asset, if it has one: not where nothing was traded."""
-        algorithm = self._algorithm
-        spot, now = algorithm.data_portal.get_spot_value, algorithm.datetime
-        frequency = algorithm.data_frequency
         self._now[asset] = None
-        close = spot(asset, "close", now, frequency)
-        if not close == close:  # noqa: PLR0124 - NaN: zipline has no price
-            return
-        prices = [close if f == "close" else spot(asset, f, now, frequency) for f in _FIELDS]
-        self._now[asset] = self._run.bar(
-            self.instrument_of(asset), time, *(float(price) for price in prices)
-        )
+        read, when = self._reading(time)
+        try:
+            close = float(read(asset, when, "close"))
+            if math.isnan(close):
+                return
+            prices = [close if f == "close" else float(read(asset, when, f)) for f in _FIELDS]
+        except Exception as error:
+            if _has_no_data(error):  # the asset was not traded yet, or is no more
+                return
+            raise
+        self._now[asset] = self._run.bar(self.instrument_of(asset), time, *prices)
+
+    def _reading(self, time: int) -> tuple[Callable[[Any, Any, str], Any], Any]:
+        """Give what reads a field of an asset, and what it calls this moment.
+
+        That is below `get_spot_value`, which would ask the calendar for the session each time.
+        """
+        if self._when[0] != time:
+            algorithm = self._algorithm
+            portal, moment = algorithm.data_portal, algorithm.datetime
+            if algorithm.data_frequency == "daily":
+                moment = portal.trading_calendar.minute_to_session(moment)
+            reader = portal._get_pricing_reader(algorithm.data_frequency)
+            self._when = time, (reader.get_value, moment)
+        return self._when[1]
+
+
+def _has_no_data(error: Exception) -> bool:
+    return any(kind.__name__ == "NoDataOnDate" for kind in type(error).__mro__)

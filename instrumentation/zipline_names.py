@@ -30,6 +30,12 @@ def handler_of(algorithm: Any, callback: Any) -> str:
     return name_of(callback)
 
 
+def has_own(algorithm: Any, name: str) -> bool:
+    """Tell whether a method of an algorithm runs code of the user's."""
+    inherited = getattr(type(algorithm), name) is vars(_engine_class(algorithm)).get(name)
+    return not inherited or getattr(algorithm, f"_{name}", None) is not None
+
+
 def strategy_of(algorithm: Any) -> str:
     """Name an algorithm: by its class, else by the file that its functions are from."""
     if type(algorithm) is not _engine_class(algorithm):

@@ -12,7 +12,7 @@ from fillpath.instrumentation.semconv import EventType
 from fillpath.instrumentation.zipline_account import ZiplineAccount, plain
 from fillpath.instrumentation.zipline_bars import ZiplineBars
 from fillpath.instrumentation.zipline_listening import ZiplineListening
-from fillpath.instrumentation.zipline_names import handler_of, name_of, strategy_of
+from fillpath.instrumentation.zipline_names import handler_of, has_own, name_of, strategy_of
 from fillpath.instrumentation.zipline_orders import ZiplineOrders
 
 _TARGETS: Final = {
@@ -50,7 +50,8 @@ class ZiplineRun:
         self.listening.listen(algorithm, "_create_metrics_tracker", after=self._follow)
         for function in ("initialize", "analyze"):
             self.listening.surround(algorithm, function, self._call_back(function))
-        self.listening.surround(algorithm, "before_trading_start", self._before_trading)
+        if has_own(algorithm, "before_trading_start"):
+            self.listening.surround(algorithm, "before_trading_start", self._before_trading)
         for method in ("symbol", "sid", "future_symbol"):
             self.listening.listen(algorithm, method, after=self._looked_up)
         for method, name in _TARGETS.items():
@@ -84,8 +85,10 @@ class ZiplineRun:
             links=self.bars.links,
         )
 
-    def housekeeping(self, handler: str) -> AbstractContextManager[Any]:
-        """Run what the engine does by itself between two sessions."""
+    def housekeeping(self, handler: str) -> AbstractContextManager[Any] | None:
+        """Run what the engine does by itself between two sessions; None if there is nothing."""
+        if not self.orders.assets and (self._account is None or not self._account.assets):
+            return None
         return self.run.handling(
             None, handler, self.run.market, event_type=EventType.SYSTEM, event_time=self.time
         )

@@ -24,7 +24,9 @@ from typing import Any
 
 import duckdb
 import pytest
+from typer.testing import CliRunner
 
+from fillpath.analytics.cli import app
 from fillpath.analytics.fifo_matches import disagreements, fifo_matches
 from fillpath.analytics.results_rows import RunResults, compute_results
 from fillpath.exporters.event_store import EventStore
@@ -352,7 +354,7 @@ def test_a_fill_links_to_the_bar_it_was_filled_at(orders: Path) -> None:
     rows = rows_of(
         orders,
         "select f.symbol = b.symbol and f.event_time = b.event_time as same from ("
-        "select symbol, event_time, unnest(from_json(links, '[{\"span_id\": \"VARCHAR\"}]')).span_id "
+        'select symbol, event_time, unnest(from_json(links, \'[{"span_id": "VARCHAR"}]\')).span_id '
         "as link from spans where event_type = 'FILL') f join spans b on b.span_id = f.link "
         "where b.event_type = 'BAR'",
     )

@@ -164,9 +164,7 @@ def truth(perf: pd.DataFrame) -> dict[str, Any]:
             known = number.setdefault(order["id"], len(number))
             orders[str(known)] = _order(order)
     return {
-        "transactions": [
-            _transaction(one, number) for day in perf["transactions"] for one in day
-        ],
+        "transactions": [_transaction(one, number) for day in perf["transactions"] for one in day],
         "orders": orders,
         "positions": [
             {
@@ -220,5 +218,3 @@ def write(perfs: pd.DataFrame | dict[str, pd.DataFrame], error: str | None = Non
     document = {name: truth(perf) for name, perf in by_name.items()}
     text = json.dumps({"runs": document, "error": error}, indent=1, sort_keys=True)
     Path(sys.argv[1]).write_text(text + "\n", encoding="utf-8")
-
-

@@ -40,7 +40,9 @@ def main() -> None:
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork")) as pool:
         perfs = list(pool.map(backtest, GRID))
     again = pickle.loads(pickle.dumps(perfs))  # noqa: S301 - our own
-    zipline_market.write({f"fast {f}, weight {w}": p for (f, w), p in zip(GRID, again, strict=True)})
+    zipline_market.write(
+        {f"fast {f}, weight {w}": p for (f, w), p in zip(GRID, again, strict=True)}
+    )
 
 
 if __name__ == "__main__":
