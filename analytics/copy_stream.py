@@ -25,22 +25,26 @@ from fillpath.instrumentation.errors import MissingExtra
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-ROWS_AT_ONCE: Final = 32_768
+ROWS_AT_ONCE: Final = 16_384
 """Rows that are laid out together: so many that columns pay, and a few MB at most."""
 
 _TEXT, _INT8, _INT4, _FLOAT8, _NUMERIC, _JSONB, _DATE = 25, 20, 23, 701, 1700, 3802, 1082
-_BOOL: Final = 16
+_BOOL, _TIMESTAMPTZ = 16, 1184
 _ARROW_TYPES: Final = {
     _TEXT: pa.string(),
     _INT8: pa.int64(),
     _INT4: pa.int32(),
     _FLOAT8: pa.float64(),
     _DATE: pa.date32(),
+    _TIMESTAMPTZ: pa.timestamp("us", "UTC"),
     _BOOL: pa.bool_(),
     _NUMERIC: pa.binary(),
     _JSONB: pa.binary(),
 }
 """By the type of the column in Postgres; what is binary comes as Postgres stores it."""
+_HEAD: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_END: Final = b"\xff\xff"
+"""What a stream begins with and ends with: no flags and no extension; no row."""
 _MOST_DIGITS: Final = 18
 """Decimal digits that surely fit into a 64-bit integer."""
 _GROUPS: Final = 5
@@ -49,16 +53,24 @@ _SPECIAL: Final = {"NaN": 0xC000, "Infinity": 0xD000, "-Infinity": 0xF000}
 
 
 def copy_blocks(
-    rows: Iterable[Sequence[object]] | pa.Table, types: Sequence[int], before: Sequence[object] = ()
+    rows: Iterable[Sequence[object]] | pa.Table,
+    types: Sequence[int],
+    before: Sequence[object] = (),
+    moments: Sequence[int] = (),
 ) -> Iterator[tuple[int, bytes]]:
     """Lay rows out for ``COPY … (FORMAT BINARY)``; gives numbers of rows, and their bytes.
 
-    While a block is being sent, the next one is made.
+    The first block is the head of a stream and the last one its end, both without rows. In between
+    the blocks may be dealt out to several streams, each with that head and that end. While a block
+    is being sent, the next one is made.
 
     Args:
         rows: Values in the order of the columns; or a table, whose columns are in that order.
-        types: Type of each column, by Postgres's number, those of `before` first.
+        types: Type of each column, by Postgres's number, those of `before` first, those of
+            `moments` last.
         before: Values that every row begins with.
+        moments: Places in `rows` of nanoseconds since 1970 that every row has once more at its
+            end, as timestamps: cut to microseconds, towards 1970.
 
     Raises:
         TypeError: A value is of the wrong type for its column, such as a `float` for ``numeric``.
@@ -72,8 +84,7 @@ def copy_blocks(
     if unknown:
         raise TypeError(f"no rows are loaded into columns of type {unknown}")
     schema = pa.schema([(f"c{n}", _ARROW_TYPES[kind]) for n, kind in enumerate(types)])
-    encoder = ArrowToPostgresBinaryEncoder(schema)
-    own = types[len(before) :]
+    own = types[len(before) : len(types) - len(moments)]
 
     def laid_out(part: Sequence[Sequence[object]] | pa.Table) -> tuple[int, bytes]:
         count = len(part)
@@ -84,9 +95,15 @@ def copy_blocks(
         else:
             columns = zip(*part, strict=True)
         arrays += [_column(column, kind) for column, kind in zip(columns, own, strict=True)]
-        return count, encoder.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
+        arrays += [_moment(arrays[len(before) + place]) for place in moments]
+        # One for each block: it keeps some of the rows back until its end.
+        encoder = ArrowToPostgresBinaryEncoder(schema)
+        encoder.write_header()
+        made = encoder.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
+        kept = encoder.finish()[: -len(_END)]
+        return count, made + kept if kept else made
 
-    yield 0, encoder.write_header()
+    yield 0, _HEAD
     with ThreadPoolExecutor(1) as ahead:
         waiting: Future[tuple[int, bytes]] | None = None
         for part in _parts(rows):
@@ -96,7 +113,7 @@ def copy_blocks(
             waiting = made
         if waiting is not None:
             yield waiting.result()
-    yield 0, encoder.finish()
+    yield 0, _END
 
 
 def storable(value: object) -> object:
@@ -140,6 +157,10 @@ def _column(values: Sequence[Any] | pa.ChunkedArray, kind: int) -> pa.Array:
         return _texts(values) if kind == _TEXT else pa.array(values, _ARROW_TYPES[kind])
     except (pa.ArrowException, OverflowError) as error:
         raise TypeError(f"a value does not fit its column: {error}") from error
+
+
+def _moment(nanoseconds: pa.Array) -> pa.Array:
+    return pc.divide(nanoseconds, 1_000).cast(_ARROW_TYPES[_TIMESTAMPTZ])
 
 
 def _json(value: object) -> bytes | None:

@@ -10,6 +10,7 @@ from fillpath.analytics.cli_options import Invocation
 from fillpath.analytics.lake_reading import lake_connection
 from fillpath.analytics.migrate import apply_migrations, pending_migrations, read_migrations
 from fillpath.analytics.output import data_console, print_json, say, styled, table
+from fillpath.analytics.own_partitions import month_partition
 from fillpath.analytics.postgres import ResultsDatabase, open_results_database
 from fillpath.analytics.report_format import count
 from fillpath.analytics.result_partitions import PARTITIONED
@@ -140,7 +141,8 @@ def _partitions(
     months: dict[str, dict[str, Any]] = {}
     for row in tables:
         if row["is_partition"]:
-            month = str(row["part"]).removeprefix(f"{row['table_name']}_").replace("_", "-")
+            part = month_partition(str(row["part"]))
+            month = part.removeprefix(f"{row['table_name']}_").replace("_", "-")
             nothing = {"month": month, "bytes": 0, "rows": rows.get(month, 0)}
             months.setdefault(month, nothing)["bytes"] += row["bytes"]
     return [months[month] for month in sorted(months)]

@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -207,6 +208,8 @@ def server_command(folder: ServerFolder, sockets: Path) -> list[str]:
         "max_wal_senders": "0",
         "max_logical_replication_workers": "0",
         "io_method": "sync",
+        # What a load writes goes to the disk while it goes on, not all at once when it commits.
+        "backend_flush_after": "2MB" if sys.platform == "linux" else "0",
         # Containers give /dev/shm little room.
         "max_parallel_workers_per_gather": "0",
     }

@@ -2,7 +2,7 @@
 
 Runs of one month are kept and let go together, and a load or a question about a run touches no
 other month. The month of a run is fixed by its first load. Runs without a start are in a partition
-of their own.
+of their own. `own_partitions` has those that hold the slices of one shard alone.
 """
 
 from __future__ import annotations
@@ -64,6 +64,8 @@ def prepare_month(connection: Connection[TupleRow], month: dt.date) -> None:
             return
     names = [partition_name(table, month) for table in PARTITIONED]
     with connection.transaction():
+        # Before the tables themselves, as everybody does who has to have them alone.
+        connection.execute("LOCK TABLE runs IN SHARE ROW EXCLUSIVE MODE")
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])
         missing = _missing(connection, names)
         for table, name in zip(PARTITIONED, names, strict=True):

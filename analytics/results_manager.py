@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from fillpath.analytics.exact import ZERO, exact_arithmetic
 from fillpath.analytics.migrate import apply_migrations
+from fillpath.analytics.own_partitions import drop_lone_parts
 from fillpath.analytics.pnl_dimensions import DIMENSIONS, breakdown_query, known_dimensions
 from fillpath.analytics.postgres import ResultsDatabase
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
@@ -322,6 +323,7 @@ class ResultsManager:
         """
         with self._explained():
             deleted = self._connection.execute("DELETE FROM runs WHERE run_id = %s", [run_id])
+            drop_lone_parts(self._connection)
         if not deleted.rowcount:
             raise NotFound(f"There is no run '{run_id}'.", next_command="fillpath db status")
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from fillpath.analytics.own_partitions import drop_lone_parts, drop_parts_of
 from fillpath.analytics.result_partitions import UNDATED, drop_month
 from fillpath.analytics.results_error import ResultsError, first_line
 from fillpath.instrumentation.errors import UsageError
@@ -96,10 +97,10 @@ def retain(
             # Loads that are under way end first, new ones wait: none writes to a month that goes.
             connection.execute("LOCK TABLE runs IN SHARE ROW EXCLUSIVE MODE")
             plan = plan_retention(connection, before=before, keep=keep)
+            drop_parts_of(connection, plan.runs)
             for month in plan.months:
                 drop_month(connection, month)
             connection.execute("DELETE FROM runs WHERE run_id = ANY(%s)", [list(plan.runs)])
-            return plan
     except psycopg.errors.LockNotAvailable as error:
         raise ResultsError(
             f"The results have been in use for {LOCK_SECONDS} seconds; nothing was let go.",
@@ -109,3 +110,5 @@ def retain(
         raise ResultsError(
             f"The runs cannot be let go; nothing has changed: {first_line(error)}."
         ) from error
+    drop_lone_parts(connection)
+    return plan

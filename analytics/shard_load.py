@@ -6,15 +6,25 @@ again replaces its rows, so a load may be repeated after a crash or with better 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
+from fillpath.analytics.copy_lanes import CopyLane, another_connection
 from fillpath.analytics.copy_stream import copy_blocks, storable
+from fillpath.analytics.own_partitions import (
+    attach_own,
+    drop_lone_parts,
+    make_own,
+    own_partition,
+    parts_there,
+    take_parts,
+    wanted_parts,
+)
 from fillpath.analytics.result_partitions import (
     is_prepared,
     partition_name,
@@ -30,6 +40,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
     from psycopg.rows import TupleRow
+    from psycopg.sql import Composed
 
 SHARD_TABLES: Final = (
     "completeness",
@@ -57,6 +68,9 @@ SHARD_TABLES: Final = (
 WHOLE_RUN: Final = "all"
 """The shard of a run that is loaded at once."""
 
+_MOMENTS: Final = {"pnl_slices": {"event_at": "event_time"}}
+"""Timestamps that are laid out here, from columns of nanoseconds; others Postgres makes itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class TableRows:
@@ -79,6 +93,7 @@ def copy_rows(
     columns: Sequence[str],
     rows: Iterable[Sequence[object]] | pa.Table,
     before: Mapping[str, object] | None = None,
+    moments: Mapping[str, str] | None = None,
 ) -> int:
     """Append `rows` to `table` by binary COPY; give how many there were.
 
@@ -90,27 +105,69 @@ def copy_rows(
         columns: Names of the columns of `rows`.
         rows: As in `TableRows`.
         before: Further columns, with one value for all rows.
+        moments: Further columns: timestamps, and the column of nanoseconds that each is made of.
 
     Raises:
         TypeError: A value is of the wrong type for its column, such as a `float` for an amount.
         psycopg.Error: The database refuses a value. Either way the transaction is lost.
     """
-    from psycopg import sql
+    return _Copy(columns, before or {}, moments or {}).run(connection, table, rows)
 
-    given = before or {}
-    names = sql.SQL(", ").join(map(sql.Identifier, (*given, *columns)))
-    target = sql.Identifier(table)
-    count = 0
-    with connection.cursor() as cursor:
-        cursor.execute(sql.SQL("SELECT {} FROM {} LIMIT 0").format(names, target))
-        # COPY in binary converts nothing: every value must come as its column's very type.
-        types = [column.type_code for column in cursor.description or ()]
-        statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(target, names)
-        with cursor.copy(statement) as copy:
-            for number, block in copy_blocks(rows, types, list(given.values())):
-                copy.write(block)
-                count += number
-    return count
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """Columns that are copied; see `copy_rows`."""
+
+    columns: Sequence[str]
+    before: Mapping[str, object]
+    moments: Mapping[str, str]
+
+    def statement(self, table: str, *, frozen: bool = False) -> Composed:
+        """Give the COPY, `frozen` for a table of the same transaction's."""
+        from psycopg import sql
+
+        options = sql.SQL("FORMAT BINARY, FREEZE" if frozen else "FORMAT BINARY")
+        return sql.SQL("COPY {} ({}) FROM STDIN ({})").format(
+            sql.Identifier(table), self._names(), options
+        )
+
+    def run(
+        self,
+        connection: Connection[TupleRow],
+        table: str,
+        rows: Iterable[Sequence[object]] | pa.Table,
+        *,
+        frozen: bool = False,
+        lane: CopyLane | None = None,
+    ) -> int:
+        """Copy the rows, some of them by `lane` if there is one; gives how many."""
+        from psycopg import sql
+
+        places = [list(self.columns).index(column) for column in self.moments.values()]
+        count = 0
+        with connection.cursor() as cursor:
+            described = sql.SQL("SELECT {} FROM {} LIMIT 0")
+            cursor.execute(described.format(self._names(), sql.Identifier(table)))
+            # COPY in binary converts nothing: every value must come as its column's very type.
+            types = [column.type_code for column in cursor.description or ()]
+            with cursor.copy(self.statement(table, frozen=frozen)) as copy:
+                for number, block in copy_blocks(rows, types, list(self.before.values()), places):
+                    count += number
+                    if lane is not None:
+                        if not number:
+                            lane.add(block)
+                        elif lane.offer(block):
+                            continue
+                    copy.write(block)
+        if lane is not None:
+            lane.finish()
+        return count
+
+    def _names(self) -> Composed:
+        from psycopg import sql
+
+        names = (*self.before, *self.columns, *self.moments)
+        return sql.SQL(", ").join(map(sql.Identifier, names))
 
 
 def replace_shard(
@@ -200,10 +257,15 @@ class _Load:
                 if attempt == _MOST_ATTEMPTS and not isinstance(error, _MonthGoneError):
                     raise
                 continue
+            except BaseException:
+                # What a second connection had stored.
+                drop_lone_parts(self.connection)
+                raise
             if done and "pnl_slices" in tables:
                 # Whoever let the month go meanwhile let the run go, too.
                 with suppress(errors.UndefinedTable, errors.InternalError_):
                     summarise_slices(self.connection, month)
+                drop_lone_parts(self.connection)
             return done
         raise AssertionError  # count does not end
 
@@ -217,58 +279,107 @@ class _Load:
         self.connection.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended(%s, hashtextextended(%s, 0)))", key
         )
-        logged: dict[str, str] = dict(
-            self.connection.execute(
-                "SELECT shard, source_version FROM load_log WHERE run_id = %s", [self.run_id]
+        logged: dict[str, tuple[str, list[int]]] = {
+            shard: (version, parts)
+            for shard, version, parts in self.connection.execute(
+                "SELECT shard, source_version, parts FROM load_log WHERE run_id = %s", [self.run_id]
             ).fetchall()
-        )
-        if not again and logged.get(self.shard) == self.source_version:
+        }
+        version, parts = logged.get(self.shard, (None, []))
+        if not again and version == self.source_version:
             return False
         month = _write_run(self.connection, run)
         if not is_prepared(self.connection, month):
             raise _MonthGoneError
+        parts = parts_there(self.connection, month, parts)
         if self.shard in logged:
-            self._delete(month)
+            self._delete(month, parts)
         portfolios: set[str] = set()
         counts = {}
         for table in SHARD_TABLES:
             given = tables.get(table)
-            if given is not None:
+            if given is not None and table != "pnl_slices":
                 counts[table] = self._copy(table, month, given, portfolios)
+        # Last, since others wait from here on who have partitions to add.
+        slices = tables.get("pnl_slices")
+        if slices is not None:
+            wanted = wanted_parts(len(slices.rows)) if isinstance(slices.rows, Sized) else 0
+            if wanted and self.shard not in logged:
+                counts["pnl_slices"], parts = self._copy_apart(month, slices, portfolios, wanted)
+            else:
+                counts["pnl_slices"] = self._copy("pnl_slices", month, slices, portfolios, parts)
         if "pnl_slices" in tables and "pnl_rollups" not in tables:
             counts["pnl_rollups"] = self._roll_up(month)
         self._note_portfolios(portfolios, alone=not logged.keys() - {self.shard})
         self.connection.execute("DELETE FROM result_cache WHERE run_id = %s", [self.run_id])
         self.connection.execute(
-            "INSERT INTO load_log (run_id, shard, rows, source_version) VALUES (%s, %s, %s, %s) "
+            "INSERT INTO load_log (run_id, shard, rows, source_version, parts) "
+            "VALUES (%s, %s, %s, %s, %s) "
             "ON CONFLICT (run_id, shard) DO UPDATE SET loaded_at = clock_timestamp(), "
-            "rows = EXCLUDED.rows, source_version = EXCLUDED.source_version",
-            [*key, Jsonb(counts), self.source_version],
+            "rows = EXCLUDED.rows, source_version = EXCLUDED.source_version, "
+            "parts = EXCLUDED.parts",
+            [*key, Jsonb(counts), self.source_version, parts],
         )
         return True
 
-    def _delete(self, month: dt.date) -> None:
+    def _delete(self, month: dt.date, parts: Sequence[int]) -> None:
         from psycopg import sql
 
-        for table in SHARD_TABLES:
+        names = [partition_name(table, month) for table in SHARD_TABLES]
+        for name in (*names, *(own_partition(month, part) for part in parts)):
             statement = sql.SQL("DELETE FROM {} WHERE run_id = %s AND shard = %s").format(
-                sql.Identifier(partition_name(table, month))
+                sql.Identifier(name)
             )
             self.connection.execute(statement, [self.run_id, self.shard])
 
-    def _copy(self, table: str, month: dt.date, given: TableRows, portfolios: set[str]) -> int:
+    def _copy(
+        self,
+        table: str,
+        month: dt.date,
+        given: TableRows,
+        portfolios: set[str],
+        parts: Sequence[int] = (),
+    ) -> int:
         before: dict[str, object] = {"run_id": self.run_id, "shard": self.shard}
         target = partition_name(table, month)
         if target != table:
             before["run_month"] = month
-        rows: Iterable[Sequence[object]] | pa.Table = given.rows
-        if "portfolio" in given.columns:
-            place = list(given.columns).index("portfolio")
-            if isinstance(rows, pa.Table):
-                portfolios.update(rows.column(place).unique().to_pylist())
-            else:
-                rows = _noting(rows, place, portfolios)
-        return copy_rows(self.connection, target, given.columns, rows, before)
+        if parts:
+            # Its rows are of one value in those columns, which the partition gives by itself.
+            target, before = own_partition(month, parts[0]), {}
+        rows = _noting_portfolios(given, portfolios)
+        copying = _Copy(given.columns, before, _moments(table, given.columns))
+        return copying.run(self.connection, target, rows)
+
+    def _copy_apart(
+        self, month: dt.date, given: TableRows, portfolios: set[str], wanted: int
+    ) -> tuple[int, list[int]]:
+        """Copy slices into partitions that are made for them; gives their numbers, too.
+
+        Rows that are frozen count for everybody as soon as their partition does, whenever they were
+        committed: so all of them appear together.
+        """
+        copying = _Copy(given.columns, {}, _moments("pnl_slices", given.columns))
+        rows = _noting_portfolios(given, portfolios)
+        with ExitStack() as held:
+            other = lane = None
+            if wanted > 1:
+                other = held.enter_context(another_connection(self.connection))
+            first, *further = parts = take_parts(self.connection, 1 if other is None else 2)
+            make_own(self.connection, month, first, self.run_id, self.shard)
+            if other is not None:
+                lane = CopyLane()
+                statement = copying.statement(own_partition(month, further[0]), frozen=True)
+
+                def make(connection: Connection[TupleRow]) -> None:
+                    make_own(connection, month, further[0], self.run_id, self.shard)
+
+                held.enter_context(lane.running(other, make, statement))
+            name = own_partition(month, first)
+            count = copying.run(self.connection, name, rows, frozen=True, lane=lane)
+        for part in parts:
+            attach_own(self.connection, month, part)
+        return count, parts
 
     def _roll_up(self, month: dt.date) -> int:
         """Add the slices up by day, which breakdowns are read from."""
@@ -285,6 +396,22 @@ class _Load:
             "ORDER BY name) WHERE run_id = %s",
             [named, self.run_id],
         )
+
+
+def _moments(table: str, columns: Sequence[str]) -> Mapping[str, str]:
+    made = _MOMENTS.get(table, {})
+    return {at: time for at, time in made.items() if time in columns and at not in columns}
+
+
+def _noting_portfolios(given: TableRows, noted: set[str]) -> Iterable[Sequence[object]] | pa.Table:
+    """Give the rows, and write down whose they are."""
+    if "portfolio" not in given.columns:
+        return given.rows
+    place = list(given.columns).index("portfolio")
+    if isinstance(given.rows, pa.Table):
+        noted.update(given.rows.column(place).unique().to_pylist())
+        return given.rows
+    return _noting(given.rows, place, noted)
 
 
 def _noting(

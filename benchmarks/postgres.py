@@ -2,15 +2,18 @@
 
 The rows are slices of P&L with all their dimensions, and they go the way that a load takes:
 `replace_shard`, into the embedded server with the settings it always has (fsync and synchronous
-commits on, write-ahead logging, every index and check), committed at the end.
+commits on, every check), committed at the end. Every load is of a run that was not there before.
 """
 
 from __future__ import annotations
 
+import os
 import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from statistics import median
@@ -18,8 +21,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fillpath.analytics.copy_stream import copy_blocks
+from fillpath.analytics.own_partitions import drop_lone_parts
 from fillpath.analytics.postgres import ResultsDatabase, open_results_database
 from fillpath.analytics.shard_load import TableRows, replace_shard
 from fillpath.instrumentation.settings import DataFolder
@@ -37,6 +42,7 @@ COLUMNS: Final = (
 """Every column of a slice that a realised one has."""
 EVERY_SLICE: Final = COLUMNS[: COLUMNS.index("account_id")]
 """The columns that a slice of any kind has."""
+_INSTANT: Final = pa.timestamp("us", "UTC")
 _ROLLUPS: Final = ("portfolio", "currency", "kind", "amount", "slices")
 _STARTED: Final = 1_717_200_000_000_000_000
 _ROUNDS: Final = 3
@@ -93,13 +99,30 @@ def slices(rows: int, seed: int = 0) -> pa.Table:
     return pa.table({name: values[name] for name in COLUMNS})
 
 
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """What a load took, the median of its rounds.
+
+    Args:
+        rate: Rows a second.
+        cpu: Microseconds a row of this process's and the server's CPU; None where nobody tells.
+    """
+
+    rate: float
+    cpu: float | None
+
+
 def measure(size: Size) -> dict[str, Figure]:
     """Measure loads of a million rows, and of as many as executemany can be given."""
     rows = size.pick(2_000, _MILLION, _MILLION)
     fewer = size.pick(200, 20_000, 50_000)
+    some = size.pick(200, 300_000, 300_000)
     wide = slices(rows)
     table = wide.select(EVERY_SLICE)
-    tuples = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    columns = table.slice(0, some).columns
+    tuples = list(zip(*(column.to_pylist() for column in columns), strict=True))
+    stamps = _timestamps(table.slice(0, fewer))
+    stamped = [(*row, at) for row, at in zip(tuples, stamps, strict=False)]
     with (
         tempfile.TemporaryDirectory() as folder,
         open_results_database(DataFolder(Path(folder))) as database,
@@ -107,39 +130,71 @@ def measure(size: Size) -> dict[str, Figure]:
     ):
         rounds = 1 if size is Size.TINY else _ROUNDS
 
-        def rate(many: int, load: Callable[[int], object]) -> float:
-            found = _rate(many, rounds, load)
-            _empty(connection)
+        def taken(many: int, load: Callable[[int], object]) -> _Taken:
+            found = _taken(connection, many, rounds, load)
+            _empty(connection, rounds * many)
             return found
 
-        one = rate(rows, lambda n: _load(connection, f"one-{n}", table))
-        both = rate(rows, lambda n: _load_at_once(database, n, table))
-        all_columns = rate(rows, lambda n: _load(connection, f"wide-{n}", wide))
-        python = rate(rows, lambda n: _load(connection, f"tuples-{n}", tuples))
-        peer = rate(fewer, lambda n: _executemany(connection, n, tuples[:fewer]))
-        encoding = rate(rows, lambda _: _encode(table))
-    against = ("executemany", peer)
+        one = taken(rows, lambda n: _load(connection, f"one-{n}", table))
+        both = taken(rows, lambda n: _load_at_once(database, n, table))
+        all_columns = taken(rows, lambda n: _load(connection, f"wide-{n}", wide))
+        python = taken(len(tuples), lambda n: _load(connection, f"tuples-{n}", tuples))
+        peer = taken(fewer, lambda n: _executemany(connection, n, stamped))
+        encoding = _taken(connection, rows, rounds, lambda _: _encode(table))
     goal = {"goal": "≥ 1M rows/s", "at_least": _MILLION}
     loads = {
-        "load slices, two shards at once": (both, goal),
         "load slices, one shard": (one, goal),
+        "load slices, two shards at once": (both, goal),
         "load slices, one shard, all 21 columns": (all_columns, {}),
         "load slices, one shard, from Python tuples": (python, {}),
     }
     figures = {
-        name: figure(value, "rows/s", peer=against, more_is_better=True, **wanted)  # type: ignore[arg-type] # a goal and its number
-        for name, (value, wanted) in loads.items()
+        name: figure(
+            found.rate,
+            "rows/s",
+            peer=("executemany", peer.rate),
+            more_is_better=True,
+            **wanted,  # type: ignore[arg-type] # a goal and its number
+        )
+        for name, (found, wanted) in loads.items()
     }
-    return {**figures, "lay slices out for COPY": figure(encoding, "rows/s")}
+    if one.cpu is not None and peer.cpu is not None:
+        figures["CPU of loader and server, one shard"] = figure(
+            one.cpu, "µs/row", peer=("executemany", peer.cpu)
+        )
+    return {**figures, "lay slices out for COPY": figure(encoding.rate, "rows/s")}
 
 
-def _rate(rows: int, rounds: int, load: Callable[[int], object]) -> float:
-    taken = []
+def _taken(
+    connection: Connection[TupleRow], rows: int, rounds: int, load: Callable[[int], object]
+) -> _Taken:
+    seconds, cpu = [], []
     for number in range(rounds):
+        before = _cpu_seconds(connection)
         begun = time.perf_counter()
         load(number)
-        taken.append(time.perf_counter() - begun)
-    return rows / median(taken)
+        seconds.append(time.perf_counter() - begun)
+        after = _cpu_seconds(connection)
+        if before is not None and after is not None:
+            cpu.append(after - before)
+    return _Taken(rows / median(seconds), median(cpu) / rows * 1e6 if cpu else None)
+
+
+def _cpu_seconds(connection: Connection[TupleRow]) -> float | None:
+    """Give the CPU time of this process and of all the server's, those that ended too."""
+    processes = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            # After the name, which may hold anything: state, parent, and more.
+            values = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
+            processes[int(entry.name)] = (int(values[1]), [int(one) for one in values[11:15]])
+    own = processes.get(connection.info.backend_pid)
+    if own is None:
+        return None
+    server = own[0]
+    ticks = sum(processes[server][1])
+    ticks += sum(sum(times[:2]) for parent, times in processes.values() if parent == server)
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _load(
@@ -173,7 +228,7 @@ def _load_at_once(database: ResultsDatabase, number: int, table: pa.Table) -> No
 def _executemany(
     connection: Connection[TupleRow], number: int, rows: list[tuple[object, ...]]
 ) -> None:
-    names = ("run_id", "run_month", *EVERY_SLICE)
+    names = ("run_id", "run_month", *EVERY_SLICE, "event_at")
     statement = (
         f"INSERT INTO pnl_slices ({', '.join(names)}) VALUES "  # noqa: S608 - names of our own
         f"({', '.join(['%s'] * len(names))})"
@@ -188,13 +243,22 @@ def _executemany(
         cursor.executemany(statement, [(f"peer-{number}", found[0], *row) for row in rows])
 
 
+def _timestamps(table: pa.Table) -> list[object]:
+    made: list[object] = pc.divide(table["event_time"], 1_000).cast(_INSTANT).to_pylist()
+    return made
+
+
 def _encode(table: pa.Table) -> None:
-    kinds = {"sequence": 20, "event_time": 20, "holding_time": 20, "amount": 1700, "quantity": 1700}
-    for _ in copy_blocks(table, [kinds.get(name, 25) for name in EVERY_SLICE]):
+    kinds = {"sequence": 20, "event_time": 20, "amount": 1700}
+    types = [*(kinds.get(name, 25) for name in EVERY_SLICE), 1184]
+    for _ in copy_blocks(table, types, moments=[EVERY_SLICE.index("event_time")]):
         pass
 
 
-def _empty(connection: Connection[TupleRow]) -> None:
+def _empty(connection: Connection[TupleRow], expected: int) -> None:
     with connection.transaction():
+        found = connection.execute("SELECT count(*) FROM pnl_slices").fetchone()
+        assert found == (expected,), f"{found} slices arrived instead of {expected}"
         connection.execute("TRUNCATE runs CASCADE")
         connection.execute("TRUNCATE pnl_slices")
+    drop_lone_parts(connection)

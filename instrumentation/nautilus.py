@@ -11,6 +11,7 @@ from fillpath.instrumentation.engine_instrumentor import EngineInstrumentor
 from fillpath.instrumentation.errors import FillpathError
 from fillpath.instrumentation.patches import Patches
 from fillpath.instrumentation.tracing import Tracing
+from fillpath.instrumentation.worker_runs import WorkerSession, is_worker
 
 _log = logging.getLogger(__name__)
 _KERNEL: Final = "nautilus_trader.system.kernel"
@@ -20,33 +21,109 @@ class NautilusInstrumentor(EngineInstrumentor):
     """Traces every engine that is built from now on.
 
     `instrument()` replaces the message bus class that the engine's kernel builds. Engines built
-    while it was there keep their bus after `uninstrument()`; it then only passes messages on.
+    while it was there keep their bus after `uninstrument()`; it then only passes messages on. An
+    engine built before runs untraced, with a warning. The strategies' configuration is kept with
+    the run as its parameters.
     """
 
     engine = "NautilusTrader"
     distribution = "nautilus_trader"
     tested = ">=1.221,<2"
     trigger = _KERNEL
-    probes: ClassVar = {_KERNEL: ("MessageBus.subscribe", "MessageBus.send")}
+    probes: ClassVar = {
+        _KERNEL: (
+            "MessageBus.subscribe",
+            "MessageBus.send",
+            "NautilusKernel.start",
+            "NautilusKernel.start_async",
+            "NautilusKernel.dispose",
+        )
+    }
+
+    _noted: Tracing | None = None
+    _has_warned = False
 
     def attach(self, patches: Patches) -> None:
         """Have the kernel build a bus that is followed."""
         kernel: Any = sys.modules[_KERNEL]
-        bus = importlib.import_module("fillpath.instrumentation.nautilus_bus")
+        self._bus = importlib.import_module("fillpath.instrumentation.nautilus_bus")
+        self._of_worker = WorkerSession()
         original = kernel.MessageBus
 
         def build_bus(*args: Any, **kwargs: Any) -> Any:
             try:
-                session = self.session()
+                session = self._session_of_engine()
                 if session is None or not _is_recorded(session, *args, **kwargs):
                     return original(*args, **kwargs)
                 session.note_engine(self.engine, self.version)
             except FillpathError as error:
                 _log.warning("The engine runs untraced: %s", error)
                 return original(*args, **kwargs)
-            return bus.TracedMessageBus(*args, **kwargs)
+            return self._bus.TracedMessageBus(*args, **kwargs)
+
+        def start(start_kernel: Any) -> Any:
+            def run(system: Any) -> Any:
+                self._started(system)
+                return start_kernel(system)
+
+            return run
+
+        def dispose(dispose_kernel: Any) -> Any:
+            def run(system: Any) -> None:
+                dispose_kernel(system)
+                if isinstance(system.msgbus, self._bus.TracedMessageBus):
+                    self._of_worker.leave()
+
+            return run
 
         patches.replace(kernel, "MessageBus", build_bus)
+        patches.wrap(kernel.NautilusKernel, "start", start)
+        patches.wrap(kernel.NautilusKernel, "start_async", start)
+        patches.wrap(kernel.NautilusKernel, "dispose", dispose)
+
+    def _session_of_engine(self) -> Tracing | None:
+        """The session that the next engine belongs to; in a worker, one of its own."""
+        if self._attached and is_worker():
+            session = self._of_worker.join()
+            if session is not None:
+                return session
+        return self.session()
+
+    def _started(self, system: Any) -> None:
+        """Keep with the run what its first engine's strategies are configured with."""
+        try:
+            if not isinstance(system.msgbus, self._bus.TracedMessageBus):
+                self._warn_of_untraced(system)
+                return
+            session = Tracing.active()
+            if session is not None and session is not self._noted:
+                self._noted = session
+                session.note_parameters(_configuration(system.trader))
+        except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
+            _log.warning("fillpath could not note the start of an engine: %r", error)
+
+    def _warn_of_untraced(self, system: Any) -> None:
+        session = Tracing.active()
+        if session is None or self._has_warned or not _is_recorded(session, system.trader_id):
+            return
+        self._has_warned = True
+        _log.warning(
+            "The engine %s was built before instrument() and runs untraced; call instrument() "
+            "first, or start the script by: fillpath run SCRIPT",
+            system.trader_id.value,
+        )
+
+
+def _configuration(trader: Any) -> dict[str, Any]:
+    """What the strategies are configured with beyond what any is; by strategy if several are."""
+    usual = importlib.import_module("nautilus_trader.trading.config").StrategyConfig
+    strategies = trader.strategies()
+    found: dict[str, Any] = {}
+    for strategy in strategies:
+        for name, value in strategy.config.json_primitives().items():
+            if value is not None and name not in usual.__struct_fields__:
+                found[name if len(strategies) == 1 else f"{strategy.id.value}.{name}"] = value
+    return found
 
 
 def _is_recorded(session: Tracing, trader_id: Any = None, *_: Any, **__: Any) -> bool:

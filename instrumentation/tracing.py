@@ -328,8 +328,9 @@ class Tracing:
     def note_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Keep with the run what an engine was started with."""
         whole = self if self._whole is None else self._whole
-        whole._part_parameters |= snapshot(parameters)
-        whole._note_parts()
+        if parameters:
+            whole._part_parameters |= snapshot(parameters)
+            whole._note_parts()
 
     def _note_parts(self) -> None:
         """Write down at once what parts say of the run: it may be killed before it ends."""

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import multiprocessing
 import os
 from collections.abc import Mapping
+from multiprocessing.util import Finalize
 from typing import Any, Final
 
 from fillpath.instrumentation import identity, settings
+from fillpath.instrumentation.errors import FillpathError
 from fillpath.instrumentation.tracing import Tracing
+
+_log = logging.getLogger(__name__)
 
 _LONGEST_PARENT: Final = 70
 _numbers = itertools.count(1)
@@ -50,3 +55,45 @@ def session_of_worker(parameters: Mapping[str, Any] | None) -> Tracing:
         session.folder, session.mode = origin.folder, origin.mode
         session.delivery, session.lake_sampling = origin.delivery, origin.lake_sampling
     return session
+
+
+class WorkerSession:
+    """The session of the engines that live at one time in a worker process.
+
+    It begins with the first one and ends when all have been disposed of, or with the process.
+    """
+
+    def __init__(self) -> None:
+        self._session: Tracing | None = None
+        self._engines = 0
+
+    def join(self) -> Tracing | None:
+        """Give the session to one more engine; None when the host has started one of its own.
+
+        Raises:
+            FillpathError: When it cannot be started.
+        """
+        own = self._session
+        if own is None or not own.running:
+            if Tracing.active() is not None:
+                return None
+            self._session = own = session_of_worker(None).start()
+            self._engines = 0
+            # What `atexit` is told is not heard in a worker.
+            Finalize(None, self._end, exitpriority=1)
+        self._engines += 1
+        return own if own.running else None
+
+    def leave(self) -> None:
+        """Note that an engine has been disposed of."""
+        self._engines -= 1
+        if self._engines <= 0:
+            self._end()
+
+    def _end(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            try:
+                session.stop()
+            except FillpathError as error:
+                _log.warning("%s", error)

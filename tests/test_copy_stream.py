@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg.adapt import PyFormat, Transformer
 
+from fillpath.analytics import copy_stream
 from fillpath.analytics.copy_stream import copy_blocks
 
 NUMERIC, TEXT, INT8 = 1700, 25, 20
@@ -73,6 +74,39 @@ def test_decimals_of_arrow_are_the_same_numbers(numbers: list[int | None], place
 @given(st.lists(st.tuples(st.one_of(st.none(), TEXTS)), min_size=1))
 def test_texts_are_the_same_bytes(rows: list[tuple[str | None]]) -> None:
     assert laid_out(rows, [TEXT]) == one_by_one(rows)
+
+
+@settings(derandomize=True, max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.one_of(st.none(), TEXTS), NUMBERS), min_size=1, max_size=20))
+def test_every_block_holds_its_rows_whole(rows: list[tuple[Any, ...]]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(copy_stream, "ROWS_AT_ONCE", 3)
+        (_, head), *blocks, (_, end) = copy_blocks(rows, [TEXT, NUMERIC])
+    assert sum(number for number, _ in blocks) == len(rows)
+    for place, (number, block) in enumerate(blocks):
+        part = rows[place * 3 : place * 3 + number]
+        assert head + block + end == one_by_one(part)
+
+
+@settings(derandomize=True, max_examples=100, deadline=None)
+@given(st.lists(st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)), min_size=1))
+def test_nanoseconds_are_cut_to_microseconds(times: list[int | None]) -> None:
+    # The zero of Postgres's clock is the year 2000, 946,684,800 seconds after that of Unix.
+    cut = [None if at is None else int(Decimal(at) // 1_000) for at in times]
+    expected = [
+        (at, None if us is None else us - 946_684_800_000_000)
+        for at, us in zip(times, cut, strict=True)
+    ]
+    blocks = copy_blocks([(at,) for at in times], [INT8, 1184], moments=[0])
+    made = b"".join(bytes(block) for _, block in blocks)
+    typed = pa.table(
+        [
+            pa.array([at for at, _ in expected], pa.int64()),
+            pa.array([us for _, us in expected], pa.int64()),
+        ],
+        names=["at", "us"],
+    )
+    assert made == laid_out(typed, [INT8, INT8])
 
 
 def test_special_numbers_are_told_apart() -> None:

@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from fillpath.exporters.event_store import EventStore
+from fillpath.exporters.writer import catch_up
 from fillpath.instrumentation import NautilusInstrumentor, Tracing
 from fillpath.instrumentation.settings import DataFolder
 
@@ -378,3 +379,81 @@ def test_an_engine_runs_untraced_when_nothing_can_be_recorded(
     engine.run()
     engine.dispose()
     assert "runs untraced" in caplog.text
+
+
+def test_an_engine_that_was_built_before_runs_untraced_and_says_so(
+    kernel: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = build_engine()
+    NautilusInstrumentor().instrument()
+    with Tracing("late", data=tmp_path, writer="inline"):
+        engine.run()
+        engine.dispose()
+    assert "was built before instrument() and runs untraced" in caplog.text
+    assert rows_of(DataFolder(tmp_path), "select * from spans") == []
+
+
+SWEEP = Path(__file__).parent / "hosts" / "sweep_of_nautilus.py"
+
+
+@pytest.mark.parametrize(
+    "method", ["fork", pytest.param("spawn", marks=pytest.mark.full)], ids=["fork", "spawn"]
+)
+def test_each_backtest_of_an_optimisation_is_a_run_with_its_parameters(
+    method: str, tmp_path: Path
+) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
+    found = [
+        subprocess.run(
+            [sys.executable, str(SWEEP), method, *data],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
+            env=environment,
+        ).stdout
+        for data in ([], [str(tmp_path)])
+    ]
+    plain, traced = map(json.loads, found)
+    assert traced == plain
+    catch_up(DataFolder(tmp_path))
+    runs = rows_of(
+        DataFolder(tmp_path),
+        """
+        select parameters->>'every' as every, runs.status, count(*) as fills
+        from spans join runs using (run_id) where event_type = 'FILL' group by run_id, every, 2
+        """,
+    )
+    assert {row["status"] for row in runs} == {"Ended"}
+    assert {row["every"]: row["fills"] for row in runs} == {
+        every: len(prices) for every, prices in plain.items()
+    }
+
+
+def test_the_page_about_the_engine_is_true(tmp_path: Path) -> None:
+    """Its example runs, reconciles, and shows the tree that the page shows."""
+    pytest.importorskip("backtesting", reason="its prices are not installed (extra 'backtesting')")
+    page = (Path(__file__).parents[1] / "docs" / "nautilus.md").read_text(encoding="utf-8")
+    one_line, example = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    script = tmp_path / "my_backtest.py"
+    script.write_text(one_line + example)
+    environment = {**os.environ, "FILLPATH_DATA": str(tmp_path / "data"), "FILLPATH_RUN_ID": "fx"}
+    environment["PYTHONWARNINGS"] = "ignore"  # other packages' own
+    subprocess.run([sys.executable, str(script)], check=True, env=environment, timeout=120)
+
+    def fillpath(*command: str) -> str:
+        program = [sys.executable, "-m", "fillpath.analytics.cli", *command]
+        return subprocess.run(
+            program, check=True, capture_output=True, text=True, env=environment, timeout=120
+        ).stdout
+
+    assert json.loads(fillpath("attribution", "fx", "--reconcile", "--json"))["reconciled"]
+    shown = fillpath("trace", "show", "latest", "--run", "fx", "--all")
+    (tree,) = re.findall(r"^```text\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+
+    def told(line: str) -> str:
+        return re.sub(r"^\s*(\+[\d.]+ \S+)?[\s│├└─]*", "", line)
+
+    shown_lines = {told(line) for line in shown.splitlines()}
+    for line in map(told, tree.splitlines()):
+        assert any(each.startswith(line) for each in shown_lines), line

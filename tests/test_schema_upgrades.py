@@ -147,6 +147,11 @@ def test_every_earlier_version_is_upgraded_with_all_its_rows(
             ("june-2", "fills_2024_06", 3),
             ("undated", "fills_undated", 3),
         ]
+        stale = connection.execute(
+            "SELECT count(*) FROM pnl_slices WHERE event_at IS DISTINCT FROM (timestamp "
+            "'1970-01-01' + (event_time / 1000) * interval '1 microsecond') AT TIME ZONE 'UTC'"
+        ).fetchone()
+        assert stale == (0,)
         sums = "SELECT run_id, sum(amount) FROM {} GROUP BY 1 ORDER BY 1"
         (rolled, sliced) = (
             connection.execute(sums.format(table)).fetchall()
