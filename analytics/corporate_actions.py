@@ -1,10 +1,10 @@
 """Splits: everything before one is told in the units that are in use at the end of the run.
 
-After a split of two for one, 100 shares bought at 40.00 are 200 bought at 20.00. So fills, positions
-and prices before it are brought to that, as adjusted prices are in any chart, and positions, lots and
-marks need to know nothing of splits. What a fill cost stays the same. What the engine then holds by its
-own word, and its fills do not come to, is a fraction that was paid out, or shares that came for nothing:
-an execution of its own at the money that was paid.
+After a split of two for one, 100 shares bought at 40.00 are 200 bought at 20.00. So fills,
+positions and prices before it are brought to that, as adjusted prices are in any chart, and
+positions, lots and marks need to know nothing of splits. What a fill cost stays the same. What the
+engine then holds by its own word, and its fills do not come to, is a fraction that was paid out,
+or shares that came for nothing: an execution of its own at the money that was paid.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from fillpath.analytics.marks import Instrument, Mark, Quote
 from fillpath.instrumentation.semconv import EventType
 
 _LARGEST_TERM: Final = 1000
-"""Shares of a split are told in whole numbers, three for two; a ratio in binary only comes close."""
+"""A split is told in whole numbers, three for two; a ratio in binary only comes close."""
 _CLOSE: Final = Fraction(1, 10**9)
 _ONE: Final = Fraction(1)
 

@@ -1,8 +1,8 @@
 """zipline's backtests for the benchmark of engines: untraced, traced, with spans of the SDK.
 
-An algorithm crosses two means over the daily bars of four shares, by target. The peer opens a span for
-every moment, every bar of what the algorithm looks at, every order, fill and day's account, with the same
-attributes but without its cause.
+An algorithm crosses two means over the daily bars of four shares, by target. The peer opens a span
+for every moment, every bar of what the algorithm looks at, every order, fill and day's account,
+with the same attributes but without its cause.
 """
 
 from __future__ import annotations

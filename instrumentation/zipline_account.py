@@ -26,7 +26,7 @@ _CURRENCIES: Final = {
     "FI": "EUR", "IE": "EUR", "PT": "EUR", "HK": "HKD", "IN": "INR", "BR": "BRL", "SE": "SEK",
     "NO": "NOK", "DK": "DKK", "KR": "KRW", "SG": "SGD", "NZ": "NZD",
 }  # fmt: skip
-"""By country of the exchange. Bundles that name none are of dollars, as zipline's own readers say."""
+"""By country of the exchange; a bundle that names none is in dollars, as its reader says."""
 
 
 class _Owed(NamedTuple):
@@ -171,7 +171,6 @@ class ZiplineAccount:
     def _move(self, _: Any, held: float, transaction: Any) -> None:
         """Record what a fill has made of its position."""
         asset, now = transaction.asset, self._quantity(transaction.asset)
-        symbol = self._whole.bars.instrument_of(asset).symbol
         if held and (not now or (now > 0) != (held > 0)):
             self._tell_position(EventType.POSITION_CLOSE, asset, 0)
             self._entries.pop(asset, None)
@@ -327,6 +326,6 @@ def multiplier_of(asset: Any) -> float | None:
 
 
 def in_lieu_of(amount: float, cost_basis: float, ratio: float) -> float:
-    """Money for the fraction that a split leaves, as the engine's `Position.handle_split` has it."""
+    """Money for the fraction that a split leaves, as `Position.handle_split` reckons it."""
     shares = amount / float(ratio)
     return round(float((shares - math.trunc(shares)) * round(cost_basis * ratio, 2)), 2)

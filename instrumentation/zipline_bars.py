@@ -1,8 +1,8 @@
 """Which prices of a zipline run become events: those the algorithm looks at, not all of a bundle.
 
 zipline does not hand bars to an algorithm, it asks for what it wants. So for each simulated moment
-the bars of a few assets are recorded: those that it has looked up by `symbol` or `sid`, holds, or has
-orders for. They are read from the data portal, which keeps no state that trading depends on.
+the bars of a few assets are recorded: those that it has looked up by `symbol` or `sid`, holds, or
+has orders for. They are read from the data portal, which keeps no state that trading depends on.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fillpath.instrumentation.open_event import Cause, Handle
 from fillpath.instrumentation.semconv import EventType
 
 MAX_LOOKED_UP: Final = 32
-"""Looked-up assets whose bars are recorded all the time. Whoever looks up more screens a universe."""
+"""Looked-up assets whose bars are recorded all the time; of more, a universe is screened."""
 MAX_HELD: Final = 64
 """Held assets whose bars are recorded all the time; of further ones, the last of each session."""
 MAX_LINKS: Final = 8

@@ -1,10 +1,10 @@
 """A bundle of real prices for the zipline hosts, with splits, dividends and a delisting.
 
-Daily prices of AAPL, GOOG, IBM and MSFT from October 2004 to June 2005, as they were then: Apple split
-two for one on 2005-02-28, Microsoft paid three dollars a share on 2004-12-02. IBM ends in March, so
-that an engine closes what is held of it. ODDS is IBM with a split of three for two that leaves
-fractions. The first four days of January 2005 also have minutes of AAPL, walked from open to close by
-a generator of their own.
+Daily prices of AAPL, GOOG, IBM and MSFT from October 2004 to June 2005, as they were then: Apple
+split two for one on 2005-02-28, Microsoft paid three dollars a share on 2004-12-02. IBM ends in
+March, so that an engine closes what is held of it. ODDS is IBM with a split of three for two that
+leaves fractions. The first four days of January 2005 also have minutes of AAPL, walked from open
+to close by a generator of their own.
 
 `ZIPLINE_ROOT` names where the bundle is; the first host that finds none there makes it.
 """
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -57,7 +56,7 @@ def minutes(symbol: str) -> pd.DataFrame:
         bar = daily(symbol).loc[day]
         index = calendar.session_minutes(day)
         steps = np.linspace(bar.open, bar.close, len(index))
-        walk = Random(day.day)  # noqa: S311 - prices, no secret
+        walk = Random(day.day)
         close = np.round([x + walk.uniform(-0.05, 0.05) for x in steps], 2)
         frames.append(
             pd.DataFrame(

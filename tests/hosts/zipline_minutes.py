@@ -11,8 +11,14 @@ from typing import Any
 import pandas as pd
 import zipline_market
 from zipline.algorithm import TradingAlgorithm
-from zipline.api import order, order_target, schedule_function, set_cancel_policy, set_slippage
-from zipline.api import symbol
+from zipline.api import (
+    order,
+    order_target,
+    schedule_function,
+    set_cancel_policy,
+    set_slippage,
+    symbol,
+)
 from zipline.data import bundles
 from zipline.data.data_portal import DataPortal
 from zipline.finance.cancel_policy import EODCancel

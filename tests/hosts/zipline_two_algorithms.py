@@ -1,8 +1,8 @@
 """Two algorithms on one instrument in one process, each with an account of its own.
 
 One is a class of its own that gets money and gives some back while it runs, on borrowed money; the
-other a few functions. The first one's handler asks for the global random generator, and a function of
-another program runs between them.
+other a few functions. The first one's handler asks for the global random generator, and a function
+of another program runs between them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Leveraged(TradingAlgorithm):
 
     def handle_data(self, data: Any) -> None:
         if random.random() < 0.2:
-            side = 1 if np.random.random_sample() < 0.5 else -1
+            side = 1 if np.random.random_sample() < 0.5 else -1  # noqa: NPY002 - the global one
             self.order_target_percent(self.asset, 2.0 * side)
 
 
@@ -78,11 +78,11 @@ def hold(context: Any, data: Any) -> None:
 def main() -> None:
     """Run both."""
     random.seed(20)
-    np.random.seed(21)
+    np.random.seed(21)  # noqa: NPY002
     first = leveraged()
-    drawn = [random.random(), float(np.random.random_sample())]
+    drawn = [random.random(), float(np.random.random_sample())]  # noqa: NPY002
     second = zipline_market.run(
-        **{**zipline_market.days(last="2004-12-31")}, initialize=buy_once, handle_data=hold
+        **zipline_market.days(last="2004-12-31"), initialize=buy_once, handle_data=hold
     )
     zipline_market.write({"leveraged": first, "hold": second}, error=repr(drawn))
 

@@ -1,7 +1,8 @@
 """An order that a control forbids: zipline raises in the middle of `handle_data`.
 
-The order before it is filled no more. The script writes that the engine raised, and lets the exception
-through: the process ends with a traceback and exit status 1. With a second argument ``caught`` it ends well.
+The order before it is filled no more. The script writes that the engine raised, and lets the
+exception through: the process ends with a traceback and exit status 1. With a second argument
+``caught`` it ends well.
 """
 
 from __future__ import annotations
