@@ -23,7 +23,12 @@ from fillpath.analytics.exact import ZERO, exact_arithmetic
 from fillpath.analytics.exchange_rates import MarketRates
 from fillpath.analytics.leaf_books import LeafBooks
 from fillpath.analytics.leaf_slices import AccountLeaves
-from fillpath.analytics.ledger_events import LedgerEvent, UnreadableFill, read_ledger_events
+from fillpath.analytics.ledger_events import (
+    LedgerEvent,
+    ReadEvent,
+    UnreadableFill,
+    read_ledger_events,
+)
 from fillpath.analytics.ledger_walk import LedgerWalk
 from fillpath.analytics.lot_queue import Leg, Match
 from fillpath.analytics.mark_intervals import LotSpan, lot_marks
@@ -166,7 +171,7 @@ def _slices(
 
 
 def _reconciliations(
-    walk: LedgerWalk, events: Sequence[LedgerEvent | UnreadableFill], books: LeafBooks
+    walk: LedgerWalk, events: Sequence[ReadEvent | UnreadableFill], books: LeafBooks
 ) -> Iterator[AccountReconciliation]:
     """Compare every account with its statements."""
     lost: Counter[tuple[str, bool, str]] = Counter(

@@ -55,7 +55,7 @@ class ZiplineBars:
         self._instruments: dict[Any, Instrument] = {}
         self._now: dict[Any, Handle | None] = {}
         self._moment: Emitter | None = None
-        self._when: tuple[int | None, Any] = (None, None)
+        self._when: tuple[int | None, Callable[[Any, Any, str], Any], Any] | None = None
 
     def look_up(self, assets: Iterable[Any]) -> None:
         """Take note of what the algorithm has looked up."""
@@ -92,13 +92,13 @@ class ZiplineBars:
         self.instrument = NOWHERE
         self.links = tuple(handle for _, handle in told[:MAX_LINKS])
 
-    def of(self, asset: Any, time: int) -> Handle | None:
+    def of(self, asset: Any, time: int | None) -> Handle | None:
         """Give the bar of an asset at this moment; it is recorded now if it was not yet."""
         if asset not in self._now:
             self._record(asset, time)
         return self._now[asset]
 
-    def mark(self, time: int, held: Iterable[Any]) -> None:
+    def mark(self, time: int | None, held: Iterable[Any]) -> None:
         """Record the bars of all that is held, as far as they are not yet: a session ends."""
         for asset in held:
             self.of(asset, time)
@@ -109,7 +109,7 @@ class ZiplineBars:
             self._moment = self._run.tracer.emitter(EventType.BAR, portfolio=portfolio)
         return self._moment(time)
 
-    def _record(self, asset: Any, time: int) -> None:
+    def _record(self, asset: Any, time: int | None) -> None:
         """Record the bar of an asset, if it has one: not where nothing was traded."""
         self._now[asset] = None
         read, when = self._reading(time)
@@ -124,19 +124,19 @@ class ZiplineBars:
             raise
         self._now[asset] = self._run.bar(self.instrument_of(asset), time, *prices)
 
-    def _reading(self, time: int) -> tuple[Callable[[Any, Any, str], Any], Any]:
+    def _reading(self, time: int | None) -> tuple[Callable[[Any, Any, str], Any], Any]:
         """Give what reads a field of an asset, and what it calls this moment.
 
         That is below `get_spot_value`, which would ask the calendar for the session each time.
         """
-        if self._when[0] != time:
+        if self._when is None or self._when[0] != time:
             algorithm = self._algorithm
             portal, moment = algorithm.data_portal, algorithm.datetime
             if algorithm.data_frequency == "daily":
                 moment = portal.trading_calendar.minute_to_session(moment)
             reader = portal._get_pricing_reader(algorithm.data_frequency)
-            self._when = time, (reader.get_value, moment)
-        return self._when[1]
+            self._when = time, reader.get_value, moment
+        return self._when[1:]
 
 
 def _has_no_data(error: Exception) -> bool:

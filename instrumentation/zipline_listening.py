@@ -54,7 +54,7 @@ class ZiplineListening:
         self._ears.replace(owner, name, heard)
 
     def surround(
-        self, owner: Any, name: str, enter: Callable[..., AbstractContextManager[Any]]
+        self, owner: Any, name: str, enter: Callable[..., AbstractContextManager[Any] | None]
     ) -> None:
         """Have a method run inside of what `enter` makes of its arguments."""
         method = getattr(owner, name, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -83,7 +83,7 @@ def _functions(algorithm: Any) -> Iterator[Any]:
             yield function
 
 
-def _is_engines(function: Callable[..., Any]) -> bool:
+def _is_engines(function: Any) -> bool:
     return str(getattr(function, "__module__", "")).startswith("zipline.")
 
 

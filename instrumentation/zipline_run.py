@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
 from fillpath.instrumentation import semconv
-from fillpath.instrumentation.engine_run import EngineRun
+from fillpath.instrumentation.engine_run import NOWHERE, EngineRun
 from fillpath.instrumentation.semconv import EventType
 from fillpath.instrumentation.zipline_account import ZiplineAccount, plain
 from fillpath.instrumentation.zipline_bars import ZiplineBars
@@ -105,7 +105,7 @@ class ZiplineRun:
             EventType.RISK_BREACH,
             strategy=self.strategy,
             event_time=self.time,
-            **({} if asset is None else {"instrument": self.bars.instrument_of(asset)}),
+            instrument=NOWHERE if asset is None else self.bars.instrument_of(asset),
             attributes={
                 semconv.Risk.RULE: type(control).__name__,
                 semconv.Risk.LIMIT: next((plain(one) for one in limits if one is not None), None),

@@ -6,6 +6,7 @@ process, because the engine takes seconds to import.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import inspect
 import json
@@ -42,6 +43,11 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Timestamp.utcnow is deprecated"),
     # What zipline 3.2 says of times on import, NumPy 2.5 has put on its way out.
     pytest.mark.filterwarnings("ignore:The 'generic' unit for NumPy timedelta:DeprecationWarning"),
+    # It leaves the databases of bundles open, which Python 3.13 says when they are collected.
+    pytest.mark.filterwarnings("ignore:unclosed database in <sqlite3:ResourceWarning"),
+    pytest.mark.filterwarnings(
+        "ignore:Exception ignored in. <sqlite3:pytest.PytestUnraisableExceptionWarning"
+    ),
     # zipline 3.2 makes arrays of one element numbers, and zeros a share of nothing.
     pytest.mark.filterwarnings("ignore:Conversion of an array with ndim:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning"),
@@ -60,6 +66,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("ZIPLINE_ROOT", str(tmp_path_factory.mktemp("zipline")))
         patch.syspath_prepend(HOSTS)
         yield
+    gc.collect()  # what the engine leaves open is told here, and not in somebody else's test
 
 
 def run_host(name: str, report: Path, *arguments: str) -> Any:
