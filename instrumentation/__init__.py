@@ -8,6 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fillpath.instrumentation.basana import BasanaInstrumentor
+    from fillpath.instrumentation.bus_observer import BusObserver
     from fillpath.instrumentation.critical_event_processor import CriticalEventProcessor
     from fillpath.instrumentation.critical_event_sampler import CriticalEventSampler
     from fillpath.instrumentation.errors import FillpathError
@@ -17,11 +19,13 @@ if TYPE_CHECKING:
     from fillpath.instrumentation.propagation import extract, extract_context, inject
     from fillpath.instrumentation.spool import Field, FieldKind
     from fillpath.instrumentation.traced_event import TracedEvent
-    from fillpath.instrumentation.traced_event_bus import EventFields, TracedEventBus
+    from fillpath.instrumentation.traced_event_bus import EventFields, TracedEventBus, untraced
     from fillpath.instrumentation.tracing import Tracing
     from fillpath.instrumentation.zipline import ZiplineInstrumentor
 
 __all__ = [
+    "BasanaInstrumentor",
+    "BusObserver",
     "CriticalEventProcessor",
     "CriticalEventSampler",
     "EventFields",
@@ -39,9 +43,12 @@ __all__ = [
     "extract",
     "extract_context",
     "inject",
+    "untraced",
 ]
 
 _HOMES = {
+    "BasanaInstrumentor": "basana",
+    "BusObserver": "bus_observer",
     "CriticalEventProcessor": "critical_event_processor",
     "CriticalEventSampler": "critical_event_sampler",
     "EventFields": "traced_event_bus",
@@ -59,6 +66,7 @@ _HOMES = {
     "extract": "propagation",
     "extract_context": "propagation",
     "inject": "propagation",
+    "untraced": "traced_event_bus",
 }
 
 
