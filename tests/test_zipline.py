@@ -32,6 +32,7 @@ from fillpath.analytics.results_rows import RunResults, compute_results
 from fillpath.exporters.event_store import EventStore
 from fillpath.exporters.writer import catch_up
 from fillpath.instrumentation import Tracing, ZiplineInstrumentor
+from fillpath.instrumentation.runner import main as run_recorded
 from fillpath.instrumentation.settings import DataFolder
 
 pytest.importorskip("zipline", reason="the engine is not installed (extra 'zipline')")
@@ -510,6 +511,17 @@ def test_an_algorithm_built_before_is_traced_and_left_as_it_was(tmp_path: Path) 
         assert not {name for name in added if callable(vars(one)[name])}, added
 
 
+HANDLED = {"strategy": "dual", "handler": "handle_data", "runs": 7}
+
+
+def first_handler(data: Path) -> list[Row]:
+    return rows_of(
+        data,
+        "select strategy, handler, count(*) over () as runs from spans "
+        "where name = 'process BAR' order by sequence limit 1",
+    )
+
+
 ZERO_CODE = """
 import sys
 sys.path.insert(0, {hosts!r})
@@ -528,6 +540,16 @@ zipline_market.run(
 """
 
 
+def test_a_script_is_traced_by_the_runner_though_the_engine_is_imported_already(
+    tmp_path: Path,
+) -> None:
+    script = tmp_path / "dual.py"
+    script.write_text(ZERO_CODE.format(hosts=str(HOSTS)), encoding="utf-8")
+    recording = ["--data", str(tmp_path / "data"), "--writer", "inline", "--otlp", "off"]
+    assert run_recorded([*recording, str(script)]) == 0
+    assert first_handler(tmp_path / "data") == [HANDLED]
+
+
 def run_zero_code(command: list[str], folder: Path) -> list[Row]:
     script = folder / "dual.py"
     script.write_text(ZERO_CODE.format(hosts=str(HOSTS)), encoding="utf-8")
@@ -539,11 +561,7 @@ def run_zero_code(command: list[str], folder: Path) -> list[Row]:
         [*command, str(script)], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return rows_of(
-        folder / "data",
-        "select strategy, handler, count(*) over () as runs from spans "
-        "where name = 'process BAR' order by sequence limit 1",
-    )
+    return first_handler(folder / "data")
 
 
 BIN = Path(sys.executable).parent
@@ -554,20 +572,12 @@ COMMANDS = {
 }
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        pytest.param(COMMANDS[name], id=name, marks=[] if name == "fillpath run" else [
-            pytest.mark.full])
-        for name in COMMANDS
-    ],
-)  # fmt: skip
+@pytest.mark.full
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS.keys())
 def test_a_script_is_traced_without_a_change(command: list[str], tmp_path: Path) -> None:
     if not Path(command[0]).exists():
         pytest.skip(f"{command[0]} is not installed")
-    assert run_zero_code(command, tmp_path) == [
-        {"strategy": "dual", "handler": "handle_data", "runs": 7}
-    ]
+    assert run_zero_code(command, tmp_path) == [HANDLED]
 
 
 def test_the_page_about_the_engine_is_true(tmp_path: Path) -> None:

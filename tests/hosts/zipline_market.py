@@ -3,7 +3,7 @@
 Daily prices of AAPL, GOOG, IBM and MSFT from October 2004 to June 2005, as they were then: Apple
 split two for one on 2005-02-28, Microsoft paid three dollars a share on 2004-12-02. IBM ends in
 March, so that an engine closes what is held of it. ODDS is IBM with a split of three for two that
-leaves fractions. The first four days of January 2005 also have minutes of AAPL, walked from open
+leaves fractions. The first two days of January 2005 also have minutes of AAPL, walked from open
 to close by a generator of their own.
 
 `ZIPLINE_ROOT` names where the bundle is; the first host that finds none there makes it.
@@ -28,7 +28,7 @@ from zipline.utils import paths
 BUNDLE = "fillpath-hosts"
 FIRST, LAST = pd.Timestamp("2004-10-01"), pd.Timestamp("2005-06-30")
 DELISTED = pd.Timestamp("2005-03-24")
-MINUTE_DAYS = pd.DatetimeIndex(["2005-01-03", "2005-01-04", "2005-01-05", "2005-01-06"])
+MINUTE_DAYS = pd.DatetimeIndex(["2005-01-03", "2005-01-04"])
 SIDS = {"AAPL": 0, "GOOG": 1, "IBM": 2, "MSFT": 3, "ODDS": 4}
 SPLITS = [("AAPL", 0.5, "2005-02-28"), ("ODDS", 1 / 1.5, "2005-01-18")]
 DIVIDENDS = [
