@@ -196,7 +196,8 @@ class AccountBook:
             return None
         places = self.digits[currency]
         ours = (self.entries.unrealized(currency), self.fifo[1].get(currency, ZERO))
-        if all(abs(rounded(amount, places) - one) > minor_unit(places) for one in ours):
+        allowed = minor_unit(places) + self._doubt.get(currency, ZERO)
+        if all(abs(rounded(amount, places) - one) > allowed for one in ours):
             self._failures.append(
                 f"The engine states an unrealized P&L of {amount} {currency}; by the last prices "
                 f"it is {ours[0]}."

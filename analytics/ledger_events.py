@@ -371,7 +371,7 @@ def _held(row: dict[str, Any]) -> Decimal | None:
     """The signed size of a position."""
     sign = _POSITION_SIGNS.get(row["position_side"] or "")
     size = _decimal(row["position_quantity"])
-    return None if sign is None or size is None else sign * abs(size)
+    return None if sign is None or size is None else sign * abs(_meant(size))
 
 
 def _corporate_action(ref: SpanRef, row: dict[str, Any]) -> CorporateActionEvent | UnreadableFill:

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fillpath.instrumentation.backtesting import BacktestingInstrumentor
     from fillpath.instrumentation.basana import BasanaInstrumentor
     from fillpath.instrumentation.bus_observer import BusObserver
     from fillpath.instrumentation.critical_event_processor import CriticalEventProcessor
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from fillpath.instrumentation.zipline import ZiplineInstrumentor
 
 __all__ = [
+    "BacktestingInstrumentor",
     "BasanaInstrumentor",
     "BusObserver",
     "CriticalEventProcessor",
@@ -47,6 +49,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "BacktestingInstrumentor": "backtesting",
     "BasanaInstrumentor": "basana",
     "BusObserver": "bus_observer",
     "CriticalEventProcessor": "critical_event_processor",

@@ -277,6 +277,9 @@ class Tracing:
             Tracing._active = self
             self._was_started = True
             atexit.register(self._stop_at_exit)
+            if self.writer == "inline":
+                # pyarrow imports it when first used, which is refused once the process ends.
+                importlib.import_module("concurrent.futures.thread")
         if self.way == "spool" and self.writer == "process":
             self._writer_process.start()
             if self.otlp != "off":
