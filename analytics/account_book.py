@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Final
 
 from fillpath.analytics.account_entries import AccountEntries, Sums
-from fillpath.analytics.bookings import Amounts, Explanation, Rule, bring, explain, rules_for
+from fillpath.analytics.bookings import Amounts, Explanation, Rule, explain, rules_for
 from fillpath.analytics.exact import ZERO, minor_unit, rounded, trimmed
 from fillpath.analytics.exchange_rates import MarketRates, foreign_currencies
 from fillpath.analytics.ledger_events import (
@@ -21,6 +21,7 @@ from fillpath.analytics.ledger_events import (
 from fillpath.analytics.position_book import FLOAT_NOISE, Execution, HoldingKey
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
 from fillpath.analytics.slices import SliceKind
+from fillpath.analytics.waiting_flows import WaitingFlows
 
 _MAX_NOTES: Final = 5
 _MOST_IN_A_QUEUE: Final = 16
@@ -80,7 +81,7 @@ class AccountBook:
     _doubt: dict[str, Decimal] = field(default_factory=dict)
     _pending: list[Execution] = field(default_factory=list)
     _passed_over: int = 0
-    _flows: list[CashFlowEvent] = field(default_factory=list)
+    _flows: WaitingFlows = field(init=False)
     _last_stated: int = -1
     _bases: dict[HoldingKey, Decimal] = field(default_factory=dict)
     _unexplained: list[_Unexplained] = field(default_factory=list)
@@ -94,6 +95,7 @@ class AccountBook:
 
     def __post_init__(self) -> None:
         self.entries = AccountEntries(self.digits)
+        self._flows = WaitingFlows(self.entries, self.digits)
 
     @property
     def base_currency(self) -> str | None:
@@ -269,20 +271,20 @@ class AccountBook:
     def _take_change(self, event: AccountEvent, change: Amounts) -> None:
         """Find the cash flows and fills that a change of the account shows, and book them."""
         for count in range(len(self._flows), -1, -1):
-            left = self._less_flows(change, self._flows[:count])
+            left = self._flows.less(change, count)
             if count and self._is_noise(left) and not self._pending[self._passed_over :]:
                 for currency, amount in left.items():
                     self.entries.round_off(self._flows[count - 1].ref, currency, amount)
-                self._book_flows(count)
+                self._flows.book(count)
                 return
             if self._settle(left):
-                self._book_flows(count)
+                self._flows.book(count)
                 return
         fresh = self._pending[self._passed_over :]
         # A cash flow that the host told is more certain than a rule that has to be guessed.
-        left = self._less_flows(change, self._flows if change else [])
+        left = self._flows.less(change, len(self._flows) if change else 0)
         if change:
-            self._book_flows(len(self._flows))
+            self._flows.book()
         if fresh and left:
             self._pending = self._pending[: -len(fresh)]
             if self._tried is not None and self._states_first:
@@ -306,7 +308,7 @@ class AccountBook:
         if not self.states_expected:
             self.entries.flow(event, event.currency, event.amount)
             return
-        currency, amount = self._flow_amount(event)
+        currency, amount = self._flows.amount(event)
         stated = next((s for s in reversed(self._unexplained) if currency in s.amounts), None)
         if stated is not None and stated.amounts[currency] == amount:
             self._take_back_amount(stated, currency)
@@ -315,27 +317,11 @@ class AccountBook:
                 self._waiting = [one for one in self._waiting if one is not stated]
             self.entries.flow(event, currency, amount)
             return
-        self._flows.append(event)
-
-    def _flow_amount(self, event: CashFlowEvent) -> tuple[str, Decimal]:
-        rates = self.entries.rates
-        return bring(event.currency, event.amount, self.base_currency, rates, self.digits)
-
-    def _less_flows(self, change: Amounts, flows: Sequence[CashFlowEvent]) -> dict[str, Decimal]:
-        left = dict(change)
-        for event in flows:
-            currency, amount = self._flow_amount(event)
-            left[currency] = left.get(currency, ZERO) - amount
-        return {currency: amount for currency, amount in left.items() if amount}
+        self._flows.add(event)
 
     def _is_noise(self, left: Amounts) -> bool:
         """Whether a change is no more than what adding up doubles may leave."""
         return all(abs(amount) <= self._doubt.get(c, ZERO) for c, amount in left.items())
-
-    def _book_flows(self, count: int) -> None:
-        for event in self._flows[:count]:
-            self.entries.flow(event, *self._flow_amount(event))
-        del self._flows[:count]
 
     def _open(self, event: AccountEvent, totals: dict[str, Decimal]) -> None:
         self._stated = True
@@ -351,7 +337,7 @@ class AccountBook:
             self._remarks.add("The first statement came after the first fill.")
             self._book(self._pending, None)
             self._pending = []
-        self._book_flows(len(self._flows))
+        self._flows.book()
         for currency, amount in self.entries.explained().items():
             self._start[currency] = totals.get(currency, ZERO) - amount
 
@@ -411,9 +397,7 @@ class AccountBook:
 
     def _finish_flows(self) -> None:
         """Book the cash flows that no statement has shown."""
-        for event in self._flows:
-            currency, amount = self._flow_amount(event)
-            self.entries.flow(event, currency, amount)
+        for event, currency, amount in self._flows.finish():
             what = f"{event.flow_type or 'a cash flow'} of {amount} {currency}".strip()
             if not self._stated:
                 continue
@@ -424,7 +408,6 @@ class AccountBook:
             else:
                 sums.difference -= amount
                 self._failures.append(f"The account does not show {what}.")
-        self._flows = []
 
     def _foreign(self, executions: Sequence[Execution]) -> list[str]:
         """The currencies that the account must convert to book the fills."""
