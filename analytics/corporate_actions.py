@@ -21,7 +21,7 @@ from fillpath.analytics.ledger_events import (
     FillEvent,
     PositionEvent,
 )
-from fillpath.analytics.marks import Instrument, Mark, Quote
+from fillpath.analytics.marks import Mark, Quote
 from fillpath.instrumentation.semconv import EventType
 
 _LARGEST_TERM: Final = 1000
@@ -71,14 +71,14 @@ class CorporateActions:
             else:
                 yield event
 
-    def of_mark(self, instrument: Instrument, mark: Mark) -> Mark:
-        """Bring a price to the units of the end."""
-        ratio = self._ratio(instrument[0], instrument[1], mark.ref.sequence)
+    def of_mark(self, portfolio: str, symbol: str, mark: Mark) -> Mark:
+        """Bring a price to the units that a portfolio has at the end, whoever published it."""
+        ratio = self._ratio(portfolio, symbol, mark.ref.sequence)
         return mark if ratio == 1 else replace(mark, price=_multiplied(mark.price, ratio))
 
-    def of_quote(self, instrument: Instrument, sequence: int, quote: Quote) -> Quote:
-        """Bring both sides of a price to the units of the end."""
-        ratio = self._ratio(instrument[0], instrument[1], sequence)
+    def of_quote(self, portfolio: str, symbol: str, sequence: int, quote: Quote) -> Quote:
+        """Bring both sides of a price to the units that a portfolio has at the end."""
+        ratio = self._ratio(portfolio, symbol, sequence)
         if ratio == 1:
             return quote
         return Quote(_multiplied(quote.bid, ratio), _multiplied(quote.ask, ratio))
@@ -134,6 +134,7 @@ class CorporateActions:
             client_order_id=None,
             position_id=action.position_id or (None if last is None else last.position_id),
             account_id=action.account_id or (None if last is None else last.account_id),
+            is_traded=False,
         )
 
 

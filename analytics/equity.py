@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from fillpath.analytics.account_book import AccountBook
 from fillpath.analytics.average_cost import Holding
+from fillpath.analytics.corporate_actions import CorporateActions
 from fillpath.analytics.exact import ZERO, rounded
 from fillpath.analytics.ledger_events import AccountEvent, SpanRef
 from fillpath.analytics.marks import Instrument, Mark, Moment, Quote, QuotedInstruments
@@ -78,9 +79,11 @@ class EquityCurve:
 
     Args:
         quoted: Whose prices value what.
+        actions: Bring prices to the units of the end.
     """
 
     quoted: QuotedInstruments
+    actions: CorporateActions
     _statements: list[_Statement] = field(default_factory=list)
 
     def note(
@@ -134,7 +137,11 @@ class EquityCurve:
             profits: dict[str, Decimal] = {}
             for held in statement.held:
                 quote = quotes.get(held.moment)
-                price = held.last_fill if quote is None else quote.middle
+                price = held.last_fill
+                if quote is not None:
+                    _, symbol, _, sequence = held.moment
+                    portfolio = statement.event.ref.portfolio
+                    price = self.actions.of_quote(portfolio, symbol, sequence, quote).middle
                 if price is not None:
                     profit = profits.get(held.currency, ZERO) + held.profit_at(price)
                     profits[held.currency] = profit

@@ -146,7 +146,7 @@ def _spans_a_split(ordered: Sequence[_Moment]) -> bool:
 
 def _excursion(
     ordered: Sequence[_Moment], between: Sequence[tuple[Decimal, Decimal] | None]
-) -> Excursion:
+) -> Excursion | None:
     worth = PriceWorth.of(ordered[0].fill)
     is_long = ordered[0].change > 0
     came_in, held = ZERO, ZERO
@@ -155,9 +155,12 @@ def _excursion(
     for one, extremes in zip(ordered, between, strict=True):
         came_in -= one.change * worth.of_price(one.fill.price)
         held += one.change
-        for price in (one.fill.price, *(extremes or ())):
+        traded_at = (one.fill.price,) if one.fill.is_traded else ()
+        for price in (*traded_at, *(extremes or ())):
             seen.append(price)
             profits.append(came_in + held * worth.of_price(price))
+    if not seen:  # shares that came for nothing, after the last price
+        return None
     best, worst = (max(seen), min(seen)) if is_long else (min(seen), max(seen))
     return Excursion(
         trimmed(best, 0), trimmed(worst, 0), trimmed(max(profits), 0), trimmed(min(profits), 0)

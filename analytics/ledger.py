@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import Final
 
 import duckdb
 
@@ -40,6 +41,8 @@ from fillpath.instrumentation.semconv import EventType
 
 _BEYOND = 2**62
 """Sequence after any of a run."""
+_WORDS: Final = {EventType.FILL: "fill", EventType.CORPORATE_ACTION: "corporate action"}
+"""What is called by another name than a cash flow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +92,13 @@ def compute_ledger(
         actions = CorporateActions(events)
         readable = [e for e in actions.restated(events) if not isinstance(e, UnreadableFill)]
         digits = CurrencyDigits(amounts_stated(readable))
-        marks = {
-            instrument: actions.of_mark(instrument, mark)
-            for instrument, mark in last_marks(connection, run_id).items()
-        }
-        walk = _walk(connection, run_id, readable, digits, marks)
+        marks = last_marks(connection, run_id)
+        walk = _walk(connection, run_id, readable, digits, marks, actions)
         walk.value(marks)
         books = LeafBooks()
         books.follow(walk.executions)
-        slices = _slices(connection, run_id, walk, books, marks, labels or SliceLabels(), actions)
-        quotes = {
-            moment: actions.of_quote(moment[:3], moment[3], quote)
-            for moment, quote in quotes_at(connection, run_id, walk.curve.moments()).items()
-        }
+        slices = _slices(connection, run_id, walk, books, marks, labels or SliceLabels())
+        quotes = quotes_at(connection, run_id, walk.curve.moments())
         return Ledger(
             slices=tuple(sorted(slices, key=lambda one: one.ref.sequence)),
             trips=tuple(walk.book.trips),
@@ -119,15 +116,16 @@ def _walk(
     events: Sequence[LedgerEvent],
     digits: CurrencyDigits,
     marks: Mapping[Instrument, Mark],
+    actions: CorporateActions,
 ) -> LedgerWalk:
     """Go through the events, again if an account follows only when its strategies are netted."""
     quoted = QuotedInstruments(marks)
-    walk = LedgerWalk(events, digits, quoted)
+    walk = LedgerWalk(events, digits, quoted, actions)
     rates = MarketRates(connection, run_id, marks, walk.conversions())
     walk.follow(rates)
     nets = walk.unnamed_nets()
     if nets:
-        netted = LedgerWalk(events, digits, quoted, nets)
+        netted = LedgerWalk(events, digits, quoted, actions, nets)
         netted.follow(MarketRates(connection, run_id, marks, netted.conversions()))
         failed = [sum(a.has_failed for a in one.accounts.values()) for one in (walk, netted)]
         if failed[1] < failed[0]:
@@ -142,7 +140,6 @@ def _slices(
     books: LeafBooks,
     marks: Mapping[Instrument, Mark],
     labels: SliceLabels,
-    actions: CorporateActions,
 ) -> Iterator[Slice]:
     last_mark: dict[int, Mark] = {}
     spans: list[LotSpan] = []
@@ -158,11 +155,11 @@ def _slices(
         nearest = walk.quoted.nearest((fill.ref.portfolio, fill.symbol, fill.venue))
         if nearest is not None:
             spans.append(LotSpan(number, nearest, fill.ref.sequence, last))
-    quoted_as = {span.lot: span.instrument for span in spans}
-    intervals = {
-        lot: [actions.of_mark(quoted_as[lot], mark) for mark in told]
-        for lot, told in lot_marks(connection, run_id, spans).items()
-    }
+    intervals = {}
+    for number, told in lot_marks(connection, run_id, spans).items():
+        fill = books.legs[number].fill
+        place = fill.ref.portfolio, fill.symbol
+        intervals[number] = [walk.actions.of_mark(*place, mark) for mark in told]
     leaf_digits = LeafDigits(walk.digits, walk.events)
     for account in walk.accounts.values():
         leaves = AccountLeaves(account, books, leaf_digits, labels, intervals, last_mark)
@@ -174,14 +171,13 @@ def _reconciliations(
     walk: LedgerWalk, events: Sequence[ReadEvent | UnreadableFill], books: LeafBooks
 ) -> Iterator[AccountReconciliation]:
     """Compare every account with its statements."""
-    lost: Counter[tuple[str, bool, str]] = Counter(
-        (event.ref.portfolio, event.event_type == EventType.FILL, event.lacks)
+    lost: Counter[tuple[str, str, str]] = Counter(
+        (event.ref.portfolio, _WORDS.get(event.event_type, "cash flow"), event.lacks)
         for event in events
         if isinstance(event, UnreadableFill)
     )
     notes: dict[str, list[str]] = {}
-    for (portfolio, is_fill, lacks), count in sorted(lost.items(), reverse=True):
-        what = "fill" if is_fill else "cash flow"
+    for (portfolio, what, lacks), count in sorted(lost.items(), reverse=True):
         note = f"{count} {what}{'s' * (count > 1)} {lacks}."
         notes.setdefault(portfolio, []).append(note)
     for (portfolio, _), account in sorted(walk.accounts.items()):

@@ -109,6 +109,7 @@ class FillEvent:
         contributions: What a netted order is made of: strategies and signed quantities.
         price_factor: What its price has been multiplied by, and its quantity divided, for the
             splits that came after it.
+        is_traded: False for what a corporate action came to, whose price is no market's.
     """
 
     ref: SpanRef
@@ -131,6 +132,7 @@ class FillEvent:
     account_id: str | None
     contributions: tuple[tuple[str, Decimal], ...] = ()
     price_factor: Decimal = Decimal(1)
+    is_traded: bool = True
 
     def with_currency(self, currency: str) -> FillEvent:
         """Fill in the currency of a fill that names none."""

@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
 from fillpath.analytics.account_book import AccountBook
+from fillpath.analytics.corporate_actions import CorporateActions
 from fillpath.analytics.currencies import CurrencyDigits
 from fillpath.analytics.equity import EquityCurve, EquityPoint
 from fillpath.analytics.exact import ZERO
@@ -31,12 +32,14 @@ class LedgerWalk:
         events: Everything that could be read.
         digits: Decimal places by currency.
         quoted: Whose prices value what.
+        actions: Bring prices to the units of the end.
         netted: Where the fills of all strategies meet in one position, though none is named.
     """
 
     events: Sequence[LedgerEvent]
     digits: CurrencyDigits
     quoted: QuotedInstruments
+    actions: CorporateActions
     netted: AbstractSet[Place] = frozenset()
     book: PositionBook = field(init=False)
     curve: EquityCurve = field(init=False)
@@ -47,7 +50,7 @@ class LedgerWalk:
     _stated: dict[str, dict[str, str | None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.curve = EquityCurve(self.quoted)
+        self.curve = EquityCurve(self.quoted, self.actions)
         currencies: dict[tuple[str, str], set[str]] = {}
         for event in self.events:
             if isinstance(event, AccountEvent):
@@ -206,7 +209,9 @@ class LedgerWalk:
         """The last price of what a fill traded; the last fill's own where the run has no other."""
         instrument = (fill.ref.portfolio, fill.symbol, fill.venue)
         nearest = self.quoted.nearest(instrument)
-        return self.last_fills[instrument] if nearest is None else marks[nearest]
+        if nearest is None:
+            return self.last_fills[instrument]
+        return self.actions.of_mark(fill.ref.portfolio, fill.symbol, marks[nearest])
 
     def value(self, marks: Mapping[Instrument, Mark]) -> None:
         """Value what is still open at the last prices."""

@@ -8,6 +8,7 @@ holds and its cash are read from where they are kept.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -63,6 +64,7 @@ class ZiplineAccount:
         self._stated: float | None = None
         self._fills = 0
         self._cycles: dict[Any, int] = {}
+        self._numbers: Counter[str | None] = Counter()
         self._entries: dict[Any, OpenEvent | None] = {}
         self._owed: dict[Any, list[_Owed]] = {}
         self._in_lieu: float | None = None
@@ -161,20 +163,33 @@ class ZiplineAccount:
         self, asset: Any, held: float, amount: float
     ) -> tuple[str | None, str | None]:
         """Name the position that a fill opens or adds to, and the one that it reduces."""
-        symbol = self._whole.bars.instrument_of(asset).symbol
-        cycle = self._cycles.setdefault(asset, 1)
-        now, following = f"{symbol}-{cycle}", f"{symbol}-{cycle + 1}"
+        now = self._position_id(asset)
         if not held or (held > 0) == (amount > 0):
             return now, None
-        return (following if abs(amount) > abs(held) else None), now
+        if abs(amount) <= abs(held):
+            return None, now
+        symbol = self._whole.bars.instrument_of(asset).symbol
+        return f"{symbol}-{self._numbers[symbol] + 1}", now
+
+    def _position_id(self, asset: Any) -> str:
+        """Name the position in an asset. Other assets may have had its symbol, or have it."""
+        symbol = self._whole.bars.instrument_of(asset).symbol
+        if asset not in self._cycles:
+            self._numbers[symbol] += 1
+            self._cycles[asset] = self._numbers[symbol]
+        return f"{symbol}-{self._cycles[asset]}"
+
+    def _end_position(self, asset: Any) -> None:
+        """Note that what comes next is another position."""
+        self._cycles.pop(asset, None)
+        self._entries.pop(asset, None)
 
     def _move(self, _: Any, held: float, transaction: Any) -> None:
         """Record what a fill has made of its position."""
         asset, now = transaction.asset, self._quantity(transaction.asset)
         if held and (not now or (now > 0) != (held > 0)):
             self._tell_position(EventType.POSITION_CLOSE, asset, 0)
-            self._entries.pop(asset, None)
-            self._cycles[asset] += 1
+            self._end_position(asset)
             held = 0
         if now:
             kind = EventType.POSITION_CHANGE if held else EventType.POSITION_OPEN
@@ -187,7 +202,7 @@ class ZiplineAccount:
         position = self._tracker.positions.get(asset)
         self._run.position(
             event_type,
-            f"{instrument.symbol}-{self._cycles.get(asset, 1)}",
+            self._position_id(asset),
             side_of(now),
             plain(abs(now)),
             strategy=self._whole.strategy,
@@ -231,8 +246,7 @@ class ZiplineAccount:
             )
             self._whole.orders.tell_split(asset, event)
             if asset in before and not self._quantity(asset):
-                self._cycles[asset] = self._cycles.get(asset, 1) + 1
-                self._entries.pop(asset, None)
+                self._end_position(asset)
         self.state_changes()
 
     def _act(
@@ -247,7 +261,6 @@ class ZiplineAccount:
         """Record what an issuer did to an asset, and what is held of it now."""
         now = self._quantity(asset)
         instrument = self._whole.bars.instrument_of(asset)
-        cycle = self._cycles.setdefault(asset, 1)
         return self._run.event(
             EventType.CORPORATE_ACTION,
             strategy=self._whole.strategy,
@@ -256,7 +269,7 @@ class ZiplineAccount:
             attributes={
                 semconv.CorporateAction.TYPE: kind,
                 semconv.CorporateAction.RATIO: ratio,
-                semconv.Position.ID: f"{instrument.symbol}-{cycle}" if is_held else None,
+                semconv.Position.ID: self._position_id(asset) if is_held else None,
                 semconv.Position.SIDE: side_of(now) if is_held else None,
                 semconv.Position.QUANTITY: plain(abs(now)) if is_held else None,
                 semconv.CashFlow.AMOUNT: in_lieu or None,

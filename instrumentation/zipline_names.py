@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import inspect
 import re
 from collections.abc import Iterator, Mapping
 from functools import partial
+from numbers import Number
 from pathlib import Path
 from typing import Any, Final
 
-_PLAIN: Final = (bool, int, float, str)
+_PLAIN: Final = (Number, str, dt.date, dt.time, dt.timedelta)
+"""Numbers are also those of numpy and `decimal`."""
 _UNNAMED: Final = "algorithm"
 _FUNCTIONS: Final = ("_initialize", "_handle_data", "_before_trading_start")
 

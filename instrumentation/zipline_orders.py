@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from fillpath.instrumentation import semconv
@@ -40,6 +40,7 @@ class ZiplineOrders:
         self._blotter = whole.algorithm.blotter
         self._costs: dict[int, float] = {}
         self._split: list[Any] = []
+        self._done: list[Hashable] = []
         hear = whole.listening.listen
         hear(self._blotter, "order", after=self._placed)
         for method in ("cancel", "reject", "hold"):
@@ -130,11 +131,20 @@ class ZiplineOrders:
 
     def _moment(self, *_: Any) -> None:
         """Record the bars of a moment, before anything is filled at their prices."""
+        self._forget_done()
         self._whole.begin_moment()
+
+    def _forget_done(self) -> None:
+        """Forget the orders that were filled: they have had all of their transactions by now."""
+        while self._done:
+            self._run.forget(self._done.pop())
 
     def _traded(self, result: Sequence[Any], *_: Any) -> None:
         """Find out which commission is of which transaction: zipline lists them apart."""
-        transactions, commissions, _closed = result
+        transactions, commissions, closed = result
+        if not all(isinstance(part, Collection) for part in (transactions, commissions, closed)):
+            return  # a blotter of the user's own: what is read here the engine would miss
+        self._done = [one.id for one in closed]
         self._costs = {}
         charged: dict[Hashable, list[float]] = {}
         for one in commissions:

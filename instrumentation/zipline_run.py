@@ -130,11 +130,12 @@ class ZiplineRun:
 
         @contextmanager
         def targeted(asset: Any, target: Any, *_: Any, **__: Any) -> Iterator[None]:
+            outer = self.orders.target  # a target of the user's own may be made of others
             self.orders.target = self.listening.quietly(self._signal, name, asset, target)
             try:
                 yield
             finally:
-                self.orders.target = None
+                self.orders.target = outer
 
         return targeted
 
@@ -145,6 +146,7 @@ class ZiplineRun:
             strategy=self.strategy,
             instrument=self.bars.instrument_of(asset),
             event_time=self.time,
+            cause=self.orders.target,
             attributes={
                 semconv.Signal.NAME: name,
                 semconv.Signal.VALUE: value,

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import sys
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fillpath.analytics.corporate_actions import CorporateActions
 from fillpath.analytics.exact import exact_arithmetic
+from fillpath.analytics.excursions import excursions
+from fillpath.analytics.ledger import compute_ledger
 from fillpath.analytics.ledger_events import CorporateActionEvent, FillEvent, SpanRef
+from fillpath.analytics.market_prices import MarketPrices
 from fillpath.analytics.marks import Mark
+from fillpath.analytics.reconciliation import ReconciliationStatus
+from fillpath.instrumentation.semconv import CorporateAction, EventType, Position
+
+sys.path.append(str(Path(__file__).parent))
+
+from made_spans import RUN, MadeSpans
 
 RATIOS = (0.5, 1 / 3, 2 / 3, 1 / 7, 2.0, 10.0, 1 / 1.1)
 STEPS = st.lists(
@@ -97,13 +109,65 @@ def test_a_price_before_a_split_is_told_in_the_shares_after_it() -> None:
     events = [split(5, 0.5, 0, Decimal(0)), split(9, 1 / 3, 0, Decimal(0))]
     actions = CorporateActions(events)
     prices = [
-        actions.of_mark(("fund", "ACME", ""), Mark(ref(at), Decimal(60))).price for at in (4, 6, 10)
+        actions.of_mark("fund", "ACME", Mark(ref(at), Decimal(60))).price for at in (4, 6, 10)
     ]
     assert prices == [10, 20, 60]
-    assert actions.of_mark(("other", "ACME", ""), Mark(ref(4), Decimal(60))).price == 60
+    assert actions.of_mark("other", "ACME", Mark(ref(4), Decimal(60))).price == 60
 
 
 def test_shares_that_come_for_nothing_are_bought_for_nothing() -> None:
     events = [fill(1, 100, Decimal(40)), split(2, 1.0, 110, Decimal(0))]
     _, new = CorporateActions(events).restated(events)
     assert (new.sign, new.quantity, new.price) == (1, 10, 0)
+
+
+def a_split(spans: MadeSpans, ratio: object, **held: Any) -> None:
+    keys = {
+        CorporateAction.RATIO: ratio,
+        Position.SIDE: "LONG",
+        Position.QUANTITY: str(held.get("quantity", 0)),
+    }
+    spans.add(EventType.CORPORATE_ACTION, keys, symbol="ACME", venue="SIM")
+
+
+def test_a_price_of_another_portfolio_is_told_in_the_units_of_whom_it_values() -> None:
+    spans = MadeSpans(account_id="CASH-1")
+    spans.account("CASH", account_id="CASH-1", USD="10000")
+    spans.fill("BUY", 10, "40")
+    spans.account("CASH", account_id="CASH-1", USD="9600")
+    for price in ("44", "23"):
+        spans.add(EventType.BAR, portfolio="market", price=price, symbol="ACME", venue="SIM")
+        spans.account("CASH", account_id="CASH-1", USD="9600")
+        if price == "44":
+            a_split(spans, "0.5", quantity=20)
+    ledger = spans.ledger()
+    assert [point.equity for point in ledger.equity] == [10_000, 10_000, 10_040, 10_060]
+    assert ledger.total() == {"USD": Decimal("60.00")}
+
+
+@pytest.mark.parametrize("ratio", ["0", "-2", "NaN", "Infinity", "two for one"])
+def test_a_split_without_a_ratio_fails_the_account(ratio: str) -> None:
+    spans = MadeSpans(account_id="CASH-1")
+    spans.account("CASH", account_id="CASH-1", USD="10000")
+    spans.fill("BUY", 10, "40")
+    spans.account("CASH", account_id="CASH-1", USD="9600")
+    a_split(spans, ratio, quantity=20)
+    (account,) = spans.ledger().accounts
+    assert account.status is ReconciliationStatus.FAILED
+    assert account.notes[0] == "1 corporate action without a ratio: not counted."
+
+
+def test_shares_that_come_for_nothing_are_no_price_a_trade_has_seen() -> None:
+    spans = MadeSpans()
+    for price, quantity in (("40", 100), ("42", 0), ("38", 0)):
+        spans.bar(price)
+        if quantity:
+            spans.fill("BUY", quantity, price)
+    a_split(spans, "1", quantity=110)
+    with spans.connect() as connection, exact_arithmetic():
+        trips = compute_ledger(connection, RUN).trips
+        prices = MarketPrices(connection, RUN)
+        (seen,) = excursions(prices, trips, lambda _: None)
+    assert seen is not None
+    assert (seen.best_price, seen.worst_price) == (42, 38)
+    assert seen.adverse == 100 * -2

@@ -17,8 +17,9 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from typer.testing import CliRunner
 
 from fillpath.analytics.cli import app
 from fillpath.analytics.fifo_matches import disagreements, fifo_matches
-from fillpath.analytics.results_rows import RunResults, compute_results
+from fillpath.analytics.ledger import Ledger, compute_ledger
 from fillpath.exporters.event_store import EventStore
 from fillpath.exporters.writer import catch_up
 from fillpath.instrumentation import Tracing, ZiplineInstrumentor
@@ -92,9 +93,13 @@ def traced(data: Path, body: Callable[[], Any], **settings: Any) -> Any:
 
 def rows_of(data: Path, query: str) -> list[Row]:
     with EventStore(DataFolder(data)).connect() as connection:
-        result = connection.execute(query)
-        names = [column[0] for column in result.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+        return told(connection, query)
+
+
+def told(connection: duckdb.DuckDBPyConnection, query: str) -> list[Row]:
+    result = connection.execute(query)
+    names = [column[0] for column in result.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
 
 @dataclass
@@ -105,7 +110,6 @@ class TracedHost:
     plain: Any
     traced: Any
     data: Path
-    _results: list[RunResults] = field(default_factory=list)
 
     @property
     def truth(self) -> dict[str, Row]:
@@ -122,22 +126,23 @@ class TracedHost:
             "leveraged", "hold"]}  # fmt: skip
         return known.get(self.name, ["run"])
 
-    @property
-    def results(self) -> RunResults:
-        if not self._results:
-            with EventStore(DataFolder(self.data)).connect(["host"]) as connection:
-                self._results.append(compute_results(connection, "host"))
-        return self._results[0]
+    @cached_property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        return EventStore(DataFolder(self.data)).connect(["host"])
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        return compute_ledger(self.connection, "host")
 
     def rows(self, query: str) -> list[Row]:
-        return rows_of(self.data, query)
+        return told(self.connection, query)
 
 
 Recorded = Callable[[str], TracedHost]
 
 
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
     """Runs a host alone and traced, once for all who ask."""
     done: dict[str, TracedHost] = {}
 
@@ -149,7 +154,9 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
             done[name] = TracedHost(name, plain, report, folder / "data")
         return done[name]
 
-    return record
+    yield record
+    for host in done.values():
+        host.connection.close()
 
 
 @pytest.fixture(params=RECONCILED)
@@ -158,9 +165,9 @@ def host(request: pytest.FixtureRequest, recorded: Recorded) -> TracedHost:
 
 
 @pytest.fixture
-def orders(recorded: Recorded) -> Path:
+def orders(recorded: Recorded) -> TracedHost:
     """What was recorded of the host with all kinds of orders."""
-    return recorded("zipline_orders").data
+    return recorded("zipline_orders")
 
 
 def test_tracing_changes_no_trade(host: TracedHost) -> None:
@@ -203,8 +210,12 @@ def test_every_transaction_of_the_engine_is_one_fill(host: TracedHost) -> None:
 
 def test_orders_end_as_the_engine_says(host: TracedHost) -> None:
     words = {0: "OPEN", 1: "FILLED", 2: "CANCELLED", 3: "REJECTED", 4: "HELD"}
-    table = host.results.tables["orders"]
-    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    rows = host.rows(
+        "select portfolio, symbol, status from spans where client_order_id is not null "
+        "and event_type in ('ORDER', 'FILL') and name like 'publish %' "
+        "qualify row_number() over (partition by portfolio, client_order_id "
+        "order by sequence desc) = 1"
+    )
     for portfolio, truth in host.truth.items():
         found = Counter(
             (one["symbol"], one["status"]) for one in rows if one["portfolio"] == portfolio
@@ -237,12 +248,12 @@ def test_every_order_and_fill_goes_back_to_a_bar_or_a_call_of_the_engines(host: 
 def test_profit_is_the_engines_own(host: TracedHost) -> None:
     """What all slices come to is what the engine's portfolio is worth more than was put in."""
     for portfolio, truth in host.truth.items():
-        (account,) = [a for a in host.results.ledger.accounts if a.portfolio == portfolio]
+        (account,) = [a for a in host.ledger.accounts if a.portfolio == portfolio]
         assert account.status.value == "reconciled", account.notes
         last = truth["days"][-1]
         capital = 50_000.0 if host.name == "zipline_minutes" else 100_000.0
         profit = sum(
-            (one.amount for one in host.results.ledger.slices if one.ref.portfolio == portfolio),
+            (one.amount for one in host.ledger.slices if one.ref.portfolio == portfolio),
             Decimal(0),
         )
         worth = float(profit + account.transfers) + capital
@@ -252,7 +263,7 @@ def test_profit_is_the_engines_own(host: TracedHost) -> None:
 
 
 def test_the_queue_of_lots_and_sql_agree(host: TracedHost) -> None:
-    ledger = host.results.ledger
+    ledger = host.ledger
     with duckdb.connect() as connection:
         assert fifo_matches(connection, ledger.legs) is not None
         assert disagreements(connection, ledger.legs, ledger.matches) == []
@@ -261,7 +272,7 @@ def test_the_queue_of_lots_and_sql_agree(host: TracedHost) -> None:
 def test_what_is_open_at_the_end_is_what_the_engine_holds(host: TracedHost) -> None:
     for portfolio, truth in host.truth.items():
         found: Counter[str] = Counter()
-        for trip in host.results.ledger.trips:
+        for trip in host.ledger.trips:
             if trip.opened_by.ref.portfolio == portfolio and trip.is_open:
                 sign = 1 if trip.direction == "LONG" else -1
                 found[trip.opened_by.symbol] += sign * trip.open_quantity  # type: ignore[assignment]
@@ -272,7 +283,7 @@ def test_what_is_open_at_the_end_is_what_the_engine_holds(host: TracedHost) -> N
 def test_equity_ends_each_day_at_the_value_of_the_portfolio(host: TracedHost) -> None:
     """With splits in between, and dividends that were paid."""
     for portfolio, truth in host.truth.items():
-        points = [p for p in host.results.ledger.equity if p.ref.portfolio == portfolio]
+        points = [p for p in host.ledger.equity if p.ref.portfolio == portfolio]
         at_close: dict[int | None, float] = {}
         for point in points:  # money that comes in overnight does so at the time of the close
             at_close.setdefault(point.ref.event_time, float(point.equity))
@@ -281,21 +292,19 @@ def test_equity_ends_each_day_at_the_value_of_the_portfolio(host: TracedHost) ->
             assert at_close[moment] == pytest.approx(float(day["value"]), rel=1e-9), day["day"]
 
 
-def parents(data: Path, where: str) -> list[tuple[str, str | None, str | None]]:
+def parents(host: TracedHost, where: str) -> list[tuple[str, str | None, str | None]]:
     """Kind of the parent, its handler and its status, of the events that a condition names."""
     return [
         (row["name"], row["handler"], row["status"])
-        for row in rows_of(
-            data,
+        for row in host.rows(
             "select p.name, p.handler, p.status from spans c join spans p "
             f"on c.parent_span_id = p.span_id where {where} order by c.sequence",
         )
     ]
 
 
-def test_a_target_is_the_signal_that_its_order_follows_from(orders: Path) -> None:
-    found = rows_of(
-        orders,
+def test_a_target_is_the_signal_that_its_order_follows_from(orders: TracedHost) -> None:
+    found = orders.rows(
         "select p.attributes->>'trading.signal.name' as signal, count(*) as orders from spans c "
         "join spans p on c.parent_span_id = p.span_id where c.event_type = 'ORDER' "
         "and p.event_type = 'SIGNAL' group by 1 order by 1",
@@ -306,7 +315,31 @@ def test_a_target_is_the_signal_that_its_order_follows_from(orders: Path) -> Non
     assert ("process BAR", "rebalance", None) not in plain  # those have targets
 
 
-def test_a_cancellation_follows_from_who_asked_for_it(orders: Path) -> None:
+def test_a_target_that_is_made_of_others_stays_the_signal_of_its_own_order(
+    recorded: Recorded,
+) -> None:
+    found = recorded("zipline_two_algorithms").rows(
+        "select p.attributes->>'trading.signal.name' as signal, c.event_type as kind, "
+        "count(*) as events from spans c join spans p on c.parent_span_id = p.span_id "
+        "where p.event_type = 'SIGNAL' group by all order by all"
+    )
+    times = found[0]["events"]
+    assert times > 3
+    assert [(row["signal"], row["kind"], row["events"]) for row in found] == [
+        ("target", "ORDER", times),
+        ("target_percent", "ORDER", times),
+        ("target_percent", "SIGNAL", times),
+    ]
+
+
+def test_numbers_of_numpy_are_parameters_too(recorded: Recorded) -> None:
+    (run,) = recorded("zipline_two_algorithms").rows(
+        "select parameters->>'first' as first, parameters->>'symbol' as symbol from runs"
+    )
+    assert run == {"first": "5", "symbol": "AAPL"}
+
+
+def test_a_cancellation_follows_from_who_asked_for_it(orders: TracedHost) -> None:
     found = Counter(parents(orders, "c.status = 'CANCELLED'"))
     assert found == {
         ("process BAR", "handle_data", None): 4,
@@ -314,18 +347,16 @@ def test_a_cancellation_follows_from_who_asked_for_it(orders: Path) -> None:
     }
     (links,) = {
         row["links"]
-        for row in rows_of(
-            orders,
+        for row in orders.rows(
             "select json_array_length(links) as links from spans where status = 'CANCELLED'",
         )
     }
     assert links == 1  # the state before
 
 
-def test_a_split_is_what_changes_the_orders_that_wait(orders: Path) -> None:
+def test_a_split_is_what_changes_the_orders_that_wait(orders: TracedHost) -> None:
     assert parents(orders, "c.status = 'UPDATED'") == [("publish CORPORATE_ACTION", None, None)] * 3
-    changed = rows_of(
-        orders,
+    changed = orders.rows(
         "select quantity, price from spans where status = 'UPDATED' and price is not null",
     )
     assert [(row["quantity"], row["price"]) for row in changed] == [
@@ -335,15 +366,16 @@ def test_a_split_is_what_changes_the_orders_that_wait(orders: Path) -> None:
     ]
 
 
-def test_what_the_engine_closes_by_itself_has_a_cause_and_its_entry_as_a_link(orders: Path) -> None:
+def test_what_the_engine_closes_by_itself_has_a_cause_and_its_entry_as_a_link(
+    orders: TracedHost,
+) -> None:
     assert parents(orders, "c.event_type = 'FILL' and c.client_order_id is null") == [
         ("process SYSTEM", "auto_close", None)
     ]
 
 
-def test_dividends_are_cash_flows_and_those_on_borrowed_shares_are_paid(orders: Path) -> None:
-    flows = rows_of(
-        orders,
+def test_dividends_are_cash_flows_and_those_on_borrowed_shares_are_paid(orders: TracedHost) -> None:
+    flows = orders.rows(
         "select symbol, attributes->>'trading.cash_flow.type' as kind, "
         "attributes->>'trading.cash_flow.amount' as amount from spans "
         "where event_type = 'CASH_FLOW' order by sequence",
@@ -355,18 +387,16 @@ def test_dividends_are_cash_flows_and_those_on_borrowed_shares_are_paid(orders: 
     ]
 
 
-def test_a_control_that_logs_is_a_breach_and_the_order_goes_on(orders: Path) -> None:
-    breaches = rows_of(
-        orders,
+def test_a_control_that_logs_is_a_breach_and_the_order_goes_on(orders: TracedHost) -> None:
+    breaches = orders.rows(
         "select attributes->>'trading.risk.rule' as rule, attributes->>'trading.risk.limit' as top "
         "from spans where event_type = 'RISK_BREACH'",
     )
     assert {(row["rule"], row["top"]) for row in breaches} == {("MaxOrderSize", "40")}
 
 
-def test_a_fill_links_to_the_bar_it_was_filled_at(orders: Path) -> None:
-    rows = rows_of(
-        orders,
+def test_a_fill_links_to_the_bar_it_was_filled_at(orders: TracedHost) -> None:
+    rows = orders.rows(
         "select f.symbol = b.symbol and f.event_time = b.event_time as same from ("
         'select symbol, event_time, unnest(from_json(links, \'[{"span_id": "VARCHAR"}]\')).span_id '
         "as link from spans where event_type = 'FILL') f join spans b on b.span_id = f.link "
@@ -588,10 +618,10 @@ def test_the_page_about_the_engine_is_true(tmp_path: Path) -> None:
     names: dict[str, Any] = {"__name__": "__main__"}
     traced(tmp_path / "data", lambda: exec(code, names))  # noqa: S102 - the page's example
     with EventStore(DataFolder(tmp_path / "data")).connect(["host"]) as connection:
-        results = compute_results(connection, "host")
-    (account,) = results.ledger.accounts
+        ledger = compute_ledger(connection, "host")
+    (account,) = ledger.accounts
     assert account.status.value == "reconciled", account.notes
-    profit = sum((one.amount for one in results.ledger.slices), Decimal(0))
+    profit = sum((one.amount for one in ledger.slices), Decimal(0))
     value = float(names["perf"]["portfolio_value"].iloc[-1])
     assert float(profit) + 100_000 == pytest.approx(value, abs=1e-7)
     shown = CliRunner().invoke(
@@ -599,7 +629,7 @@ def test_the_page_about_the_engine_is_true(tmp_path: Path) -> None:
     ).stdout  # fmt: skip
     (tree,) = re.findall(r"^```text\n( .*?)^```", page, re.MULTILINE | re.DOTALL)
 
-    def told(line: str) -> str:
+    def shorn(line: str) -> str:
         return re.sub(r"order [0-9a-f]{32}|^\s*([+][\d.]+ \S+)?[\s│├└─]*", "", line)
 
-    assert set(map(told, tree.splitlines())) <= set(map(told, shown.splitlines()))
+    assert set(map(shorn, tree.splitlines())) <= set(map(shorn, shown.splitlines()))

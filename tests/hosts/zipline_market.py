@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from bokeh_sampledata import stocks
-from exchange_calendars import get_calendar
 from zipline import run_algorithm
 from zipline.data import bundles
 from zipline.utils import paths
+from zipline.utils.calendar_utils import get_calendar
 
 BUNDLE = "fillpath-hosts"
 FIRST, LAST = pd.Timestamp("2004-10-01"), pd.Timestamp("2005-06-30")
@@ -51,7 +51,7 @@ def daily(symbol: str) -> pd.DataFrame:
 
 def minutes(symbol: str) -> pd.DataFrame:
     """A walk through each day's range, one price a minute."""
-    calendar, frames = get_calendar("XNYS", start="2000-01-03"), []
+    calendar, frames = get_calendar("XNYS"), []
     for day in MINUTE_DAYS:
         bar = daily(symbol).loc[day]
         index = calendar.session_minutes(day)
@@ -136,7 +136,7 @@ def use_bundle() -> None:
 def days(first: str = "2004-10-04", last: str = "2005-06-30") -> dict[str, Any]:
     """What every run of a host says to `run_algorithm`."""
     start, end = pd.Timestamp(first), pd.Timestamp(last)
-    sessions = get_calendar("XNYS", start="2000-01-03").sessions_in_range(start, end)
+    sessions = get_calendar("XNYS").sessions_in_range(start, end)
     returns = pd.Series(0.0, index=sessions.tz_localize("UTC"))
     return {
         "start": start,

@@ -26,11 +26,18 @@ CHANGES = {
 
 
 class Leveraged(TradingAlgorithm):
-    """Buys for twice what it has, and changes sides by lot."""
+    """Buys for twice what it has, and changes sides by lot, a few shares first."""
 
-    def initialize(self, symbol: str) -> None:
+    def initialize(self, symbol: str, first: int) -> None:
         self.asset = self.symbol(symbol)
+        self.first = first
         self.set_max_leverage(10.0)
+
+    def order_target_percent(self, asset: Any, target: float, **styles: Any) -> Any:
+        """Reach a target in two orders, of which the first has a target of its own."""
+        held = self.portfolio.positions[asset].amount
+        self.order_target(asset, held + self.first)
+        return super().order_target_percent(asset, target, **styles)
 
     def handle_data(self, data: Any) -> None:
         if random.random() < 0.2:
@@ -61,6 +68,7 @@ def leveraged() -> pd.DataFrame:
         capital_changes=CHANGES,
         benchmark_returns=pd.Series(0.0, index=parameters.sessions.tz_localize("UTC")),
         symbol="AAPL",
+        first=np.int64(5),
     )
     return algorithm.run()
 
