@@ -39,7 +39,10 @@ class CorporateActions:
 
     def __init__(self, events: Sequence[Any]) -> None:
         self._ratios: dict[tuple[str, str], list[tuple[int, Fraction]]] = {}
+        self._with_positions: set[str] = set()
         for event in events:
+            if isinstance(event, PositionEvent):
+                self._with_positions.add(event.ref.portfolio)
             if isinstance(event, CorporateActionEvent) and event.ratio != 1:
                 place = event.ref.portfolio, event.symbol
                 told = event.ref.sequence, _meant(event.ratio)
@@ -66,8 +69,10 @@ class CorporateActions:
                     held[place] = held.get(place, ZERO)
                     held[place] += fill_of_action.sign * fill_of_action.quantity
                     yield fill_of_action
-                    if fill_of_action.position_id is not None:
-                        yield _said(event, fill_of_action.position_id, held[place])
+                    position_id = fill_of_action.position_id
+                    # Of a host that never tells its positions, this would be the only one.
+                    if position_id is not None and place[0] in self._with_positions:
+                        yield _said(event, position_id, held[place])
             else:
                 yield event
 

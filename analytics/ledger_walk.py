@@ -135,7 +135,11 @@ class LedgerWalk:
                     )
                 self.executions.append(execution)
                 instrument = (event.ref.portfolio, event.symbol, event.venue)
-                self.last_fills[instrument] = Mark(event.ref, event.price)
+                mark = Mark(event.ref, event.price)
+                if event.is_traded:
+                    self.last_fills[instrument] = mark
+                else:
+                    self.last_fills.setdefault(instrument, mark)
                 account.execute(execution)
             elif isinstance(event, CashFlowEvent):
                 account = self._account(event.ref.portfolio, self._account_of(event))

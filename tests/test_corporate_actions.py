@@ -169,5 +169,23 @@ def test_shares_that_come_for_nothing_are_no_price_a_trade_has_seen() -> None:
         prices = MarketPrices(connection, RUN)
         (seen,) = excursions(prices, trips, lambda _: None)
     assert seen is not None
-    assert (seen.best_price, seen.worst_price) == (42, 38)
+    assert [seen.best_price, seen.worst_price] == [42, 38]
     assert seen.adverse == 100 * -2
+
+
+def test_a_host_that_tells_no_positions_may_tell_what_it_holds_after_a_split() -> None:
+    """Its fills count, also the last one, and are worth what was paid last."""
+    spans = MadeSpans(account_id="CASH-1")
+    spans.account("CASH", account_id="CASH-1", USD="10000")
+    spans.fill("BUY", 100, "40")
+    spans.account("CASH", account_id="CASH-1", USD="6000")
+    a_split(spans, "1", quantity=110)
+    spans.fill("SELL", 10, "50")
+    spans.account("CASH", account_id="CASH-1", USD="6500")
+    a_split(spans, "0.5", quantity=210)
+    ledger = spans.ledger()
+    (account,) = ledger.accounts
+    assert account.status is ReconciliationStatus.RECONCILED, account.notes
+    (trip,) = ledger.trips
+    assert trip.open_quantity == 210
+    assert ledger.total() == {"USD": Decimal(6500 + 210 * 25 - 10_000)}
