@@ -233,7 +233,9 @@ class EngineInstrumentor(BaseInstrumentor):  # type: ignore[misc, unused-ignore]
                 session.note_parameters(parameters)
             run = EngineRun(session, portfolio)
         except Exception as error:  # noqa: BLE001 - the engine runs, whatever we do
-            _log.warning("A run of %s goes untraced: %s", self.engine, error)
+            if (self.engine, str(error)) not in self._warned:  # a sweep has thousands of runs
+                self._warned.add((self.engine, str(error)))
+                _log.warning("A run of %s goes untraced: %s", self.engine, error)
             if own is not None:
                 self._end(own, None)
             return None

@@ -734,6 +734,17 @@ def test_names_that_cannot_be_printed_do_not_reach_the_host(engine: Any, tmp_pat
     }
 
 
+def test_a_data_folder_that_cannot_be_written_is_warned_of_once(
+    engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FILLPATH_DATA", str(tmp_path / "file" / "data"))
+    acting = importlib.import_module("backtesting_orders").Paced
+    for _ in range(2):
+        assert len(engine.Backtest(share(), acting, finalize_trades=True).run()._trades) == 5
+    assert caplog.text.count("goes untraced") == 1
+
+
 def test_an_error_of_a_commission_is_recorded_and_reaches_the_host(
     engine: Any, tmp_path: Path
 ) -> None:
