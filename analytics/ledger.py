@@ -92,7 +92,9 @@ def compute_ledger(
         return _ledger(connection, run_id, labels)
     except (InvalidOperation, Overflow) as error:
         message = f"Run {run_id!r} has numbers too large for exact money."
-        query = "select sequence, price, quantity, attributes from spans where name = 'publish FILL'"
+        query = (
+            "select sequence, price, quantity, attributes from spans where name = 'publish FILL'"
+        )
         raise FillpathError(message, next_command=f'fillpath sql "{query}"') from error
 
 
