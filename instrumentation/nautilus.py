@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
+import weakref
 from typing import Any, ClassVar, Final
 
 from fillpath.instrumentation.engine_instrumentor import EngineInstrumentor
@@ -21,9 +22,9 @@ class NautilusInstrumentor(EngineInstrumentor):
     """Traces every engine that is built from now on.
 
     `instrument()` replaces the message bus class that the engine's kernel builds. Engines built
-    while it was there keep their bus after `uninstrument()`; it then only passes messages on. An
-    engine built before runs untraced, with a warning. The strategies' configuration is kept with
-    the run as its parameters.
+    while it was there keep their bus after `uninstrument()`; it then only passes messages on, also
+    in the middle of a run. An engine built before runs untraced, with a warning. The strategies'
+    configuration is kept with the run as its parameters.
     """
 
     engine = "NautilusTrader"
@@ -48,6 +49,7 @@ class NautilusInstrumentor(EngineInstrumentor):
         kernel: Any = sys.modules[_KERNEL]
         self._bus = importlib.import_module("fillpath.instrumentation.nautilus_bus")
         self._of_worker = WorkerSession()
+        self._followers: weakref.WeakSet[Any] = weakref.WeakSet()
         original = kernel.MessageBus
 
         def build_bus(*args: Any, **kwargs: Any) -> Any:
@@ -59,7 +61,9 @@ class NautilusInstrumentor(EngineInstrumentor):
             except FillpathError as error:
                 _log.warning("The engine runs untraced: %s", error)
                 return original(*args, **kwargs)
-            return self._bus.TracedMessageBus(*args, **kwargs)
+            bus = self._bus.TracedMessageBus(*args, **kwargs)
+            self._followers.add(bus.follower)
+            return bus
 
         def start(start_kernel: Any) -> Any:
             def run(system: Any) -> Any:
@@ -80,6 +84,11 @@ class NautilusInstrumentor(EngineInstrumentor):
         patches.wrap(kernel.NautilusKernel, "start", start)
         patches.wrap(kernel.NautilusKernel, "start_async", start)
         patches.wrap(kernel.NautilusKernel, "dispose", dispose)
+
+    def _uninstrument(self, **kwargs: Any) -> None:
+        super()._uninstrument(**kwargs)
+        for follower in tuple(getattr(self, "_followers", ())):
+            follower.detach()
 
     def _session_of_engine(self) -> Tracing | None:
         """The session that the next engine belongs to; in a worker, one of its own."""

@@ -121,6 +121,8 @@ class BusFollower:
         self._is_live = is_live
         self._tracing: Tracing | None = None
         self._tracer: EventTracer | None = None
+        self._recording: EventTracer | None = None  # the same, until it is detached
+        self._is_detached = False
         self._market: MarketReader | None = None
         self._places: dict[tuple[str | None, ...], Place] = {}
         self._run_places: dict[tuple[Place, str, str], Place] = {}
@@ -150,6 +152,11 @@ class BusFollower:
         if self._tracing is not None and self._tracer is not None:
             self._name_books(self._tracing, self._tracer)
 
+    def detach(self) -> None:
+        """Record nothing any more; handlers that run now still end."""
+        self._is_detached = True
+        self._recording = None
+
     def settle(self) -> None:
         """Close what is still open: the session ends, or the engine starts afresh."""
         for turn in tuple(self._turns.values()):
@@ -174,13 +181,13 @@ class BusFollower:
 
     def running_tracer(self) -> EventTracer | None:
         """The running session's tracer, or None when nothing is to be recorded."""
-        tracer = self._tracer
+        tracer = self._recording
         if tracer is None:
             tracing = Tracing.active()
-            if tracing is None or not tracing.running:
+            if self._is_detached or tracing is None or not tracing.running:
                 return None
             self._tracing = tracing
-            self._tracer = tracer = tracing.tracer
+            self._tracer = self._recording = tracer = tracing.tracer
             self._name_books(tracing, tracer)
             tracing.before_stop(self.settle)
         return None if tracer.stopped else tracer
@@ -189,7 +196,7 @@ class BusFollower:
 
     def on_published(self, message: Any) -> None:
         """Take a publication before any of its subscribers does."""
-        tracer = self._tracer
+        tracer = self._recording
         if tracer is None or tracer.stopped:
             tracer = self.running_tracer()
             if tracer is None:
@@ -282,6 +289,10 @@ class BusFollower:
             self._signals.pop(run, None)
         try:
             tracer.close(run, error=failure)
+            if failure is not None and self._is_live:
+                # Unless it is told otherwise, a live engine now ends the process as it stands.
+                _, recorder = tracer.direct()
+                recorder.flush()
         except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
             tracer.complain(error)
 

@@ -7,7 +7,8 @@ own making, an order of an asyncio task and one of a timer, and a position close
 Where the wall clock decides when something is ordered, the feed stands still until it is filled, so
 every run trades alike but for times, and ids with times in them. At the end there is a burst of
 quotes, longer than the engine's queues are patient: an order of its first one waits for its last.
-With a second argument ``stumble`` a strategy raises in a handler.
+With a second argument ``stumble`` a strategy raises in a handler, and the engine stops in order;
+with ``fall`` the engine ends the process at once, as it does unless it is told otherwise.
 """
 
 from __future__ import annotations
@@ -208,7 +209,7 @@ class ByBars(Strategy):
         self.subscribe_bars(BARS)
 
     def on_bar(self, bar: Bar) -> None:
-        if self.turns == 3 and sys.argv[2:] == ["stumble"]:
+        if self.turns == 3 and sys.argv[2:]:
             raise Stumbled("over the fourth bar")
         if self.turns < 11:
             side = SELL if self.turns % 2 else BUY
@@ -266,7 +267,9 @@ def build_node() -> TradingNode:
     config = TradingNodeConfig(
         trader_id=TraderId("PAPER-001"),
         logging=LoggingConfig(log_level="OFF"),
-        data_engine=LiveDataEngineConfig(graceful_shutdown_on_exception=True),
+        data_engine=LiveDataEngineConfig(
+            graceful_shutdown_on_exception=sys.argv[2:] == ["stumble"]
+        ),
         exec_engine=LiveExecEngineConfig(reconciliation=True),
         data_clients={SIM.value: LiveDataClientConfig()},
         exec_clients={
