@@ -264,8 +264,9 @@ def caused(host: TracedHost, condition: str) -> list[Row]:
     rows = host.rows(
         f"""
         select c.sequence, c.client_order_id as order_id, c.status, c.quantity, c.links,
-            p.client_order_id as cause_order_id, p.event_type as cause, p.name as cause_name,
-            p.status as cause_status, p.handler, p.attributes->>'trading.command.name' as command
+            p.span_id as cause_id, p.client_order_id as cause_order_id, p.event_type as cause,
+            p.name as cause_name, p.status as cause_status, p.handler,
+            p.attributes->>'trading.command.name' as command
         from spans c left join spans p on p.span_id = c.parent_span_id
         where {condition} order by 1
         """
@@ -280,11 +281,27 @@ def test_a_leg_is_cancelled_under_its_siblings_fill(host: TracedHost) -> None:
     under_fills = [row for row in cancelled if row["cause"] == "FILL"]
     assert under_fills
     for row in cancelled:
+        # Another leg's fill or cancellation, or that of the entry.
         assert (row["cause"], row["cause_status"]) in (("FILL", "FILLED"), ("ORDER", "CANCELED"))
-        own, sibling = placed[row["order_id"]], placed[row["cause_order_id"]]
-        assert own["order_id"] != sibling["order_id"]
-        assert own["cause_name"] == sibling["cause_name"]
+        own, other = placed[row["order_id"]], placed[row["cause_order_id"]]
+        assert own["order_id"] != other["order_id"]
+        assert own["cause_id"] == other["cause_id"]
         assert row["links"]  # its own last state
+
+
+@of_host("nautilus_order_types")
+def test_an_exit_at_the_time_of_its_entry_links_to_it(host: TracedHost) -> None:
+    pairs = host.rows(
+        """
+        select entry.span_id as entry, out.links from spans entry join spans out
+            on out.event_time = entry.event_time and out.position_id = entry.position_id
+            and out.symbol = entry.symbol and out.sequence > entry.sequence
+        where entry.event_type = 'FILL' and out.event_type = 'FILL' and entry.side <> out.side
+        """
+    )
+    assert pairs
+    for row in pairs:
+        assert row["entry"] in {link["span_id"] for link in json.loads(row["links"])}
 
 
 @of_host("nautilus_brackets", "nautilus_live")
@@ -320,6 +337,7 @@ def test_an_order_without_a_delivery_is_caused_by_the_running_call_back(host: Tr
     rows = caused(host, "c.status = 'INITIALIZED' and p.event_type = 'SYSTEM'")
     assert {row["handler"] for row in rows} == {
         "nautilus_timers": {
+            "Clockwork.on_event",  # of the engine's default timer
             "Clockwork.on_start",
             "Clockwork.on_rebalance",
             "Clockwork.on_turn_round",
