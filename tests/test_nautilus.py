@@ -252,7 +252,7 @@ def test_market_events_equal_what_the_engine_published(host: TracedHost) -> None
 # -- Causes where the engine's queues leave no stack of deliveries --------------------------------
 
 
-def of_host(*names: str) -> Any:
+def of_host(*names: str) -> pytest.MarkDecorator:
     """Run a test with these hosts only."""
     return pytest.mark.parametrize(
         "host", [_param(script) for script in HOSTS if script.stem in names], indirect=True

@@ -112,7 +112,7 @@ def test_uninstrument_in_the_middle_of_a_run_records_nothing_afterwards(
     host = importlib.import_module("nautilus_user_error")
     market = importlib.import_module("host_market")
 
-    class Detaching(host.Careless):  # type: ignore[misc, name-defined]  # the engine ships no types
+    class Detaching(host.Careless):  # type: ignore[name-defined]  # the engine ships no types
         detaches = False
 
         def on_bar(self, bar: Any) -> None:

@@ -34,7 +34,7 @@ class Loop:
 
         from fillpath.instrumentation.nautilus_bus import TracedMessageBus
 
-        class Signalling(Actor):  # type: ignore[misc]  # the engine ships no types
+        class Signalling(Actor):
             def on_time(self, *waits: threading.Barrier) -> None:
                 for number, wait in enumerate(waits):
                     self.publish_signal("timed", number, 1)
