@@ -23,10 +23,10 @@ export PYTHONSAFEPATH = 1
 export MAKECMDGOALS
 
 .DEFAULT_GOAL := help
-.PHONY: help demo stack secrets test test-full smoke bench backends lint types format lock clean
+.PHONY: help demo stack secrets test test-full test-nautilus2 smoke bench backends lint types format lock clean
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## */\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## */\t/' | expand -t 14
 
 demo:  ## install what the demo needs and run it
 	@.ci/venv '$(VENV)' demo '$(PYTHON)'
@@ -46,6 +46,11 @@ test:  ## install what the tests need and run them, without the slow ones
 test-full:  ## every test
 	@.ci/venv '$(VENV)' $(LOCK) '$(PYTHON)'
 	'$(VENV)/bin/python' -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
+
+test-nautilus2: VENV := .venv-nautilus2
+test-nautilus2:  ## the tests of NautilusTrader 2.x, in an environment of its own (Python 3.13+)
+	@.ci/venv '$(VENV)' nautilus2 '$(or $(PYTHON),python3.13)'
+	'$(VENV)/bin/python' -m pytest tests/test_nautilus2.py $(TESTS)
 
 smoke:  ## the quick cross-section of the tests
 	@.ci/venv '$(VENV)' dev '$(PYTHON)'

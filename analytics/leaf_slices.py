@@ -218,7 +218,8 @@ class AccountLeaves:
                 break
             currency, rate = self._rate_at(lot, mark.ref.sequence)
             value = rounded(lot_profit(lot.leg, left, mark.price) * rate, self.digits[currency])
-            self._recognise(lot, mark.ref, recognised, currency, value, left)
+            ref = replace(mark.ref, portfolio=self.account.portfolio)  # the price may be another's
+            self._recognise(lot, ref, recognised, currency, value, left)
         return recognised
 
     def _last_of(self, lot: LotLeg) -> Mark | None:

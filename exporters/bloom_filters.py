@@ -13,8 +13,8 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fillpath.exporters.joined_traces import traces_of_others
-from fillpath.exporters.parquet_file import row_groups
+from fillpath.exporters.joined_traces import are_of_own_traces
+from fillpath.exporters.parquet_file import has_several, row_groups
 
 FALSE_POSITIVES: Final = 0.01
 """How often a filter does not exclude what is not there."""
@@ -56,11 +56,12 @@ def filter_bytes(distinct: int) -> int:
 
 def _are_spread(rows: pa.Table) -> bool:
     """Tell whether there are trace ids of hosts, or of several runs, whose keys are spread too."""
-    runs = pc.unique(rows["run_id"])
-    return len(runs) > 1 or bool(pc.any(traces_of_others(rows)).as_py())
+    return has_several(rows["run_id"]) or not are_of_own_traces(rows)
 
 
 def _distinct(column: pa.ChunkedArray) -> int:
+    if column.null_count == len(column):
+        return 0
     if not pa.types.is_dictionary(column.type):
         return int(pc.count_distinct(column).as_py())
     # A row group has one dictionary.

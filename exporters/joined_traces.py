@@ -12,16 +12,28 @@ from typing import Final, Protocol, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fillpath.exporters.id_words import all_begin_with
 from fillpath.instrumentation import identity
 
+_ID_BYTES: Final = 16
 _KEY_BYTES: Final = identity.KEY_BITS // 8
 _TAG_BYTES: Final = identity.TAG_BITS // 8
 
 
-def traces_of_others(rows: pa.Table) -> pa.ChunkedArray:
-    """Tell of each of some rows of one run whether its trace id does not follow from the run."""
-    run_id = rows["run_id"][0].as_py()
-    own = identity.run_key(run_id).to_bytes(_KEY_BYTES, "big")
+def are_of_own_traces(rows: pa.Table) -> bool:
+    """Tell whether the trace ids of some rows of one run all follow from the run."""
+    own = _key_of(rows)
+    found = [all_begin_with(chunk, own, _ID_BYTES) for chunk in rows["trace_id"].chunks]
+    if None not in found:
+        return all(found)
+    return not pc.any(_of_others(rows, own)).as_py()
+
+
+def _key_of(rows: pa.Table) -> bytes:
+    return identity.run_key(rows["run_id"][0].as_py()).to_bytes(_KEY_BYTES, "big")
+
+
+def _of_others(rows: pa.Table, own: bytes) -> pa.ChunkedArray:
     begin = pc.binary_slice(rows["trace_id"], 0, _KEY_BYTES)
     return pc.not_equal(begin, pa.scalar(own, pa.binary()))
 
@@ -33,9 +45,9 @@ def joins_traces(rows: pa.Table) -> bool:
     """
     if "trace_id" not in rows.schema.names or not rows.num_rows:
         return False
-    foreign = traces_of_others(rows)
-    if not pc.any(foreign).as_py():
+    if are_of_own_traces(rows):
         return False
+    foreign = _of_others(rows, _key_of(rows))
     unnamed = pc.and_(foreign, rows["correlation_id"].is_null())
     if pc.any(unnamed).as_py():
         return True

@@ -19,7 +19,13 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from fillpath.exporters.bloom_filters import FALSE_POSITIVES, filters_worth_having
 from fillpath.exporters.lake_storage import FolderStorage, LakeStorage
-from fillpath.exporters.parquet_file import COMPRESSION_LEVEL, parquet_writer, write_rows
+from fillpath.exporters.parquet_file import (
+    COMPRESSION_LEVEL,
+    has_several,
+    parquet_writer,
+    write_rows,
+)
+from fillpath.exporters.whole_parquet import write_whole
 from fillpath.instrumentation.errors import LakeError
 
 Stage = Literal["hot", "compact", "warm", "cold"]
@@ -148,6 +154,7 @@ class NewFile:
         self._schema = schema
         self._level = level
         self._writer: pq.ParquetWriter | None = None
+        self._is_whole = False
         self._smallest: dict[str, Any] = {}
         self._largest: dict[str, Any] = {}
         # Of these columns alone: a longer list makes every commit of a long log slower to read.
@@ -161,24 +168,33 @@ class NewFile:
     def _begun(self, rows: pa.Table) -> pq.ParquetWriter:
         """Begin the file, which has to know from its first rows what is worth a Bloom filter."""
         if self._writer is None:
-            filters = {
-                name: {"ndv": number, "fpp": FALSE_POSITIVES}
-                for name, number in filters_worth_having(rows).items()
-            }
             self._writer = parquet_writer(
-                self._sink, self._schema, compression_level=self._level, bloom_filters=filters
+                self._sink,
+                self._schema,
+                compression_level=self._level,
+                bloom_filters=_filters(rows),
             )
         return self._writer
 
     def write(self, rows: pa.Table) -> None:
         """Add rows; each call begins a row group, so give many at a time."""
         write_rows(self._begun(rows), rows)
+        self._note(rows)
+
+    def write_whole(self, rows: pa.Table) -> None:
+        """Write all rows of the file: nothing else may be written to it, and no metadata added."""
+        write_whole(self._sink, rows, compression_level=self._level, bloom_filters=_filters(rows))
+        self._is_whole = True
+        self._note(rows)
+
+    def _note(self, rows: pa.Table) -> None:
         self.rows += rows.num_rows
         for name in self._nulls:
             column = rows[name]
             self._nulls[name] += column.null_count
             if pa.types.is_dictionary(column.type):
-                column = pc.unique(column).dictionary_decode()
+                some = column if has_several(column) else column[:1]
+                column = pc.unique(some).dictionary_decode()
             ends = pc.min_max(column).as_py()
             low, high = ends["min"], ends["max"]
             if low is not None:
@@ -201,7 +217,8 @@ class NewFile:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            self._begun(self._schema.empty_table()).close()
+            if not self._is_whole:
+                self._begun(self._schema.empty_table()).close()
             self.size = self._sink.tell()
         except BaseException as failure:
             if self._writer is not None:
@@ -220,6 +237,14 @@ class NewFile:
             "nullCount": self._nulls,
         }
         return AddAction(self.name, self.size, {}, now_ms(), data_change, json.dumps(stats))
+
+
+def _filters(rows: pa.Table) -> dict[str, dict[str, float]]:
+    """What the Bloom filters of a file shall be like."""
+    return {
+        name: {"ndv": number, "fpp": FALSE_POSITIVES}
+        for name, number in filters_worth_having(rows).items()
+    }
 
 
 def now_ms() -> int:

@@ -301,7 +301,7 @@ class LakeTable:
         if rows.num_rows:
             joins = joins_traces(rows)
             with self.explained(), self.new_file(label, rows.schema, joins=joins) as file:
-                file.write(rows)
+                file.write_whole(rows)
             name = file.name
             self.bytes_written += file.size
             actions.append(file.addition(data_change=True))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fillpath.instrumentation.errors import LakeError
@@ -19,6 +21,12 @@ if TYPE_CHECKING:
 ROW_GROUP_ROWS: Final = 32_768
 _ROWS_AT_ONCE: Final = ROW_GROUP_ROWS
 """Rows that are encoded at once; fewer cost more."""
+_ONE_PAGE: Final = (
+    {"max_rows_per_page": ROW_GROUP_ROWS}
+    if "max_rows_per_page" in inspect.signature(pq.ParquetWriter.__init__).parameters
+    else {}  # of an older pyarrow, which knows no such limit
+)
+"""A column of a row group is one page: a second one costs as much again, and no reader skips it."""
 COMPRESSION_LEVEL: Final = 1
 """zstd's, for files that are written as a run goes on."""
 _FEW_VALUES: Final = frozenset({"sampling_probability"})
@@ -62,6 +70,16 @@ _OFTEN_EMPTY: Final = frozenset(
 """Columns that hold nothing in many row groups, which the statistics tell a reader."""
 
 
+def has_few_values(name: str) -> bool:
+    """Tell whether a column of numbers holds the same ones again and again."""
+    return name in _FEW_VALUES
+
+
+def is_told(name: str) -> bool:
+    """Tell whether the statistics of a file tell the smallest and largest values of a column."""
+    return name in _LOOKED_FOR or name in _OFTEN_EMPTY
+
+
 def encodings_of(schema: pa.Schema) -> dict[str, str]:
     """Encoding of each column that has none with a dictionary."""
     encodings = {}
@@ -96,7 +114,7 @@ def parquet_writer(
             number of different values in a row group and how often the filter may be wrong.
     """
     encodings = encodings_of(schema)
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = dict(_ONE_PAGE)
     if bloom_filters:
         options["bloom_filter_options"] = bloom_filters
     return pq.ParquetWriter(
@@ -106,7 +124,7 @@ def parquet_writer(
         compression_level=compression_level,
         use_dictionary=[name for name in schema.names if name not in encodings],
         column_encoding=encodings,
-        write_statistics=[name for name in schema.names if name in _LOOKED_FOR | _OFTEN_EMPTY],
+        write_statistics=[name for name in schema.names if is_told(name)],
         write_batch_size=_ROWS_AT_ONCE,
         store_schema=False,  # names come in dictionaries, and are texts to who reads them
         **options,
@@ -173,6 +191,15 @@ def writing_whole(path: Path) -> Iterator[IO[bytes]]:
             temporary.unlink(missing_ok=True)
         raise
     fsync(path.parent)
+
+
+def has_several(column: pa.ChunkedArray) -> bool:
+    """Tell whether a column has more than one value."""
+    if pa.types.is_dictionary(column.type) and not column.null_count:
+        texts = {text for chunk in column.chunks for text in chunk.dictionary.to_pylist()}
+        if len(texts) == 1:
+            return False
+    return len(pc.unique(column)) > 1
 
 
 def read_parquet(file: LakeFile, columns: list[str] | None = None) -> pa.Table:

@@ -147,7 +147,8 @@ class RunRows:
         if len(sided):
             packed = self._events.sides.next_of_each(columns.sequence[sided])
             sides = dict(zip(sided.tolist(), packed, strict=True))
-            careful = columns.flags[rows.begins] & int(Flag.SIDE) != 0
+            flags = columns.flags if every else columns.flags[rows.begins]
+            careful = flags & int(Flag.SIDE) != 0
             if odd is not None:
                 careful &= ~odd
             left = self._take_sides(rows, np.flatnonzero(careful), sides, others)

@@ -48,7 +48,7 @@ class WholeEvents:
         known = _parents_known(columns, flags, seen) if len(columns) else None
         if known is None:
             return cls(rows[:0], rows[:0], rows, None)
-        if not flags.any():
+        if not _are_paired(flags):
             if known.all():
                 return cls(rows, rows, rows[:0], known)
             begins = rows[known]
@@ -63,12 +63,17 @@ class WholeEvents:
         return cls(begins, ends, np.flatnonzero(~taken), known)
 
 
+def _are_paired(flags: Integers) -> bool:
+    """Tell whether some events have a record for their beginning, or one for their end."""
+    return bool((flags & (_BEGIN | _FINISH)).any())
+
+
 def _parents_known(columns: RecordColumns, flags: Integers, seen: Bits) -> Booleans | None:
     """Tell of each record whether its parent began before it; None when that cannot be told so."""
     sequence, parent = columns.sequence, columns.parent
     low = int(sequence.min())
     room = int(sequence.max()) - low + 1
-    if room == len(columns) and not flags.any() and (sequence[1:] > sequence[:-1]).all():
+    if room == len(columns) and not _are_paired(flags) and (sequence[1:] > sequence[:-1]).all():
         known: Booleans = (parent < sequence) & ((parent >= low) | (parent == 0))
         _look_up(known, parent, seen)
         return known

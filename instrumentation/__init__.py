@@ -8,6 +8,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fillpath.instrumentation.backtesting import BacktestingInstrumentor
+    from fillpath.instrumentation.backtrader import BacktraderInstrumentor
+    from fillpath.instrumentation.basana import BasanaInstrumentor
+    from fillpath.instrumentation.bus_observer import BusObserver
     from fillpath.instrumentation.critical_event_processor import CriticalEventProcessor
     from fillpath.instrumentation.critical_event_sampler import CriticalEventSampler
     from fillpath.instrumentation.errors import FillpathError
@@ -17,10 +21,15 @@ if TYPE_CHECKING:
     from fillpath.instrumentation.propagation import extract, extract_context, inject
     from fillpath.instrumentation.spool import Field, FieldKind
     from fillpath.instrumentation.traced_event import TracedEvent
-    from fillpath.instrumentation.traced_event_bus import EventFields, TracedEventBus
+    from fillpath.instrumentation.traced_event_bus import EventFields, TracedEventBus, untraced
     from fillpath.instrumentation.tracing import Tracing
+    from fillpath.instrumentation.zipline import ZiplineInstrumentor
 
 __all__ = [
+    "BacktestingInstrumentor",
+    "BacktraderInstrumentor",
+    "BasanaInstrumentor",
+    "BusObserver",
     "CriticalEventProcessor",
     "CriticalEventSampler",
     "EventFields",
@@ -34,12 +43,18 @@ __all__ = [
     "TracedEvent",
     "TracedEventBus",
     "Tracing",
+    "ZiplineInstrumentor",
     "extract",
     "extract_context",
     "inject",
+    "untraced",
 ]
 
 _HOMES = {
+    "BacktestingInstrumentor": "backtesting",
+    "BacktraderInstrumentor": "backtrader",
+    "BasanaInstrumentor": "basana",
+    "BusObserver": "bus_observer",
     "CriticalEventProcessor": "critical_event_processor",
     "CriticalEventSampler": "critical_event_sampler",
     "EventFields": "traced_event_bus",
@@ -53,9 +68,11 @@ _HOMES = {
     "TracedEvent": "traced_event",
     "TracedEventBus": "traced_event_bus",
     "Tracing": "tracing",
+    "ZiplineInstrumentor": "zipline",
     "extract": "propagation",
     "extract_context": "propagation",
     "inject": "propagation",
+    "untraced": "traced_event_bus",
 }
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fillpath.instrumentation.open_event import OpenEvent
 from fillpath.instrumentation.running_event import UserCode
 from fillpath.instrumentation.semconv import PROCESS, EventType
+from fillpath.instrumentation.spool import NO_TIME
 
 if TYPE_CHECKING:
     from fillpath.instrumentation.engine_run import EngineRun
@@ -63,18 +64,23 @@ class Handling(_Body):
 
     def _open(self) -> OpenEvent:
         event_type, strategy, handler, instrument, event_time, cause, links = self._parts
-        return self._run.tracer.open(
-            event_type,
-            operation=PROCESS,
-            portfolio=self._run.portfolio,
-            strategy=strategy,
-            symbol=instrument[0],
-            venue=instrument[1],
-            handler=handler,
-            event_time=event_time,
-            parent=cause,
-            links=links,
-        )
+        run = self._run
+        key = event_type, strategy, handler, instrument
+        place = run.places.get(key)
+        if place is None:
+            place = run.places[key] = run.tracer.place(
+                event_type,
+                operation=PROCESS,
+                portfolio=run.portfolio,
+                strategy=strategy,
+                symbol=instrument[0],
+                venue=instrument[1],
+                handler=handler,
+            )
+        if type(cause) is not OpenEvent:
+            cause = run.tracer.event_of(cause)
+        time = NO_TIME if event_time is None else event_time
+        return run.tracer.open_at(place, cause, time, None, links)
 
 
 class Callback(_Body):

@@ -13,7 +13,7 @@ from fillpath.instrumentation import semconv
 from fillpath.instrumentation.emitter import Emitter
 from fillpath.instrumentation.engine_handlers import Callback, Handling
 from fillpath.instrumentation.event_tracer import EventTracer, OpenEvent
-from fillpath.instrumentation.open_event import Cause, Handle
+from fillpath.instrumentation.open_event import Cause, Handle, Place
 from fillpath.instrumentation.semconv import EventType
 from fillpath.instrumentation.spool import NO_TIME
 from fillpath.instrumentation.tracing import Tracing
@@ -64,6 +64,7 @@ class EngineRun:
         portfolio: Their namespace.
         active: False once the adapter has been taken off the engine; then nothing is recorded.
         market: The last bar, which is the latest moment of simulated time.
+        places: What the runs of each handler have in common.
     """
 
     def __init__(self, tracing: Tracing, portfolio: str) -> None:
@@ -71,7 +72,8 @@ class EngineRun:
         self.portfolio = portfolio
         self.active = True
         self.market: Cause | None = None
-        self._bars: dict[Instrument, Emitter] = {}
+        self.places: dict[tuple[Any, ...], Place] = {}
+        self._bars: dict[tuple[Any, ...], Emitter] = {}
         self._orders: dict[Hashable, _Order] = {}
         self._entries: dict[Hashable, OpenEvent] = {}
         self._last_fill: OpenEvent | None = None
@@ -92,29 +94,41 @@ class EngineRun:
         high: float,
         low: float,
         close: float,
-        volume: float,
+        volume: float | None,
     ) -> Handle | None:
-        """Record a bar, which has no cause, at the cost of a tuple; gives what names it."""
+        """Record a bar, which has no cause, at the cost of a tuple; gives what names it.
+
+        One of which nobody knows the volume has None for it.
+        """
         if not self.active:
             return None
         try:
-            emit = self._bars.get(instrument)
-            if emit is None:
-                emit = self._bars[instrument] = self.tracer.emitter(
-                    EventType.BAR,
-                    portfolio=self.portfolio,
-                    symbol=instrument.symbol,
-                    venue=instrument.venue,
-                    fields=_BAR,
-                )
             time = NO_TIME if event_time is None else event_time
-            handle = emit(time, None, open_, high, low, close, volume)
+            if volume is None:
+                handle = self._emitter(instrument, 4)(time, None, open_, high, low, close)
+            else:
+                emit = self._bars.get(instrument) or self._emitter(instrument, 5)
+                handle = emit(time, None, open_, high, low, close, volume)
         except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
             self.tracer.lost(EventType.BAR)
             self.tracer.complain(error)
             return None
         self.market = handle or self.market
         return handle
+
+    def _emitter(self, instrument: Instrument, count: int) -> Emitter:
+        """Give what records bars of an instrument with so many numbers."""
+        key = instrument if count == len(_BAR) else (instrument, count)
+        emit = self._bars.get(key)
+        if emit is None:
+            emit = self._bars[key] = self.tracer.emitter(
+                EventType.BAR,
+                portfolio=self.portfolio,
+                symbol=instrument.symbol,
+                venue=instrument.venue,
+                fields=_BAR[:count],
+            )
+        return emit
 
     def handling(
         self,
@@ -168,6 +182,7 @@ class EngineRun:
         attributes: Mapping[str, Any] | None = None,
         cause: Cause | None = None,
         links: Iterable[Cause | None] = (),
+        handler: str | None = None,
     ) -> OpenEvent | None:
         """Record an event that lasts no time; gives None when nothing is recorded.
 
@@ -179,6 +194,7 @@ class EngineRun:
             attributes: By key of the semantic conventions; what is None is left out.
             cause: By default what is being handled, else the last bar.
             links: Further causes; None and the cause itself are left out.
+            handler: The user's code that it is, as ``Class.method``.
         """
         if not self.is_recording:
             return None
@@ -190,8 +206,9 @@ class EngineRun:
                 strategy=strategy,
                 symbol=instrument.symbol,
                 venue=instrument.venue,
+                handler=handler,
                 event_time=event_time,
-                attributes=_present(attributes),
+                attributes=present(attributes),
                 parent=parent,
                 links=[link for link in links if link is not None and link != parent],
             )
@@ -266,7 +283,7 @@ class EngineRun:
         if state is None:
             state = self._orders[order_id] = _Order()
         last = state.last
-        asked = self._asking() if is_new or by_handler else None
+        asked = self.asking() if is_new or by_handler else None
         parent = cause or asked or last
         event = self.event(
             EventType.ORDER,
@@ -472,8 +489,8 @@ class EngineRun:
         """Forget an order that nothing can happen to any more."""
         self._orders.pop(order_id, None)
 
-    def _asking(self) -> OpenEvent | None:
-        """What the running handler's wishes follow from: the signal it gave, or itself."""
+    def asking(self) -> OpenEvent | None:
+        """Give what the running handler asks for follows from: the signal it gave, or itself."""
         current = self.tracer.current
         return current if current is None else self._signals.get(current, current)
 
@@ -483,8 +500,8 @@ class EngineRun:
             self._signals.pop(run, None)
 
 
-def _present(attributes: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The attributes that there are."""
+def present(attributes: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Leave out attributes without a value."""
     if attributes is None:
         return None
     return {key: value for key, value in attributes.items() if value is not None}

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import lru_cache
+from itertools import compress
 from typing import Any, Final
 
 from fillpath.instrumentation.payload import merged, snapshot, unpack
@@ -133,13 +134,15 @@ def _packed_sides(
     sequences: tuple[int, ...], sides: tuple[Any, ...], strange: set[int]
 ) -> list[bytes]:
     """Side records of a block's rows; what has to be mended first is added to the strange ones."""
+    # Few events have one. What has is looked for without a step of Python's for each that has none.
+    # (None is false, and a side record is not: it names something.)
     named = [
         (sequence, side)
-        for sequence, side in zip(sequences, sides, strict=True)
+        for sequence, side in zip(compress(sequences, sides), filter(None, sides), strict=True)
         if type(side) is dict
     ]
     if not named:
-        return [side for side in sides if side is not None]
+        return [side for side in sides if side]
     texts = pack_texts(named)
     if texts is None:
         found = {i for i, s in enumerate(sides) if type(s) is dict and not are_plain(s)}
@@ -153,7 +156,7 @@ def _packed_sides(
     if len(named) == len(sides) - sides.count(None):
         return texts
     following = iter(texts)
-    return [next(following) if type(s) is dict else s for s in sides if s is not None]
+    return [next(following) if type(s) is dict else s for s in sides if s]
 
 
 def _are_small_integers(column: tuple[Any, ...]) -> bool:

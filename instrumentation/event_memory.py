@@ -6,7 +6,7 @@ import weakref
 from collections import OrderedDict, deque
 from typing import Any, Final
 
-from fillpath.instrumentation.host_fields import SCALARS
+from fillpath.instrumentation.host_parts import is_scalar
 from fillpath.instrumentation.open_event import OpenEvent
 
 _MAX_OBJECTS: Final = 65_536
@@ -44,12 +44,13 @@ class EventMemory:
         self._strong: OrderedDict[int, _Entry] = OrderedDict()
         self._delivered: deque[int] = deque()
         self._ids: OrderedDict[str, dict[str, OpenEvent]] = OrderedDict()
+        self._second_ids: OrderedDict[str, dict[str, OpenEvent]] = OrderedDict()
         self._at_once = False
         self._later = False
 
     def remember(self, item: Any, event: OpenEvent) -> OpenEvent | None:
         """Note the event of an object; gives the one it had before."""
-        if item is None or isinstance(item, SCALARS):
+        if item is None or is_scalar(item):
             return None
         key, entry, before = id(item), _Entry(event), self._entry(item)
         try:
@@ -110,17 +111,35 @@ class EventMemory:
             if is_over:
                 self._strong.pop(id(item), None)
 
-    def remember_id(self, event_id: str, event: OpenEvent) -> None:
-        """Note the host's id of an event. Portfolios may use the same ids."""
-        self._ids.setdefault(event_id, {})[event.portfolio] = event
-        _bound(self._ids, _MAX_IDS)
+    def remember_id(self, event_id: str, event: OpenEvent, *, is_second: bool = False) -> None:
+        """Note the host's id of an event. Portfolios may use the same ids.
+
+        Args:
+            event_id: The id.
+            event: The event.
+            is_second: Whether the event has another id that is its own; what is the own id of
+                another event means that one.
+        """
+        ids = self._second_ids if is_second else self._ids
+        ids.setdefault(event_id, {})[event.portfolio] = event
+        _bound(ids, _MAX_IDS)
 
     def find_id(self, event_id: str, portfolio: str) -> OpenEvent | None:
         """The last event of this id in the portfolio, or in the only portfolio that has it."""
-        places = self._ids.get(event_id, {})
+        places = self._ids.get(event_id) or self._second_ids.get(event_id) or {}
         if portfolio in places:
             return places[portfolio]
         return next(iter(places.values())) if len(places) == 1 else None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no object is remembered."""
+        return not self._weak and not self._strong
+
+    def peek(self, item: Any) -> OpenEvent | None:
+        """Event of an object, whether it is being delivered or not."""
+        entry = self._entry(item)
+        return None if entry is None else entry.event
 
 
 def _bound(remembered: OrderedDict[Any, Any], size: int) -> None:

@@ -88,7 +88,7 @@ def finish(
     result: Any,
     *,
     take: Taker | None = None,
-    after: Callable[[], None] | None = None,
+    after: Callable[[BaseException | None], None] | None = None,
 ) -> Any:
     """End an event when its call is over; gives what the host gets as the call's result.
 
@@ -100,7 +100,7 @@ def finish(
         event: The event that the call is part of.
         result: What the call gave.
         take: Gets whatever the host's function hands over, step by step.
-        after: Called when the event has ended.
+        after: Called when the event has ended, with what the host's function raised.
     """
     call = _Call(tracer, event, take, after)
     stand_in: Any
@@ -131,7 +131,7 @@ class _Call:
         tracer: EventTracer,
         event: OpenEvent,
         take: Taker | None,
-        after: Callable[[], None] | None,
+        after: Callable[[BaseException | None], None] | None,
     ) -> None:
         self.tracer = tracer
         self.event = event
@@ -147,7 +147,7 @@ class _Call:
         self.tracer.close(self.event, error=error)
         if self._after is not None:
             with self.tracer.guarded():
-                self._after()
+                self._after(error)
 
 
 async def _awaited(call: _Call, coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -1,12 +1,16 @@
-"""Attaches fillpath to NautilusTrader 1.x without a change to the user's code."""
+"""Attaches fillpath to NautilusTrader, 1.x or 2.x, without a change to the user's code."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import sys
 import weakref
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Final
+
+from packaging.version import InvalidVersion, Version
 
 from fillpath.instrumentation.engine_instrumentor import EngineInstrumentor
 from fillpath.instrumentation.errors import FillpathError
@@ -16,36 +20,64 @@ from fillpath.instrumentation.worker_runs import WorkerSession, is_worker
 
 _log = logging.getLogger(__name__)
 _KERNEL: Final = "nautilus_trader.system.kernel"
+_TESTED: Final = ">=1.221,<2"
+_PROBES: Final = {
+    _KERNEL: (
+        "MessageBus.subscribe",
+        "MessageBus.send",
+        "NautilusKernel.start",
+        "NautilusKernel.start_async",
+        "NautilusKernel.dispose",
+    )
+}
 
 
 class NautilusInstrumentor(EngineInstrumentor):
-    """Traces every engine that is built from now on.
+    """Traces NautilusTrader, whichever version is installed.
 
-    `instrument()` replaces the message bus class that the engine's kernel builds. Engines built
-    while it was there keep their bus after `uninstrument()`; it then only passes messages on, also
-    in the middle of a run. An engine built before runs untraced, with a warning. The strategies'
-    configuration is kept with the run as its parameters.
+    Of 1.x, every engine that is built from now on: `instrument()` replaces the message bus class
+    that the engine's kernel builds. Engines built while it was there keep their bus after
+    `uninstrument()`; it then only passes messages on, also in the middle of a run. An engine built
+    before runs untraced, with a warning.
+
+    Of 2.x, every run from now on, also of an engine that has been built already.
+
+    The strategies' configuration is kept with the run as its parameters.
     """
 
     engine = "NautilusTrader"
     distribution = "nautilus_trader"
-    tested = ">=1.221,<2"
+    tested = _TESTED
     trigger = _KERNEL
-    probes: ClassVar = {
-        _KERNEL: (
-            "MessageBus.subscribe",
-            "MessageBus.send",
-            "NautilusKernel.start",
-            "NautilusKernel.start_async",
-            "NautilusKernel.dispose",
-        )
-    }
+    probes: ClassVar[Mapping[str, Collection[str]]] = _PROBES
 
     _noted: Tracing | None = None
     _has_warned = False
+    _is_late = False
+
+    def _instrument(self, **kwargs: Any) -> None:
+        kind = type(self)
+        if self.is_rust:
+            rust = importlib.import_module("fillpath.instrumentation.nautilus_rust")
+            kind.tested, kind.trigger, kind.probes = rust.TESTED, rust.TRIGGER, rust.PROBES
+            self._is_late = rust.TRIGGER in sys.modules
+        else:
+            kind.tested, kind.trigger, kind.probes = _TESTED, _KERNEL, _PROBES
+        super()._instrument(**kwargs)
+
+    @property
+    def is_rust(self) -> bool:
+        """Whether the engine that is installed is the one whose core is written in Rust."""
+        with contextlib.suppress(InvalidVersion):
+            return Version(self.version).major >= 2
+        return False
 
     def attach(self, patches: Patches) -> None:
-        """Have the kernel build a bus that is followed."""
+        """Have the kernel build a bus that is followed; take hold of 2.x at its classes."""
+        if self.is_rust:
+            rust = importlib.import_module("fillpath.instrumentation.nautilus_rust")
+            rust.RustAttachment(self, namespace_of_trader, is_late=self._is_late).attach(patches)
+            return
         kernel: Any = sys.modules[_KERNEL]
         self._bus = importlib.import_module("fillpath.instrumentation.nautilus_bus")
         self._of_worker = WorkerSession()

@@ -38,6 +38,7 @@ from nautilus_trader.model.enums import (
 from nautilus_trader.model.instruments import Instrument
 
 from fillpath.instrumentation import semconv
+from fillpath.instrumentation.nautilus_denials import risk_attributes
 from fillpath.instrumentation.nautilus_market import exact
 from fillpath.instrumentation.payload import MAX_NAME, snapshot
 from fillpath.instrumentation.semconv import EventType
@@ -59,9 +60,6 @@ _ORDER_STATUS: Final = {
     "OrderPendingUpdate": "PENDING_UPDATE",
     "OrderPendingCancel": "PENDING_CANCEL",
 }
-_RISK_RULE: Final = re.compile(r"([A-Z][A-Z_]+[A-Z])(?::|$)")
-_RISK_FIGURE: Final = re.compile(r"(\w+)=\s*([^,]*[^,\s])")
-_LIMIT_WORDS: Final = ("max_", "min_", "free")
 
 
 class Description(NamedTuple):
@@ -183,7 +181,7 @@ def _read_order_event(event: Any, instruments: Mapping[Any, Instrument]) -> Desc
     if reason:
         attributes[semconv.Order.REJECT_REASON] = reason
         if isinstance(event, events.OrderDenied):
-            attributes.update(_risk_attributes(reason))
+            attributes.update(risk_attributes(reason))
     return Description(
         event_type, attributes, event.strategy_id.value, symbol, venue, event.ts_event
     )
@@ -229,15 +227,6 @@ def _fill_attributes(fill: Any, instrument: Any) -> dict[str, Any]:
         )
         attributes[semconv.Fill.IS_INVERSE] = True if instrument.is_inverse else None
         attributes[semconv.Fill.BASE_CURRENCY] = base.code if base is not None else None
-    return attributes
-
-
-def _risk_attributes(reason: str) -> dict[str, Any]:
-    rule = _RISK_RULE.match(reason)
-    attributes: dict[str, Any] = {semconv.Risk.RULE: rule.group(1) if rule else reason}
-    for word, figure in _RISK_FIGURE.findall(reason):
-        is_limit = word.startswith(_LIMIT_WORDS)
-        attributes.setdefault(semconv.Risk.LIMIT if is_limit else semconv.Risk.VALUE, figure)
     return attributes
 
 

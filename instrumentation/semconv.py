@@ -136,6 +136,8 @@ class Order:
     """State the event brings the order to, in the engine's word (FIX 39 OrdStatus)."""
     QUANTITY: Final = "trading.order.quantity"
     """Quantity of the whole order (FIX 38 OrderQty)."""
+    EQUITY_FRACTION: Final = "trading.order.equity_fraction"
+    """Part of what the account can buy that was ordered, where the host named no quantity."""
     PRICE: Final = "trading.order.price"
     """Limit price (FIX 44 Price)."""
     TRIGGER_PRICE: Final = "trading.order.trigger_price"
@@ -150,6 +152,8 @@ class Order:
     """Engine id of the order that must fill first."""
     REASON: Final = "trading.order.reason"
     """Why it was sent, in the host's words: `stop_loss`, `take_profit`, `signal`, `time`…"""
+    TAG: Final = "trading.order.tag"
+    """The strategy's own label of the order."""
     DECISION_PRICE: Final = "trading.order.decision_price"
     """The market's price when it was decided on; absent means the last one before the decision."""
     CONTRIBUTIONS: Final = "trading.order.contributions"
@@ -232,6 +236,15 @@ class CashFlow:
     """Positive when the account gets it."""
     CURRENCY: Final = "trading.cash_flow.currency"
     """Currency of the amount (ISO 4217)."""
+
+
+class CorporateAction:
+    """What an issuer does to all that is held of an instrument, without a fill."""
+
+    TYPE: Final = "trading.corporate_action.type"
+    """`SPLIT`, `STOCK_DIVIDEND` or the host's own word."""
+    RATIO: Final = "trading.corporate_action.ratio"
+    """What prices are multiplied by and quantities divided: 0.5 where one share becomes two."""
 
 
 class Regime:
@@ -369,6 +382,8 @@ class EventType:
     """An account or portfolio changed."""
     CASH_FLOW: Final = "CASH_FLOW"
     """Money that an account got or paid without a fill: a dividend, interest, a deposit."""
+    CORPORATE_ACTION: Final = "CORPORATE_ACTION"
+    """What is held became more or less without a fill: a split, a dividend in shares."""
     CLASSIFICATION: Final = "CLASSIFICATION"
     """The market's character, stated whether or not it changed."""
     REGIME_CHANGE: Final = "REGIME_CHANGE"
@@ -395,6 +410,7 @@ CRITICAL_EVENT_TYPES: Final = frozenset(
         EventType.POSITION_CLOSE,
         EventType.PORTFOLIO,
         EventType.CASH_FLOW,
+        EventType.CORPORATE_ACTION,
         EventType.REGIME_CHANGE,
         EventType.RISK_BREACH,
         EventType.ERROR,

@@ -55,6 +55,10 @@ class Subscriptions:
             self._keep_if_needed(followed.pop(), result)
         return result
 
+    def stand_in(self, handler: Any) -> Any:
+        """Give the stand-in of a handler, for a bus that is not asked to subscribe it."""
+        return self._follow(handler, [])
+
     def unsubscribe(
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:

@@ -277,6 +277,9 @@ class Tracing:
             Tracing._active = self
             self._was_started = True
             atexit.register(self._stop_at_exit)
+            if self.writer == "inline":
+                # pyarrow imports it when first used, which is refused once the process ends.
+                importlib.import_module("concurrent.futures.thread")
         if self.way == "spool" and self.writer == "process":
             self._writer_process.start()
             if self.otlp != "off":
@@ -507,8 +510,10 @@ class Tracing:
         }
 
     def _stop_at_exit(self) -> None:
+        # What Python has just printed because nobody caught it; at a prompt it may be long past.
+        ended_by = None if hasattr(sys, "ps1") else getattr(sys, "last_value", None)
         try:
-            self.stop()
+            self.stop(error=ended_by)
         except Exception as error:  # noqa: BLE001 - nobody is left to catch it
             _log.warning("%s", error)
 

@@ -306,6 +306,6 @@ def test_each_run_in_a_forked_worker_is_a_run_with_its_parameters(
     assert [json.loads(parameters) for _, parameters, _ in runs] == [{"fast": 0.0}, {"fast": 1.0}]
     assert {status for *_, status in runs} == {"Ended"}
     found = spans(tmp_path / "data")
-    assert [row[4] for row in found if row[1] == "publish FILL"] == [11.0, 12.0]
+    assert sorted(row[4] for row in found if row[1] == "publish FILL") == [11.0, 12.0]
     assert {row[3] for row in found} == {"fund/desk"}
     assert str(os.getpid()) not in {run_id.split(".")[1] for run_id, *_ in runs}

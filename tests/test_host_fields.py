@@ -13,8 +13,12 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fillpath.instrumentation.host_fields import EventFields, EventReader, HostEvent, nanoseconds
+from fillpath.instrumentation.errors import UsageError
+from fillpath.instrumentation.host_fields import EventFields, EventReader, HostEvent
+from fillpath.instrumentation.host_times import nanoseconds
 from fillpath.instrumentation.host_words import side
 from fillpath.instrumentation.semconv import Fill
 from fillpath.instrumentation.traced_event import TracedEvent
@@ -293,6 +297,9 @@ NOON = 1_704_196_800_000_000_000
         ("2024-01-02T12:00:00Z", NOON),
         ("2024-01-02 12:00", NOON),
         (np.datetime64("2024-01-02T12:00:00.000000001"), NOON + 1),
+        ("20240102", NOON - 12 * 3600 * 10**9),
+        ("20240102120000", NOON),
+        ("1704196800.5", NOON + 500_000_000),
         (np.datetime64("2024-01-02"), NOON - 12 * 3600 * 10**9),
         (0, 0),
         (None, None),
@@ -369,6 +376,86 @@ def test_the_host_says_where_things_are() -> None:
     )
     assert (found.event_type, found.strategy, found.symbol) == ("FILL", "S", None)
     assert found.attributes == {"trading.fill.header": {"k": "Fill"}, "trading.fill.px": 1}
+
+
+def test_a_path_leads_to_a_part() -> None:
+    found = read(
+        {
+            "header": SimpleNamespace(kind="fill", ids=["e-1", "e-2"]),
+            "a.b": "S",
+            "legs": [{"s": 5}],
+        },
+        event_type="header.kind",
+        event_id="header.ids.1",
+        strategy=("no.such", "a.b"),
+        symbol="legs.0.s",
+        portfolio="legs.7.s",
+    )
+    assert (found.event_type, found.event_id, found.strategy) == ("FILL", "e-2", "S")
+    assert (found.symbol, found.portfolio) == ("5", None)
+    assert set(found.attributes) == {"trading.fill.header", "trading.fill.legs"}
+
+
+def test_an_event_that_has_two_ids_is_known_by_both() -> None:
+    found = read({"type": "FILL", "event_id": "bus-7", "id": "venue-9"})
+    assert (found.event_id, found.other_ids) == ("bus-7", ("venue-9",))
+    found = read({"header": {"n": 3}}, event_id=lambda event: (event["header"]["n"], "x"))
+    assert (found.event_id, found.other_ids) == ("3", ("x",))
+
+
+def test_words_of_the_host() -> None:
+    fields: dict[str, Any] = {
+        "kinds": {"eTrade.": "FILL", "MARKET": "BAR"},
+        "names": {"px": "price", "lots": "trading.fill.quantity", "c": "close"},
+    }
+    found = read({"type": "eTrade.", "px": 5, "lots": 2}, **fields)
+    assert (found.event_type, found.attributes) == (
+        "FILL",
+        {"trading.fill.price": 5, "trading.fill.quantity": 2},
+    )
+    assert read({"type": "market", "c": 1.5}, **fields).attributes == {"trading.bar.close": 1.5}
+
+
+def test_a_part_that_is_nowhere() -> None:
+    assert read({"type": "BAR", "id": "x"}, event_id=None).event_id is None
+
+
+def test_a_function_that_fails_is_complained_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    reader = EventReader(EventFields(symbol=lambda event: event["no"], strategy=lambda _: 1 / 0))
+    for _ in range(3):
+        assert reader.read({"type": "BAR", "close": 1}).attributes == {"trading.bar.close": 1}
+    assert [record.getMessage().partition(" cannot")[0] for record in caplog.records] == [
+        "fillpath leaves out what EventFields.strategy",
+        "fillpath leaves out what EventFields.symbol",
+    ]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"symbol": 5}, {"event_type": ("a", 5)}, {"time_unit": "minutes"}]
+)
+def test_a_part_that_cannot_be_found_that_way_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=next(iter(wrong))):
+        EventFields(**wrong)
+
+
+@given(
+    at=st.integers(10**8, 10**10 - 1),
+    unit=st.sampled_from([("s", 1), ("ms", 10**3), ("us", 10**6)]),
+)
+def test_a_time_of_any_unit_is_told_by_its_size(at: int, unit: tuple[str, int]) -> None:
+    name, parts = unit
+    assert nanoseconds(at * parts) == nanoseconds(at * parts, name) == at * 10**9  # type: ignore[arg-type]
+    assert nanoseconds(str(at * parts)) == nanoseconds(np.int64(at * parts)) == at * 10**9
+    assert abs(nanoseconds(float(at * parts)) - at * 10**9) < 1000  # type: ignore[operator]
+
+
+def test_the_unit_of_times_can_be_told() -> None:
+    assert nanoseconds(1_000_000_000, "ns") == 10**9
+    assert read({"type": "BAR", "time": 5}, time_unit="s").event_time == 5 * 10**9
+    assert read(TracedEvent("BAR", event_time=10**9)).event_time == 10**9
+    assert nanoseconds(np.datetime64("NaT")) is None
+    found = read({"type": "NOTE", "time": dt.time(9, 30)})  # no market time, so it is kept
+    assert found.attributes == {"trading.note.time": dt.time(9, 30)}
 
 
 def test_a_traced_event() -> None:

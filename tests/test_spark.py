@@ -10,9 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from fillpath.exporters.event_store import EventStore
+from fillpath.exporters.parquet_file import ROW_GROUP_ROWS
+from fillpath.exporters.whole_parquet import write_whole
 
 sys.path.append(str(Path(__file__).parent))
 
@@ -54,7 +57,10 @@ rows = (
     .collect()
 )
 chain = spans.where(spans["trace_id"] == f.unhex(f.lit(trace_id))).count()
-print(json.dumps({"rows": [row.asDict() for row in rows], "chain": chain}))
+large = spark.read.parquet(sys.argv[3])
+seen = large.select(f.sum("sequence"), f.count("run_id"), f.count("side"), f.count("price"))
+seen = list(seen.first())
+print(json.dumps({"rows": [row.asDict() for row in rows], "chain": chain, "large": seen}))
 spark.stop()
 """
 
@@ -93,17 +99,35 @@ def test_spark_reads_the_files_as_duckdb_does(tmp_path: Path) -> None:
         )
         names = [column[0] for column in cursor.description or ()]
         expected = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-    told = read_with_spark(
-        [str(file.path) for file in store.spans.files()], expected[0]["trace_id"]
-    )
+    large = several_row_groups(tmp_path / "large.parquet")
+    files = [str(file.path) for file in store.spans.files()]
+    told = read_with_spark(files, expected[0]["trace_id"], str(large))
     assert told["rows"] == json.loads(json.dumps(expected))
     assert len(told["rows"]) == 41
+    rows = 3 * ROW_GROUP_ROWS
+    assert told["large"] == [rows * (rows - 1) // 2, rows, rows // 2, 0]
     assert told["chain"] == sum(row["trace_id"] == expected[0]["trace_id"] for row in expected)
 
 
-def read_with_spark(files: list[str], trace_id: str) -> dict[str, Any]:
+def several_row_groups(path: Path) -> Path:
+    """A file whose row groups are mostly names and empty columns: Spark must miss none."""
+    size = 3 * ROW_GROUP_ROWS
+    same = pa.array([0] * size, pa.int32())
+    sides = pa.array([n % 2 or None for n in range(size)], pa.int32())
+    columns = {
+        "run_id": pa.DictionaryArray.from_arrays(same, ["a run"]),
+        "sequence": pa.array(range(size)),
+        "side": pa.DictionaryArray.from_arrays(sides, ["BUY", "SELL"]),
+        "price": pa.nulls(size, pa.float64()),
+    }
+    with path.open("wb") as file:
+        write_whole(file, pa.table(columns))
+    return path
+
+
+def read_with_spark(files: list[str], trace_id: str, large: str) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, "-P", "-c", READ, json.dumps(files), trace_id],
+        [sys.executable, "-P", "-c", READ, json.dumps(files), trace_id, large],
         capture_output=True,
         text=True,
         timeout=240,

@@ -20,9 +20,13 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any, NoReturn, Self
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from opentelemetry import trace
 
 from fillpath.exporters.spool_events import RecordedEvent, SpoolEvents
@@ -374,8 +378,8 @@ def test_generator_handlers(session: Session) -> None:
     class PullingBus(Bus):
         def publish(self, event: Any) -> int:
             for handler in self.handlers[event.kind]:
-                for given in handler(event) or ():
-                    bus.publish(given)
+                for item in handler(event) or ():
+                    bus.publish(item)
             return 0
 
     bus = wrapped(PullingBus())
@@ -451,6 +455,61 @@ def test_threads_of_the_bus_keep_causes(session: Session) -> None:
     for signal in run.of("SIGNAL"):
         bar = run.events[run.events[signal.parent].parent]
         assert bar.attributes["trading.bar.price"] == signal.attributes["trading.signal.price"]
+
+
+class Word(Enum):
+    """An event that is a member of an Enum."""
+
+    START = 1
+
+
+PLAIN = st.one_of(
+    st.floats(), st.integers(), st.booleans(), st.none(), st.decimals(allow_nan=False), st.text()
+)
+
+
+@given(
+    events=st.lists(
+        st.fixed_dictionaries(
+            {"type": st.sampled_from(["BAR", "tick", "ORDER", Word.START])},
+            optional={
+                "symbol": st.sampled_from(["A", " B ", "", None, 7]),
+                "timestamp": st.sampled_from([None, 10**18, 1.5e9, "2024-01-02", "noon"]),
+                "portfolio": st.sampled_from(["p", None]),
+                **dict.fromkeys(["close", "price", "volume", "x"], PLAIN),
+                "side": st.sampled_from([1, -1, "BUY"]),
+            },
+        ),
+        max_size=5,
+    ),
+    as_object=st.booleans(),
+)
+@settings(max_examples=20, deadline=None)
+def test_the_quick_way_records_what_the_other_does(
+    events: list[dict[str, Any]], as_object: bool
+) -> None:
+    def recorded(**where: Any) -> list[Any]:
+        with TemporaryDirectory() as folder:
+            session = Session(Path(folder))
+            with session.tracing:
+                bus = wrapped(deque(), fields=EventFields(**where))
+                for event in events:
+                    bus.append(SimpleNamespace(**event) if as_object else event)
+                run = session.end()
+            return [
+                (
+                    e.site.event_type,
+                    e.site.symbol,
+                    e.site.portfolio,
+                    e.event_time,
+                    repr(e.attributes),
+                )
+                for e in run.events.values()
+            ]
+
+    parts = {"event_type": "type", "causation_id": None, "headers": None}
+    # A function for any part at all is more than the quick way can do.
+    assert recorded(**parts) == recorded(**{**parts, "causation_id": lambda _: None})
 
 
 # -- Causes and chains that the host names ------------------------------------------------------
@@ -667,8 +726,8 @@ def test_asynchronous_generators(session: Session) -> None:
     class PullingBus(Bus):
         async def publish(self, event: Any) -> int:  # type: ignore[override]
             for handler in self.handlers[event.kind]:
-                async for given in handler(event):
-                    await bus.publish(given)
+                async for item in handler(event):
+                    await bus.publish(item)
             return 0
 
     bus = wrapped(PullingBus())
@@ -1164,12 +1223,6 @@ def test_a_finder_that_fails_finds_nothing(session: Session) -> None:
     )
     wrapped(Bus(), fields=fields).publish(Event("BAR"))
     assert len(session.end().of("EVENT")) == 1
-
-
-class Word(Enum):
-    """An event that is a member of an Enum."""
-
-    START = 1
 
 
 def test_events_without_fields(session: Session) -> None:

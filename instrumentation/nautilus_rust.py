@@ -1,0 +1,337 @@
+"""Attaches to NautilusTrader 2.x, whose engine is compiled: its bus is out of reach.
+
+What can be taken hold of is where Python calls the engine (a run, a strategy's commands) and where
+the engine calls Python (a strategy's handlers, a timer's).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gc
+import importlib
+import logging
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Final
+
+from fillpath.instrumentation.nautilus_rust_calls import (
+    STRATEGY_COMMANDS,
+    on_data,
+    on_order_event,
+    on_position_event,
+    submit_order,
+)
+from fillpath.instrumentation.nautilus_rust_run import RustRun, name_of
+from fillpath.instrumentation.patches import Patches
+
+if TYPE_CHECKING:
+    from fillpath.instrumentation.engine_instrumentor import EngineInstrumentor
+
+_log = logging.getLogger(__name__)
+
+TESTED: Final = ">=2.0.0rc3,<=2.0.0rc7"
+TRIGGER: Final = "nautilus_trader"
+"""All of the compiled part comes with the package itself."""
+
+_ADDERS: Final = ("add_strategy", "add_actor", "add_exec_algorithm")
+_LIST_ADDERS: Final = ("add_strategies", "add_actors", "add_exec_algorithms")
+_RUNS: Final = ("run", "end")
+_ENDS: Final = ("reset", "dispose")
+_BY_CONFIG: Final = (
+    "add_strategy_from_config",
+    "add_actor_from_config",
+    "add_exec_algorithm_from_config",
+    "add_strategies_from_configs",
+    "add_actors_from_configs",
+    "add_exec_algorithms_from_configs",
+)
+_TIMERS: Final = {
+    "set_time_alert": 2,
+    "set_time_alert_ns": 2,
+    "set_timer": 4,
+    "set_timer_ns": 4,
+    "set_timer_zoned": 4,
+}
+"""Methods of a clock that take a call-back, and its place among their arguments."""
+_NODES: Final = ("backtest.BacktestNode", "live.LiveNode")
+_NODE_RUNS: Final = ("run", "run_async")
+_MARKET_HANDLERS: Final = ("on_bar", "on_quote", "on_trade")
+
+PROBES: Final[Mapping[str, tuple[str, ...]]] = {
+    "nautilus_trader.backtest": tuple(
+        f"BacktestEngine.{name}"
+        for name in (
+            *_ADDERS,
+            *_LIST_ADDERS,
+            *_BY_CONFIG,
+            *_RUNS,
+            *_ENDS,
+            "instance_id",
+            "cache",
+            "list_venues",
+            "portfolio",
+        )
+    ),
+    "nautilus_trader.trading": (
+        *(f"Strategy.{name}" for name in STRATEGY_COMMANDS),
+        "Strategy.on_order_event",
+        "Strategy.on_position_event",
+        "ExecutionAlgorithm.submit_order",
+    ),
+    "nautilus_trader.common": ("DataActor.publish_signal", "Clock.set_timer_ns"),
+    "nautilus_trader.portfolio": ("Portfolio.build_snapshot",),
+    "nautilus_trader.model": ("OrderFilled.event_id", "Position.apply", "MarketOrder.init_event"),
+}
+
+
+class RustAttachment:
+    """What is done to the engine's classes, and the runs that go on.
+
+    Args:
+        instrumentor: Gives the session.
+        namespace_of: Makes a portfolio namespace of a trader's id.
+        is_late: Whether there may be engines that have strategies already.
+    """
+
+    def __init__(
+        self,
+        instrumentor: EngineInstrumentor,
+        namespace_of: Callable[[str], str],
+        *,
+        is_late: bool,
+    ) -> None:
+        self._is_late = is_late
+        self._made_by_config: set[Any] = set()
+        self._warned: set[str] = set()
+        self._instrumentor = instrumentor
+        self._namespace_of = namespace_of
+        trading = importlib.import_module("nautilus_trader.trading")
+        common = importlib.import_module("nautilus_trader.common")
+        backtest = importlib.import_module("nautilus_trader.backtest")
+        self._engine, self._clock = backtest.BacktestEngine, common.Clock
+        self._strategy, self._algorithm = trading.Strategy, trading.ExecutionAlgorithm
+        self._actor = common.DataActor
+        self._kinds: tuple[type, ...] = (self._strategy, self._algorithm, self._actor)
+        self._here = threading.local()  # the engine calls back in the thread that runs it
+        self._components: dict[Any, list[weakref.ref[Any]]] = {}
+        self._runs: dict[Any, RustRun] = {}
+
+    def attach(self, patches: Patches) -> None:
+        """Patch the engine."""
+        for name in _RUNS:
+            patches.wrap(self._engine, name, self._run)
+        for name in _ENDS:
+            patches.wrap(self._engine, name, self._forget)
+        for name in (*_ADDERS, *_LIST_ADDERS):
+            patches.wrap(self._engine, name, self._add)
+        for name in _BY_CONFIG:
+            patches.wrap(self._engine, name, self._add_by_config)
+        self._attach_to_strategies(patches)
+        for name, place in _TIMERS.items():
+            if hasattr(self._clock, name):  # not all releases have all of them
+                patches.wrap(self._clock, name, functools.partial(self._timer, place))
+        self._attach_to_nodes(patches)
+
+    def _attach_to_strategies(self, patches: Patches) -> None:
+        for name, tell in STRATEGY_COMMANDS.items():
+            patches.wrap(self._strategy, name, self._told_first(tell))
+        patches.wrap(self._algorithm, "submit_order", self._told_first(submit_order))
+        for kind in (self._actor, self._algorithm):
+            patches.wrap(kind, "publish_signal", self._told_first(RustRun.signal))
+        for kind in (self._strategy, self._algorithm):
+            patches.wrap(kind, "on_order_event", self._told_first(on_order_event))
+            patches.wrap(kind, "on_position_event", self._told_first(on_position_event))
+        for kind in (self._strategy, self._actor):
+            for name in _MARKET_HANDLERS:
+                patches.wrap(kind, name, self._told_first(functools.partial(on_data, handler=name)))
+
+    def _attach_to_nodes(self, patches: Patches) -> None:
+        native = importlib.import_module("nautilus_trader._libnautilus")
+        for path in _NODES:
+            home, _, kind = path.partition(".")
+            node = getattr(getattr(native, home, None), kind, None)
+            for name in _NODE_RUNS:
+                if node is not None and hasattr(node, name):
+                    patches.wrap(node, name, functools.partial(self._warned_first, kind))
+
+    def _warned_first(self, kind: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Say once that a node's engines go untraced: they are made and run without Python."""
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            if kind not in self._warned:
+                self._warned.add(kind)
+                _log.warning(
+                    "fillpath does not trace a %s of NautilusTrader 2.x: its engines are out of "
+                    "reach. Build a BacktestEngine to have a backtest traced.",
+                    kind,
+                )
+            return original(*args, **kwargs)
+
+        return run
+
+    @property
+    def current(self) -> RustRun | None:
+        """The run that goes on in this thread, if it is recorded."""
+        run: RustRun | None = getattr(self._here, "run", None)
+        return run if run is not None and run.run.is_recording else None
+
+    def _told_first(
+        self, tell: Callable[..., None]
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Make what tells the run of a call before the engine's own method does it."""
+
+        def make(original: Callable[..., Any]) -> Callable[..., Any]:
+            def told(component: Any, *args: Any, **kwargs: Any) -> Any:
+                run = self.current
+                if run is not None:
+                    try:
+                        tell(run, component, *args, **kwargs)
+                    except Exception as error:  # noqa: BLE001 - a trading system must survive us
+                        run.run.tracer.complain(error)
+                return original(component, *args, **kwargs)
+
+            return told
+
+        return make
+
+    # -- Engines --------------------------------------------------------------------------------
+
+    def _add(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def add(engine: Any, *args: Any, **kwargs: Any) -> Any:
+            result = original(engine, *args, **kwargs)
+            with contextlib.suppress(Exception):  # what cannot be remembered is searched for
+                for given in (*args, *kwargs.values()):
+                    for one in given if isinstance(given, list | tuple) else (given,):
+                        if isinstance(one, self._kinds):
+                            known = self._components.setdefault(engine.instance_id, [])
+                            known.append(weakref.ref(one))
+            return result
+
+        return add
+
+    def _run(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def run(engine: Any, *args: Any, **kwargs: Any) -> Any:
+            with self._recording(engine):
+                return original(engine, *args, **kwargs)
+
+        return run
+
+    @contextlib.contextmanager
+    def _recording(self, engine: Any) -> Iterator[None]:
+        """Record what an engine does in the body."""
+        outer = getattr(self._here, "run", None)
+        found = self._begun(engine) if outer is None else None
+        if found is None:
+            yield
+            return
+        run, stack = found
+        self._here.run = run
+        try:
+            with stack:
+                try:
+                    yield
+                finally:
+                    run.finish()
+        finally:
+            run.unwrap()
+            self._here.run = outer
+
+    def _begun(self, engine: Any) -> tuple[RustRun, ExitStack] | None:
+        """Begin to record a run of an engine, or go on with an earlier one of it."""
+        stack = ExitStack()
+        try:
+            key = engine.instance_id
+            components = self._components_of(engine)
+            known = self._runs.get(key)
+            if known is not None and not known.run.tracer.stopped:
+                run = known
+                run.run.active = True
+                stack.callback(setattr, run.run, "active", False)
+            else:
+                recorded = stack.enter_context(
+                    self._instrumentor.recorded_run(
+                        parameters=_parameters_of(components),
+                        namespace=self._namespace_of(engine.trader_id.value),
+                    )
+                )
+                if recorded is None:
+                    return None
+                run = self._runs[key] = RustRun(recorded, self._kinds)
+                run.orders.passes_over(engine.cache.orders())
+            run.of(engine)
+            run.wrap(components)
+        except Exception as error:  # noqa: BLE001 - the engine runs, whatever we do
+            _log.warning("A run of NautilusTrader goes untraced: %r", error)
+            stack.close()
+            return None
+        return run, stack
+
+    def _components_of(self, engine: Any) -> list[Any]:
+        """The strategies, actors and algorithms of an engine that are written in Python.
+
+        An engine does not tell. Those that were added while we did not look, or that the engine
+        itself made of a configuration, are among all the objects there are.
+        """
+        added = self._components.get(engine.instance_id, ())
+        found = {id(one): one for one in (known() for known in added) if one is not None}
+        if not self._is_late and engine.instance_id not in self._made_by_config:
+            return list(found.values())
+        trader_id = engine.trader_id
+        for one in gc.get_objects():
+            if issubclass(type(one), self._kinds) and one.trader_id == trader_id:
+                found.setdefault(id(one), one)
+        return list(found.values())
+
+    def _forget(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def forget(engine: Any, *args: Any, **kwargs: Any) -> Any:
+            with contextlib.suppress(Exception):
+                self._runs.pop(engine.instance_id, None)
+            return original(engine, *args, **kwargs)
+
+        return forget
+
+    def _add_by_config(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def add(engine: Any, *args: Any, **kwargs: Any) -> Any:
+            with contextlib.suppress(Exception):
+                self._made_by_config.add(engine.instance_id)
+            return original(engine, *args, **kwargs)
+
+        return add
+
+    # -- Timers ---------------------------------------------------------------------------------
+
+    def _timer(self, place: int, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Have a call-back of the user's followed that a timer is set with."""
+
+        def set_timer(clock: Any, *args: Any, **kwargs: Any) -> Any:
+            run = self.current
+            if run is not None:
+                if callable(kwargs.get("callback")):
+                    kwargs["callback"] = run.timer(kwargs["callback"])
+                elif len(args) > place and callable(args[place]):
+                    args = (*args[:place], run.timer(args[place]), *args[place + 1 :])
+            return original(clock, *args, **kwargs)
+
+        return set_timer
+
+
+def _parameters_of(components: list[Any]) -> dict[str, Any]:
+    """What the user's own configurations say; with several strategies, by their names."""
+    by_strategy = {}
+    for component in components:
+        config = getattr(component, "config", None)
+        own = {k: v for k, v in getattr(config, "__dict__", {}).items() if not k.startswith("_")}
+        if own:
+            by_strategy[name_of(component)] = own
+    if len(by_strategy) == 1:
+        (found,) = by_strategy.values()
+    else:
+        found = {f"{one}.{k}": v for one, own in by_strategy.items() for k, v in own.items()}
+    return {key: value if _is_plain(value) else str(value) for key, value in found.items()}
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, str | int | float | bool)

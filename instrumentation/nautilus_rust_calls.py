@@ -1,0 +1,127 @@
+"""What calls of a strategy's methods tell: its commands, and its empty handlers.
+
+Each function is told of a call before the engine's own method runs, and gets the same arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from fillpath.instrumentation import semconv
+from fillpath.instrumentation.nautilus_rust_run import RustRun, clock_of, name_of
+
+
+def submit_order(run: RustRun, strategy: Any, order: Any, *_: Any, **__: Any) -> None:
+    """Record the order and that it is sent."""
+    run.accounts.begin()
+    run.orders.submit("SubmitOrder", [order], name_of(strategy), clock_of(strategy))
+
+
+def _submit_order_list(run: RustRun, strategy: Any, order_list: Any, *_: Any, **__: Any) -> None:
+    if isinstance(order_list, list | tuple) and order_list:
+        run.accounts.begin()
+        run.orders.submit(
+            "SubmitOrderList", list(order_list), name_of(strategy), clock_of(strategy)
+        )
+
+
+def _modify_order(
+    run: RustRun,
+    strategy: Any,
+    client_order_id: Any,
+    quantity: Any = None,
+    price: Any = None,
+    trigger_price: Any = None,
+    *_: Any,
+    **__: Any,
+) -> None:
+    wanted = {
+        semconv.Order.QUANTITY: quantity,
+        semconv.Order.PRICE: price,
+        semconv.Order.TRIGGER_PRICE: trigger_price,
+    }
+    run.orders.change(
+        "ModifyOrder",
+        [client_order_id.value],
+        name_of(strategy),
+        clock_of(strategy),
+        {key: value.as_decimal() for key, value in wanted.items() if value is not None},
+    )
+
+
+def _modify_orders(run: RustRun, strategy: Any, updates: Any = (), *_: Any, **__: Any) -> None:
+    ids = [update[0].value for update in updates]
+    run.orders.change("BatchModifyOrders", ids, name_of(strategy), clock_of(strategy))
+
+
+def _cancel_order(run: RustRun, strategy: Any, client_order_id: Any, *_: Any, **__: Any) -> None:
+    ids = [client_order_id.value]
+    run.orders.change("CancelOrder", ids, name_of(strategy), clock_of(strategy))
+
+
+def _cancel_orders(run: RustRun, strategy: Any, client_order_ids: Any, *_: Any, **__: Any) -> None:
+    ids = [one.value for one in client_order_ids]
+    run.orders.change("BatchCancelOrders", ids, name_of(strategy), clock_of(strategy))
+
+
+def _cancel_all_orders(
+    run: RustRun,
+    strategy: Any,
+    instrument_id: Any,
+    order_side: Any = None,
+    client_id: Any = None,
+    strategy_only: bool = True,
+    *_: Any,
+    **__: Any,
+) -> None:
+    del client_id
+    whose = strategy.strategy_id if strategy_only else None
+    side = None if order_side is None else order_side.name
+    ids = run.orders.open_orders(instrument_id, whose, side)
+    run.orders.change("CancelAllOrders", ids, name_of(strategy), clock_of(strategy))
+
+
+def _close_position(run: RustRun, strategy: Any, position: Any, *_: Any, **__: Any) -> None:
+    run.closing(strategy, str(position.instrument_id))
+
+
+def _close_all_positions(
+    run: RustRun, strategy: Any, instrument_id: Any, *_: Any, **__: Any
+) -> None:
+    run.closing(strategy, str(instrument_id))
+
+
+def _market_exit(run: RustRun, strategy: Any) -> None:
+    run.closing(strategy, None)
+
+
+def on_order_event(run: RustRun, _: Any, event: Any) -> None:
+    """Record an order's event."""
+    run.told_order(event)
+
+
+def on_position_event(run: RustRun, _: Any, event: Any) -> None:
+    """Record a position's event."""
+    run.told_position(event)
+
+
+def on_data(run: RustRun, _: Any, data: Any, *, handler: str) -> None:
+    """Record market data."""
+    run.told_data(handler, data)
+
+
+STRATEGY_COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
+    "submit_order": submit_order,
+    "submit_order_list": _submit_order_list,
+    "modify_order": _modify_order,
+    "modify_orders": _modify_orders,
+    "cancel_order": _cancel_order,
+    "cancel_orders": _cancel_orders,
+    "cancel_all_orders": _cancel_all_orders,
+    "close_position": _close_position,
+    "close_all_positions": _close_all_positions,
+    "market_exit": _market_exit,
+    "publish_signal": RustRun.signal,
+}
+"""What to do with a call of a strategy's method."""

@@ -1,0 +1,182 @@
+"""Records NautilusTrader 2.x's market data, each publication once, at the cost of a tuple.
+
+The engine hands every subscriber an object of its own, so the same data are known by being equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from fillpath.instrumentation import semconv
+from fillpath.instrumentation.emitter import Emitter
+from fillpath.instrumentation.engine_run import EngineRun, Instrument
+from fillpath.instrumentation.nautilus_rust_events import instrument_of
+from fillpath.instrumentation.open_event import Handle
+from fillpath.instrumentation.semconv import EventType
+from fillpath.instrumentation.spool import NO_TIME
+
+_MOST_DIGITS: Final = 9
+"""Digits behind the point, up to which a double prints every usual price and size as it was."""
+
+_OF_A_BAR: Final = (
+    semconv.Bar.OPEN,
+    semconv.Bar.HIGH,
+    semconv.Bar.LOW,
+    semconv.Bar.CLOSE,
+    semconv.Bar.VOLUME,
+)
+_OF_A_QUOTE: Final = (
+    semconv.Tick.BID,
+    semconv.Tick.ASK,
+    semconv.Tick.BID_SIZE,
+    semconv.Tick.ASK_SIZE,
+)
+_OF_A_TRADE: Final = (semconv.Tick.PRICE, semconv.Tick.SIZE)
+
+
+def _numbers_of_bar(bar: Any) -> tuple[Any, ...]:
+    return bar.open, bar.high, bar.low, bar.close, bar.volume
+
+
+def _numbers_of_quote(quote: Any) -> tuple[Any, ...]:
+    return quote.bid_price, quote.ask_price, quote.bid_size, quote.ask_size
+
+
+def _numbers_of_trade(trade: Any) -> tuple[Any, ...]:
+    return trade.price, trade.size
+
+
+def _no_numbers(_: Any) -> tuple[Any, ...]:
+    return ()
+
+
+class Feed:
+    """What all data of one kind and instrument have in common, and the last of them.
+
+    Attributes:
+        event_type: Their kind.
+        instrument: What they are about.
+        handle: Names the last of them as a cause.
+    """
+
+    __slots__ = (
+        "emit",
+        "event_type",
+        "handle",
+        "instrument",
+        "is_exact",
+        "last",
+        "numbers",
+        "seen",
+    )
+
+    def __init__(
+        self,
+        event_type: str,
+        instrument: Instrument,
+        emit: Emitter,
+        numbers: Callable[[Any], tuple[Any, ...]],
+        first: Any,
+    ) -> None:
+        self.event_type = event_type
+        self.instrument = instrument
+        self.emit = emit
+        self.numbers = numbers
+        self.is_exact = all(one.precision <= _MOST_DIGITS for one in numbers(first))
+        self.last: Any = None
+        self.seen: list[int] = []
+        self.handle: Handle | None = None
+
+
+class MarketRecorder:
+    """Records market data of one run.
+
+    Args:
+        run: Takes the events.
+    """
+
+    def __init__(self, run: EngineRun) -> None:
+        self._run = run
+        self._feeds: dict[Any, Feed] = {}
+
+    def bar(self, bar: Any, who: int) -> Feed:
+        """Record a bar, unless it is the one that others were given; gives its feed.
+
+        Args:
+            bar: The engine's.
+            who: Whom the engine gives it to; 0 is somebody who may have been given it already.
+        """
+        bar_type = bar.bar_type
+        feed = self._feeds.get(bar_type)
+        if feed is None:
+            texts = {semconv.Bar.TYPE: str(bar_type)}
+            feed = self._feeds[bar_type] = self._feed(
+                EventType.BAR, bar_type.instrument_id, _OF_A_BAR, _numbers_of_bar, bar, texts
+            )
+        return self._take(feed, bar, who)
+
+    def quote(self, quote: Any, who: int) -> Feed:
+        """Record a quote; see `bar`."""
+        return self._tick(quote, who, EventType.TICK, _OF_A_QUOTE, _numbers_of_quote)
+
+    def trade(self, trade: Any, who: int) -> Feed:
+        """Record a trade of the market; see `bar`."""
+        return self._tick(trade, who, EventType.TICK, _OF_A_TRADE, _numbers_of_trade)
+
+    def book(self, book: Any, who: int) -> Feed:
+        """Record a change of an order book, without its levels; see `bar`."""
+        return self._tick(book, who, EventType.BOOK, (), _no_numbers)
+
+    def _tick(
+        self,
+        data: Any,
+        who: int,
+        event_type: str,
+        keys: tuple[str, ...],
+        numbers: Callable[[Any], tuple[Any, ...]],
+    ) -> Feed:
+        key = keys, data.instrument_id
+        feed = self._feeds.get(key)
+        if feed is None:
+            feed = self._feeds[key] = self._feed(
+                event_type, data.instrument_id, keys, numbers, data
+            )
+        return self._take(feed, data, who)
+
+    def _feed(
+        self,
+        event_type: str,
+        instrument_id: Any,
+        keys: tuple[str, ...],
+        numbers: Callable[[Any], tuple[Any, ...]],
+        first: Any,
+        texts: dict[str, Any] | None = None,
+    ) -> Feed:
+        instrument = instrument_of(instrument_id)
+        emit = self._run.tracer.emitter(
+            event_type,
+            portfolio=self._run.portfolio,
+            symbol=instrument.symbol,
+            venue=instrument.venue,
+            fields=keys,
+            texts=texts,
+        )
+        return Feed(event_type, instrument, emit, numbers, first)
+
+    def _take(self, feed: Feed, data: Any, who: int) -> Feed:
+        if feed.last is not None and feed.last == data and not (who and who in feed.seen):
+            feed.seen.append(who)
+            return feed
+        numbers = feed.numbers(data)
+        if feed.is_exact:
+            values = [one.as_double() for one in numbers]
+        else:
+            values = [one.as_decimal() for one in numbers]
+        time = data.ts_event
+        feed.handle = feed.emit(time if 0 < time < -NO_TIME else NO_TIME, None, *values)
+        feed.last = data
+        feed.seen = [who]
+        if feed.handle is not None:
+            self._run.market = feed.handle
+        return feed

@@ -1,0 +1,240 @@
+"""Tells which event a queue's loop is busy with: the one it got last, until it asks for the next.
+
+Nobody calls a handler through us there: ``event = events.get()`` gives the event to a loop, which
+does with it what it likes. So the stack tells. What is put into a queue while the function that got
+an event is running, at or below the line where it did, was caused by that event. The function that
+the loop called on the way is the handler.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from contextvars import ContextVar
+from types import CodeType, FrameType
+from typing import Any, Final
+
+from opentelemetry import context
+from opentelemetry.trace.propagation import _SPAN_KEY
+
+from fillpath.instrumentation.event_tracer import EventTracer
+from fillpath.instrumentation.open_event import OpenEvent
+from fillpath.instrumentation.running_event import EventSpan
+from fillpath.instrumentation.semconv import PROCESS
+from fillpath.instrumentation.spool import NO_TIME
+
+_OURS: Final = __name__.rpartition(".")[0]
+_NOBODY: Final = object()
+
+
+class Receipt:
+    """What one loop got last, and what it does with it.
+
+    The loop is known by the address of its frame, never by the frame itself: that would keep alive
+    what the host's function holds.
+
+    Attributes:
+        event: The event, once it has come; None for what was never published here.
+    """
+
+    __slots__ = (
+        "_before", "_code", "_first_line", "_frame", "_is_over", "_outer", "_run", "_run_of",
+        "_since", "_thread_and_task", "_tracer", "_was_running", "event",
+    )  # fmt: skip
+
+    def __init__(self, tracer: EventTracer, frame: FrameType, outer: Receipt | None) -> None:
+        self.event: OpenEvent | None = None
+        self._tracer = tracer
+        self._frame, self._code, self._first_line = id(frame), frame.f_code, frame.f_lineno
+        self._outer = outer
+        self._was_running = tracer.current
+        self._before: Any = _NOBODY
+        self._thread_and_task = _thread_and_task()
+        self._is_over = False
+        self._since = 0
+        self._run: OpenEvent | None = None
+        self._run_of: tuple[int, CodeType | None, int] = (0, None, 0)
+
+    # -- The loop ---------------------------------------------------------------------------------
+
+    def came(self, event: OpenEvent | None) -> None:
+        """Note the event that the loop got; in its own thread and task, it is the current one."""
+        self.event, self._since = event, time.perf_counter_ns()
+        if event is None or self._thread_and_task != _thread_and_task():
+            return  # `asyncio.wait_for` waits in a task of its own
+        self._tracer.enter(event)
+        around = context.get_current()
+        self._before = around.get(_SPAN_KEY)
+        context.attach(context.Context({**around, _SPAN_KEY: EventSpan(self._tracer, event)}))
+
+    def is_of(self, frame: FrameType) -> bool:
+        """Tell whether this is the loop."""
+        return id(frame) == self._frame and frame.f_code is self._code
+
+    def end(self) -> None:
+        """Say that the loop is done with the event."""
+        self._close_run()
+        self._is_over = True
+        if self.event is not None and self._before is not _NOBODY:
+            if self._tracer.current is self.event:
+                self._tracer.enter(self._was_running)  # type: ignore[arg-type]  # None is nobody
+            around = context.get_current()
+            span = around.get(_SPAN_KEY)
+            if isinstance(span, EventSpan) and span.event is self.event:
+                others = {key: value for key, value in around.items() if key != _SPAN_KEY}
+                before = {} if self._before is None else {_SPAN_KEY: self._before}
+                context.attach(context.Context({**others, **before}))
+
+    def _close_run(self) -> None:
+        run, self._run = self._run, None
+        if run is not None:
+            self._tracer.close(run)
+            self._since = run.end
+
+    # -- What it causes ---------------------------------------------------------------------------
+
+    def running(self, frame: FrameType, strategy_of: Any) -> tuple[bool, OpenEvent | None]:
+        """Whether the loop is still busy with the event, and the handler's run if one is running.
+
+        Args:
+            frame: The host's function that puts something into a queue.
+            strategy_of: Tells the strategy that a handler's object is.
+        """
+        if self._thread_and_task != _thread_and_task():
+            # A task or thread of a handler: its context says whose child it is, if that knew it.
+            return True, self.event if self._before is _NOBODY else None
+        handler: FrameType | None = None
+        each: FrameType | None = frame
+        while each is not None and not self.is_of(each):
+            handler, each = each, each.f_back
+        if each is None or each.f_lineno < self._first_line:
+            return False, None
+        event, current = self.event, self._tracer.current
+        if (
+            event is None
+            or self._is_over
+            or (current is not event and current is not self._was_running)
+        ):
+            return True, None  # something nearer is running
+        return True, self._run_in(event, each if handler is None else handler, strategy_of)
+
+    def _run_in(self, event: OpenEvent, handler: FrameType, strategy_of: Any) -> OpenEvent:
+        code, owner = handler.f_code, _owner(handler)
+        key = (id(handler), code, id(owner))
+        if self._run is not None and self._run_of == key:
+            return self._run
+        self._close_run()
+        name = code.co_qualname.rpartition("<locals>.")[2]
+        self._run = self._tracer.open(
+            event.event_type,
+            operation=PROCESS,
+            portfolio=event.portfolio,
+            strategy=strategy_of(owner),
+            handler=name if owner is None else f"{type(owner).__name__}.{code.co_name}",
+            event_time=None if event.event_time == NO_TIME else event.event_time,
+            parent=event,
+        )
+        self._run.start = self._since
+        self._run_of = key
+        return self._run
+
+    def follow(self, frame: FrameType, outer: Receipt | None) -> None:
+        """Take the place of the receipt before: a loop may get its events in several lines."""
+        if outer is not None and outer.is_of(frame):
+            self._first_line = min(self._first_line, outer._first_line)
+            self._outer = outer._outer
+            self._was_running = self._tracer.current
+
+    @property
+    def outer(self) -> Receipt | None:
+        """What the loop further down the stack got, if that is another one."""
+        return self._outer
+
+    @property
+    def tracer(self) -> EventTracer:
+        """The tracer of the event."""
+        return self._tracer
+
+
+_RECEIPT: Final[ContextVar[Receipt | None]] = ContextVar("fillpath_receipt", default=None)
+
+
+def wait(tracer: EventTracer, frame: FrameType) -> Receipt:
+    """Begin a receipt: a loop asks for the next event, so it is done with the one before."""
+    outer = _RECEIPT.get()
+    while outer is not None and not outer.is_of(frame) and not _is_below(outer, frame):
+        outer.end()
+        outer = outer.outer
+    if outer is not None and outer.is_of(frame):
+        outer.end()
+    receipt = Receipt(tracer, frame, outer)
+    receipt.follow(frame, outer)
+    _RECEIPT.set(receipt)
+    return receipt
+
+
+def _is_below(receipt: Receipt, frame: FrameType) -> bool:
+    each: FrameType | None = frame
+    while each is not None:
+        if receipt.is_of(each):
+            return True
+        each = each.f_back
+    return False
+
+
+def pause(frame: FrameType) -> None:
+    """Say that a loop has heard that there is no event, or has said that it has done one."""
+    receipt = _RECEIPT.get()
+    if receipt is not None and receipt.is_of(frame):
+        receipt.end()
+
+
+def running(tracer: EventTracer, depth: int, strategy_of: Any) -> OpenEvent | None:
+    """The run of a loop's handler that is the nearest that runs, if it is; ends what is over.
+
+    Args:
+        tracer: Who asks.
+        depth: Functions between this one and the host's, about.
+        strategy_of: Tells the strategy that a handler's object is.
+    """
+    receipt = _RECEIPT.get()
+    if receipt is None:
+        return None
+    frame = host_frame(depth + 1)
+    while receipt is not None:
+        if receipt.tracer is tracer:
+            is_busy, run = receipt.running(frame, strategy_of)
+            if is_busy:
+                return run
+        receipt.end()
+        receipt = receipt.outer
+        _RECEIPT.set(receipt)
+    return None
+
+
+def host_frame(depth: int) -> FrameType:
+    """The function of the host that has called us.
+
+    Args:
+        depth: Functions of ours between it and this one, at least.
+    """
+    frame = sys._getframe(depth)
+    while frame.f_back is not None and frame.f_globals.get("__package__") == _OURS:
+        frame = frame.f_back
+    return frame
+
+
+def _owner(frame: FrameType) -> Any:
+    code = frame.f_code
+    if code.co_argcount and code.co_varnames[0] == "self":
+        return frame.f_locals.get("self")
+    return None
+
+
+def _thread_and_task() -> tuple[int, int]:
+    asyncio = sys.modules.get("asyncio")
+    task = None
+    if asyncio is not None and asyncio._get_running_loop() is not None:
+        task = asyncio.current_task()
+    return threading.get_ident(), id(task)
