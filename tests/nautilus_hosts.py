@@ -17,7 +17,9 @@ from fillpath.instrumentation.settings import DataFolder
 ENDS_IN_ERROR: Final = {"nautilus_user_error"}
 BY_WALL_CLOCK: Final = {"nautilus_live"}
 _RANDOM_SNAPSHOT_ID: Final = re.compile(r"-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_TIME: Final = re.compile(r"\d{8}-\d{6}-|\b\d{19}\b|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[.\d]*")
+_TIME: Final = re.compile(  # of ids too: an order's, or a hash of one that makes a fill's
+    r"\d{8}-\d{6}-|T-[0-9a-f]{16}-|\b\d{19}\b|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[.\d]*"
+)
 Row = dict[str, Any]
 
 

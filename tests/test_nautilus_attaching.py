@@ -25,8 +25,12 @@ from nautilus_hosts import rows_of
 
 pytest.importorskip("nautilus_trader", reason="the engine is not installed (extra 'nautilus')")
 
-# NautilusTrader 1.231 calls what pandas 3 has put on its way out.
-pytestmark = pytest.mark.filterwarnings("ignore:Timestamp.utcnow is deprecated")
+pytestmark = [
+    # NautilusTrader 1.231 calls what pandas 3 has put on its way out,
+    pytest.mark.filterwarnings("ignore:Timestamp.utcnow is deprecated"),
+    # and pandas 2 calls what NumPy has.
+    pytest.mark.filterwarnings("ignore:The 'generic' unit for NumPy timedelta:DeprecationWarning"),
+]
 
 
 @pytest.fixture

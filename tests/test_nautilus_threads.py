@@ -18,8 +18,12 @@ from nautilus_hosts import rows_of
 
 pytest.importorskip("nautilus_trader", reason="the engine is not installed (extra 'nautilus')")
 
-# NautilusTrader 1.231 calls what pandas 3 has put on its way out.
-pytestmark = pytest.mark.filterwarnings("ignore:Timestamp.utcnow is deprecated")
+pytestmark = [
+    # NautilusTrader 1.231 calls what pandas 3 has put on its way out,
+    pytest.mark.filterwarnings("ignore:Timestamp.utcnow is deprecated"),
+    # and pandas 2 calls what NumPy has.
+    pytest.mark.filterwarnings("ignore:The 'generic' unit for NumPy timedelta:DeprecationWarning"),
+]
 
 
 class Loop:
@@ -102,6 +106,26 @@ def test_threads_that_publish_at_once_lose_nothing(tmp_path: Path) -> None:
     assert len(signals) == 4 * 300
     assert all(row["end_time"] is not None for row in spans)
     assert lost(tmp_path) == 0
+
+
+def test_a_command_is_known_again_after_more_quotes_than_are_remembered(tmp_path: Path) -> None:
+    """Live it waits in a queue between two endpoints, while a burst of quotes goes by."""
+    with Tracing("burst", data=tmp_path, mode="live", writer="inline"):
+        loop = Loop()
+        loop.bus.register("Waiting.execute", lambda _: None)
+        from nautilus_trader.test_kit.stubs.commands import TestCommandStubs
+        from nautilus_trader.test_kit.stubs.execution import TestExecStubs
+
+        command = TestCommandStubs.submit_order_command(TestExecStubs.limit_order())
+        loop.bus.send("Waiting.execute", command)
+        for _ in range(8200):
+            loop.publish_quote()
+        loop.bus.send("Waiting.execute", command)
+    kinds = (
+        "select event_type, count(*) as spans from spans where event_type <> 'SYSTEM' group by 1"
+    )
+    counted = {row["event_type"]: row["spans"] for row in rows_of(DataFolder(tmp_path), kinds)}
+    assert counted == {"COMMAND": 1, "TICK": 8200}
 
 
 def lost(data: Path) -> int:

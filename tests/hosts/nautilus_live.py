@@ -6,7 +6,7 @@ own making, an order of an asyncio task and one of a timer, and a position close
 
 Where the wall clock decides when something is ordered, the feed stands still until it is filled, so
 every run trades alike but for times, and ids with times in them. At the end there is a burst of
-quotes, longer than the engine's queues are patient: an order of its first one waits for its last.
+quotes: an order of its first one waits in the engine's queues for its last.
 With a second argument ``stumble`` a strategy raises in a handler, and the engine stops in order;
 with ``fall`` the engine ends the process at once, as it does unless it is told otherwise.
 """
@@ -47,7 +47,7 @@ BUY, SELL = OrderSide.BUY, OrderSide.SELL
 PAIR = fx()
 BARS = BarType.from_str(f"{PAIR.id}-20-TICK-BID-INTERNAL")
 QUOTES = 240
-BURST = 9000
+BURST = 300
 
 
 def price_of(number: int) -> float:
