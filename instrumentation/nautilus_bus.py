@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from threading import get_ident
-from time import perf_counter_ns
+from time import monotonic, perf_counter_ns
 from types import FrameType
 from typing import Any, Final
 
@@ -32,6 +32,8 @@ from fillpath.instrumentation.tracing import Tracing
 
 _TAP_PRIORITY: Final = 2**31 - 1
 _REMEMBERED_MESSAGES: Final = 4096
+_SECONDS_OF_A_FAILURE: Final = 1.0
+"""How long a live engine waits at most, when a handler has failed, for that to be written."""
 _ENGINE_INTAKE: Final = "ExecEngine.process"
 """Endpoint of raw order events; the engine may still refuse one, so it is no news yet."""
 _DATA_INTAKE: Final = "DataEngine.process"
@@ -292,7 +294,7 @@ class BusFollower:
             if failure is not None and self._is_live:
                 # Unless it is told otherwise, a live engine now ends the process as it stands.
                 _, recorder = tracer.direct()
-                recorder.flush()
+                recorder.written(monotonic() + _SECONDS_OF_A_FAILURE)
         except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
             tracer.complain(error)
 
