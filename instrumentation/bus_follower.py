@@ -111,28 +111,32 @@ class BusFollower:
             tracer.lost("EVENT")
             tracer.complain(error)
             return function(*args, **kwargs)
-        if event is None and self._is_queue:
+        if self._is_queue and (event is None or _is_end(event)):
             return function(*args, **kwargs)
         opened, outer = self.open(tracer, event, topic, 1)
         if opened is None:
             return function(*args, **kwargs)
+        is_caused = opened.parent is not None  # which it forgets when it ends
         tokens = tracer.enter_user_code(opened)
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
             tracer.close(opened, error=error)
-            self._published(event, opened, outer)
+            self._published(event, opened, outer, is_caused)
             raise
         finally:
             tracer.leave_user_code(tokens)
         if result is None or type(result) in _PLAIN_RESULTS:
             tracer.close(opened)
-            self._published(event, opened, outer)
+            self._published(event, opened, outer, is_caused)
             return result
-        return finish(tracer, opened, result, after=lambda _: self._published(event, opened, outer))
+        after = partial(self._published, event, opened, outer, is_caused)
+        return finish(tracer, opened, result, after=lambda _: after())
 
-    def _published(self, event: Any, opened: OpenEvent, outer: OpenEvent | None) -> None:
-        self.memory.published(event, opened)
+    def _published(
+        self, event: Any, opened: OpenEvent, outer: OpenEvent | None, is_caused: bool
+    ) -> None:
+        self.memory.published(event, opened, is_caused=is_caused)
         if outer is not None and not outer.closed:  # it was published again on its way
             self.memory.remember(event, outer)
 
@@ -478,6 +482,11 @@ class BusFollower:
         is_list = isinstance(given, list) or type(given) is tuple
         for item in given[:_MAX_ITEMS_TAKEN] if is_list else (given,):
             self._products.remember(item, run)
+
+
+def _is_end(value: Any) -> bool:
+    """Tell whether it is the end of a queue with priorities: ``(when, number, None)``."""
+    return type(value) is tuple and value != () and value[-1] is None
 
 
 def _word(value: str | Enum | type) -> str:

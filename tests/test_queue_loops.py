@@ -210,6 +210,19 @@ def test_a_queue_with_priorities_holds_the_event_in_a_tuple(run: Run) -> None:
     assert [path[0] for path in paths] == ["BAR", "BAR", "SIGNAL", "SIGNAL"]
 
 
+def test_the_end_of_a_queue_with_priorities_is_no_event(run: Run) -> None:
+    events = TracedEventBus(queue.PriorityQueue())
+    strategy = Strategy(events)
+    events.put((1, 1, {"type": "BAR"}))
+    events.put((9, 9, None))
+    while (got := events.get())[2] is not None:
+        if got[2]["type"] == "BAR":
+            strategy.events.put((2, 2, {"type": "SIGNAL"}))
+    events.put((1, 1, {"type": "BAR"}))
+    assert [path[0] for path in run.paths()] == ["BAR", "SIGNAL", "BAR"]
+    assert run.paths()[2] == ["BAR"]
+
+
 def test_each_strategy_of_a_loop_has_its_own_run(run: Run) -> None:
     events = TracedEventBus(queue.Queue())
 

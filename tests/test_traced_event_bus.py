@@ -227,6 +227,33 @@ def test_a_queue_keeps_causes(session: Session, make: Callable[[str], Any]) -> N
     assert len({fill.root for fill in fills}) == 2
 
 
+class PatientBus(Bus):
+    """Delivers at once, but what handlers publish only when they are done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue: deque[Any] = deque()
+        self.is_busy = False
+
+    def publish(self, event: Any) -> None:
+        self.queue.append(event)
+        if not self.is_busy:
+            self.is_busy = True
+            while self.queue:
+                super().publish(self.queue.popleft())
+            self.is_busy = False
+
+
+@pytest.mark.parametrize("make", [Event, as_mapping, Slotted], ids=lambda make: make.__name__)
+def test_a_bus_that_lets_a_handler_finish_first(
+    session: Session, make: Callable[[str], Any]
+) -> None:
+    bus = wrapped(PatientBus())
+    trade(bus, make)
+    run = session.end()
+    assert [run.path(fill) for fill in run.of("FILL")] == [CHAIN]
+
+
 def test_a_queue_that_is_filled_before_it_is_run(session: Session) -> None:
     """As backtests do that put all their bars in first."""
     queued = QueuedBus()
