@@ -22,8 +22,9 @@ from fillpath.instrumentation.followed_calls import finish, handler_name
 from fillpath.instrumentation.host_fields import EventFields, EventReader, HostEvent
 from fillpath.instrumentation.host_parts import is_plain, is_scalar
 from fillpath.instrumentation.open_event import Cause, OpenEvent, Place, RemoteEvent
+from fillpath.instrumentation.order_memory import OrderMemory
 from fillpath.instrumentation.plain_events import PlainEvents
-from fillpath.instrumentation.semconv import PROCESS, PUBLISH
+from fillpath.instrumentation.semconv import PROCESS, PUBLISH, EventType
 from fillpath.instrumentation.spool import NO_TIME
 from fillpath.instrumentation.subscriptions import Subscriptions
 from fillpath.instrumentation.tracing import Tracing
@@ -75,6 +76,7 @@ class BusFollower:
         self._is_queue = is_queue
         self._noted: EventTracer | None = None
         self.memory = EventMemory()
+        self._orders = OrderMemory()
         self._products = EventMemory()  # what handlers gave back, and which run of which did
         self._failures: OrderedDict[tuple[int, int], None] = OrderedDict()
         self._plain = PlainEvents(self.reader)
@@ -253,6 +255,8 @@ class BusFollower:
                 self.memory.remember_id(found.event_id, opened)
                 for other in found.other_ids:
                     self.memory.remember_id(other, opened, is_second=True)
+            if found.event_type == EventType.ORDER:
+                self._orders.remember(found, opened)
         except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
             tracer.lost(type(event).__name__)
             tracer.complain(error)
@@ -283,7 +287,7 @@ class BusFollower:
         unless the host names a cause that this handler's event does not descend from, or the event
         carries the address of one in another process, whose trace is not the handler's.
         """
-        causes = self._causes_here(tracer, running, read.causation_ids, read.portfolio)
+        causes = self._causes_here(tracer, running, read)
         remote = None if read.remote is None else tracer.event_of(read.remote)
         if read.remote is None or remote is None:
             return [*causes]
@@ -297,15 +301,14 @@ class BusFollower:
         return [read.remote, *causes]
 
     def _causes_here(
-        self,
-        tracer: EventTracer,
-        running: OpenEvent | None,
-        ids: Iterable[str],
-        portfolio: str | None,
+        self, tracer: EventTracer, running: OpenEvent | None, read: HostEvent
     ) -> list[OpenEvent]:
-        places = portfolio or tracer.portfolio
-        found = (self.memory.find_id(each, places) for each in ids)
+        places = read.portfolio or tracer.portfolio
+        found = (self.memory.find_id(each, places) for each in read.causation_ids)
         named = [each for each in found if each is not None and each.tracer is tracer]
+        order = self._orders.cause(tracer, read, running) if not named else None
+        if order is not None:
+            named = [order]
         if running is None:
             return named
         if not named or _descends(running, named[0]):
