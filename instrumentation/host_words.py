@@ -178,6 +178,7 @@ def side(value: Any) -> Any:
             return word
         return _SIDES.get(re.sub(r"[\s_\-]+", "", word), word)
     if isinstance(word, Real | Decimal) and not isinstance(word, bool):  # numpy's are real ones
+        number: Any = word
         with contextlib.suppress(ArithmeticError):  # a Decimal that is not a number
-            return "BUY" if word > 0 else "SELL" if word < 0 else value
+            return "BUY" if number > 0 else "SELL" if number < 0 else value
     return value

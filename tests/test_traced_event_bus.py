@@ -236,13 +236,14 @@ class PatientBus(Bus):
         self.queue: deque[Any] = deque()
         self.is_busy = False
 
-    def publish(self, event: Any) -> None:
+    def publish(self, event: Any) -> int:
         self.queue.append(event)
         if not self.is_busy:
             self.is_busy = True
             while self.queue:
                 super().publish(self.queue.popleft())
             self.is_busy = False
+        return 0
 
 
 @pytest.mark.parametrize("make", [Event, as_mapping, Slotted], ids=lambda make: make.__name__)
