@@ -135,6 +135,20 @@ class BusFollower:
         after = partial(self._published, event, opened, outer, is_caused)
         return finish(tracer, opened, result, after=lambda _: after())
 
+    def publish_each(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Put several events into a queue at once."""
+        tracer = self.tracer()
+        if tracer is None or len(args) != 1 or kwargs:
+            return function(*args, **kwargs)
+        events = list(args[0])
+        for event in events:
+            opened = None if event is None else self.open(tracer, event, self._topic, 1)[0]
+            if opened is not None:
+                tracer.close(opened)
+        return function(events)
+
     def _published(
         self, event: Any, opened: OpenEvent, outer: OpenEvent | None, is_caused: bool
     ) -> None:

@@ -183,7 +183,7 @@ def test_what_is_not_installed_is_not_instrumented(caplog: pytest.LogCaptureFixt
 
 
 def test_an_engine_that_is_absent_is_not_complained_of(caplog: pytest.LogCaptureFixture) -> None:
-    """As `opentelemetry-instrument` asks all of a package's instrumentors, if one engine is there."""
+    """As with `opentelemetry-instrument`, which asks all of ours if one of the engines is there."""
     MadeInstrumentor().instrument(skip_dep_check=True)
     MadeInstrumentor().uninstrument()
     assert caplog.records == []
