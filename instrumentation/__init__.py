@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fillpath.instrumentation.backtesting import BacktestingInstrumentor
+    from fillpath.instrumentation.backtrader import BacktraderInstrumentor
     from fillpath.instrumentation.basana import BasanaInstrumentor
     from fillpath.instrumentation.bus_observer import BusObserver
     from fillpath.instrumentation.critical_event_processor import CriticalEventProcessor
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
     from fillpath.instrumentation.traced_event import TracedEvent
     from fillpath.instrumentation.traced_event_bus import EventFields, TracedEventBus, untraced
     from fillpath.instrumentation.tracing import Tracing
+    from fillpath.instrumentation.zipline import ZiplineInstrumentor
 
 __all__ = [
     "BacktestingInstrumentor",
+    "BacktraderInstrumentor",
     "BasanaInstrumentor",
     "BusObserver",
     "CriticalEventProcessor",
@@ -40,6 +43,7 @@ __all__ = [
     "TracedEvent",
     "TracedEventBus",
     "Tracing",
+    "ZiplineInstrumentor",
     "extract",
     "extract_context",
     "inject",
@@ -48,6 +52,7 @@ __all__ = [
 
 _HOMES = {
     "BacktestingInstrumentor": "backtesting",
+    "BacktraderInstrumentor": "backtrader",
     "BasanaInstrumentor": "basana",
     "BusObserver": "bus_observer",
     "CriticalEventProcessor": "critical_event_processor",
@@ -63,6 +68,7 @@ _HOMES = {
     "TracedEvent": "traced_event",
     "TracedEventBus": "traced_event_bus",
     "Tracing": "tracing",
+    "ZiplineInstrumentor": "zipline",
     "extract": "propagation",
     "extract_context": "propagation",
     "inject": "propagation",
