@@ -164,9 +164,11 @@ class AccountBook:
             for currency, total in totals.items()
             if total != self._totals.get(currency, ZERO)
         }
+        # Where there is leverage, what is held is settled in larger doubles than the balance.
+        held = sum(self._bases.values(), ZERO)
         self._doubt = {
             currency: minor_unit(PLACES_OF_A_DOUBLE)
-            + max(abs(balance.total), abs(self._totals.get(currency, ZERO))) * FLOAT_NOISE
+            + max(abs(balance.total), abs(self._totals.get(currency, ZERO)), held) * FLOAT_NOISE
             for currency, balance in event.balances.items()
             if balance.is_double
         }

@@ -147,15 +147,24 @@ def parameters_of(tried: Any) -> dict[str, Any]:
 
 def number_meant(number: float) -> Decimal:
     """The number that a double stands for: 0.3 for 0.30000000000000004, any other as it is."""
-    near = Decimal(f"{number:.15g}")
-    return near if len(near.normalize().as_tuple().digits) <= 12 else Decimal(repr(number))
+    plain = float(number)  # numpy's numbers print themselves with their type
+    near = Decimal(f"{plain:.15g}")
+    return near if len(near.normalize().as_tuple().digits) <= 12 else Decimal(repr(plain))
 
 
 def profit_of(profit: float, notional: float) -> Decimal:
     """The profit of an execution, without the digits beyond what doubles of its size can hold."""
     size = abs(notional)
     places = 12 if size < 100 or not math.isfinite(size) else 14 - math.floor(math.log10(size))
-    return Decimal(repr(round(profit, places)))
+    return Decimal(repr(round(float(profit), places)))
+
+
+def amount_of(amount: float) -> float:
+    """An amount of money that is a difference of doubles, without the digits that it cannot hold.
+
+    More than twelve places would count as ones that the engine keeps its money to.
+    """
+    return round(float(amount), 12)
 
 
 def side_of(order: Any) -> str:

@@ -59,6 +59,7 @@ NAMES = (
     "cheats",
     "signals",
     "fractions",
+    "leverage",
     "user_error",
     "live",
     "optimised",
@@ -344,6 +345,22 @@ def test_strategies_that_share_a_position_are_told_apart_and_their_book_is_nette
     assert len(turned) > 3
     kinds = {flow["flow"] for flow in host.of("CASH_FLOW", 0)}
     assert kinds == {"INTEREST", "DEPOSIT"}
+
+
+def test_what_closes_a_position_leads_to_the_fill_that_opened_it_also_after_a_flip(
+    traced: dict[str, Traced],
+) -> None:
+    host = traced["shared_book"]
+    opened_by: dict[str, str] = {}
+    positions = [s for s in host.spans if s["portfolio"] == host.portfolios[0] and s["position_id"]]
+    for span in positions:
+        place = span["position_id"]
+        if span["name"] == "publish POSITION_CLOSE":
+            assert [link["span_id"] for link in json.loads(span["links"])] == [opened_by.pop(place)]
+        elif span["name"] == "publish POSITION_OPEN":
+            opened_by[place] = span["parent_span_id"]
+    fills = {span["span_id"] for span in host.of("FILL", 0)}
+    assert set(opened_by.values()) <= fills
 
 
 def test_a_signal_is_recorded_when_it_says_something_else_and_orders_follow_from_it(
