@@ -168,6 +168,8 @@ def _settle(given: Invocation, run_id: str, code: int) -> None:
     try:
         with lake_connection(given.folder) as connection:
             run = next(iter(read_runs(connection, run_id)), None)
+            is_idle = run is not None and not run["published"]
+            known = read_runs(connection) if is_idle else []
     except FillpathError as error:
         complain(error.message, given.completed(error.next_command))
         return
@@ -179,6 +181,14 @@ def _settle(given: Invocation, run_id: str, code: int) -> None:
     if run["status"] == "Crashed":
         say(("  The run counts as crashed", "yellow"), f"; the script's exit code is {code}.")
     if not run["published"]:
+        # An optimisation may leave all that is run to its worker processes.
+        workers = [one for one in known if one["run_id"].startswith(f"{run_id}.")]
+        if workers:
+            runs = "run of its" if len(workers) == 1 else "runs of their"
+            say(f"  What it started in other processes is recorded: {len(workers)} {runs} own.")
+            for words in (("runs", "list"), ("db", "load", "--all")):
+                say("  ", (given.command(*words), "bold"))
+            return
         say(("  No engine that fillpath knows published anything", "yellow"), ".")
         return
     try:
