@@ -186,8 +186,8 @@ def _settle(given: Invocation, run_id: str, code: int) -> None:
         if workers:
             runs = "run of its" if len(workers) == 1 else "runs of their"
             say(f"  What it started in other processes is recorded: {len(workers)} {runs} own.")
-            for words in (("runs", "list"), ("db", "load", "--all")):
-                say("  ", (given.command(*words), "bold"))
+            for command in (("runs", "list"), ("db", "load", "--all")):
+                say("  ", (given.command(*command), "bold"))
             return
         say(("  No engine that fillpath knows published anything", "yellow"), ".")
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import random
 
 import backtrader as bt
@@ -35,8 +36,9 @@ def main() -> None:
     """Run with a futures contract beside the currency."""
     report = TruthReport()
     cerebro = bt.Cerebro(stdstats=False)
-    cerebro.adddata(feed("EURUSD"), name="EURUSD")
-    cerebro.resampledata(feed("EURUSD"), timeframe=bt.TimeFrame.Days, name="FUTURE")
+    until = dt.datetime(2017, 9, 1)  # noqa: DTZ001  # backtrader wants naive times
+    cerebro.adddata(feed("EURUSD", todate=until), name="EURUSD")
+    cerebro.resampledata(feed("EURUSD", todate=until), timeframe=bt.TimeFrame.Days, name="FUTURE")
     cerebro.addstrategy(Swinging)
     cerebro.broker.set_cash(50_000_000.0)
     cerebro.broker.setcommission(commission=0.00003, leverage=30.0, interest=0.02, name="EURUSD")
