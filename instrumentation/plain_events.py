@@ -22,7 +22,9 @@ from fillpath.instrumentation.traced_event import TracedEvent
 
 _PARTS: Final = ("event_type", "event_time", "symbol", "strategy", "portfolio")
 _NAMED: Final = ("symbol", "strategy", "portfolio")
-_NOT_PLAIN: Final = frozenset({semconv.Order.SIDE, semconv.Trading.VENUE})
+_NOT_PLAIN: Final = frozenset(
+    {semconv.Order.SIDE, semconv.Order.CLIENT_ID, semconv.Order.ID, semconv.Trading.VENUE}
+)
 _PADDING: Final = tuple((0.0,) * (SLOTS - number) for number in range(SLOTS + 1))
 _MAX_KNOWN: Final = 8_192
 _said = lru_cache(4096)(text_of)
