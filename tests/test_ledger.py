@@ -439,7 +439,8 @@ class TestStatements:
             spans.add(EventType.PORTFOLIO, keys)
             if len(spans.rows) == 1:
                 spans.fill("BUY", 700_000_000, 1.25)
-        assert only(spans.ledger()).status is status
+        account = only(spans.ledger())
+        assert account.status is status, account.notes
 
     @pytest.mark.parametrize("keeps_coins", [True, False])
     def test_coins_are_booked_where_the_account_keeps_them(self, keeps_coins: bool) -> None:
