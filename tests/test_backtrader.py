@@ -564,24 +564,6 @@ def test_a_script_is_traced_as_it_is_and_its_crash_is_the_runs(way: str, tmp_pat
     assert Counter(row["name"] for row in rows_of(folder))["publish FILL"] == 6
 
 
-@pytest.mark.full
-def test_a_run_that_leaves_all_to_its_workers_says_where_their_runs_are(tmp_path: Path) -> None:
-    environment = {**os.environ, "FILLPATH_DATA": str(tmp_path), "PYTHONWARNINGS": "ignore"}
-    environment.pop("PYTHONSAFEPATH", None)
-    (tmp_path / "sweep.py").write_text(
-        f"import sys; sys.path.insert(0, {str(HOSTS)!r})\n"
-        "import backtrader as bt; from host_backtrader import feed\n"
-        "from backtrader_optimised import Sloping\n"
-        "cerebro = bt.Cerebro(maxcpus=2)\n"
-        "cerebro.adddata(feed('GOOG'))\n"
-        "cerebro.optstrategy(Sloping, period=(5, 10))\n"
-        "cerebro.run()\n"
-    )
-    command = [str(BIN / "fillpath"), "run", "--run-id", "sweep", str(tmp_path / "sweep.py")]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-    assert "in other processes is recorded: 2 runs of their own." in done.stderr
-
-
 @pytest.mark.parametrize("shows_tree", [False, pytest.param(True, marks=pytest.mark.full)])
 def test_the_page_about_the_engine_is_true(tmp_path: Path, *, shows_tree: bool) -> None:
     page = (Path(__file__).parents[1] / "docs" / "backtrader.md").read_text(encoding="utf-8")
