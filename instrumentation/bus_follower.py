@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Final
 
 from fillpath.instrumentation import queue_loop
 from fillpath.instrumentation.event_memory import EventMemory
+from fillpath.instrumentation.event_span import HandlerRun
 from fillpath.instrumentation.event_tracer import EventTracer
 from fillpath.instrumentation.followed_calls import finish, handler_name
 from fillpath.instrumentation.host_fields import EventFields, EventReader, HostEvent
@@ -376,34 +377,34 @@ class BusFollower:
         run = self._begin_delivery(tracer, function, owner, (*args[is_method:], *kwargs.values()))
         if run is None:
             return function(*args, **kwargs)
-        event = run.parent  # which it forgets when it ends
-        tokens = tracer.enter_user_code(run)
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
-            tracer.close(run, error=error)
+            event = run.event.parent  # which it forgets when it ends
+            tracer.leave_run(run, error)
             self._failed(event, error)
             raise
-        finally:
-            tracer.leave_user_code(tokens)
         if result is None:  # as most handlers end
-            tracer.close(run)
+            tracer.leave_run(run)
             return None
+        opened = tracer.interrupt_run(run)
+        event = opened.parent
         return finish(
             tracer,
-            run,
+            opened,
             result,
-            take=partial(self._take, run),
+            take=partial(self._take, opened),
             after=lambda error: self._failed(event, error),
         )
 
     def _begin_delivery(
         self, tracer: EventTracer, function: Callable[..., Any], owner: Any, values: Iterable[Any]
-    ) -> OpenEvent | None:
+    ) -> HandlerRun | None:
         try:
             event = self.delivered(tracer, values)
             if event is not None:
-                return self.run_of(event, handler_name(function, owner), owner)
+                place = self._place_of_run(event, handler_name(function, owner), owner)
+                return tracer.enter_run(place, event, event.event_time)
         except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
             tracer.complain(error)
         return None
@@ -416,6 +417,10 @@ class BusFollower:
             handler: Its name.
             owner: The object it is a method of, or None.
         """
+        place = self._place_of_run(event, handler, owner)
+        return event.tracer.open_at(place, event, event.event_time)
+
+    def _place_of_run(self, event: OpenEvent, handler: str | None, owner: Any) -> Place:
         tracer, strategy = event.tracer, self.reader.strategy_of(owner)
         key = (tracer, event.place.parts[1], event.place.parts[2], strategy, handler)
         place = self._deliveries.get(key)
@@ -430,7 +435,7 @@ class BusFollower:
             if len(self._deliveries) > _MAX_DELIVERIES:
                 self._deliveries.clear()
             self._deliveries[key] = place
-        return tracer.open_at(place, event, event.event_time)
+        return place
 
     def delivered(
         self, tracer: EventTracer, values: Iterable[Any], *, nearest: bool = True

@@ -26,6 +26,7 @@ from fillpath.instrumentation.emitter import (
 from fillpath.instrumentation.errors import UsageError
 from fillpath.instrumentation.event_columns import time_of
 from fillpath.instrumentation.event_numbers import EventNumbers
+from fillpath.instrumentation.event_span import HandlerRun
 from fillpath.instrumentation.host_attributes import attributes_of, copied
 from fillpath.instrumentation.lineage_door import lineage
 from fillpath.instrumentation.named_causes import NamedCauses
@@ -247,7 +248,7 @@ class EventTracer(NamedCauses):
         if place.is_off:
             return self.nothing
         if parent is CURRENT:
-            cause = self._current.get()
+            cause = self.current
             if self.enclosing is not None:
                 cause = self.enclosing(cause)
         elif parent is None or type(parent) is OpenEvent:
@@ -336,6 +337,24 @@ class EventTracer(NamedCauses):
                 self._number(event)
                 sequence = event.sequence
             self._open[sequence] = event
+        return event
+
+    def event_of_run(self, run: HandlerRun) -> OpenEvent:
+        """Make an event of the run of a handler, because something asks for it."""
+        cause = run.cause
+        if cause is not None and type(cause) is not OpenEvent:
+            cause = self.event_of(cause)
+        if cause is not None and cause.tracer is not self:
+            cause = None
+        with self._lock:
+            event = run.made
+            if event is None:
+                event = self.open_at(run.place, cause, run.event_time, None, run.links)
+                event.start = run.start
+                run.made = event  # before its end is looked at: who ends it looks the other way
+                run.cause, run.links = None, ()
+            if run.end and not event.closed and not event.claimed:
+                event.end, event.closed = run.end, True
         return event
 
     def close_all(self, events: Iterable[OpenEvent]) -> None:

@@ -18,9 +18,9 @@ from typing import Any, Final
 from opentelemetry import context
 from opentelemetry.trace.propagation import _SPAN_KEY
 
+from fillpath.instrumentation.event_span import EventSpan
 from fillpath.instrumentation.event_tracer import EventTracer
 from fillpath.instrumentation.open_event import OpenEvent
-from fillpath.instrumentation.running_event import EventSpan
 from fillpath.instrumentation.semconv import PROCESS
 from fillpath.instrumentation.spool import NO_TIME
 
