@@ -177,7 +177,11 @@ class AccountBook:
         self._totals.update(totals)
 
     def _note_unrealized(self, event: AccountEvent) -> None:
-        self._unrealized.update({c: (event.ref.sequence, a) for c, a in event.unrealized.items()})
+        for currency, amount in event.unrealized.items():
+            balance = event.balances.get(currency)
+            is_double = balance is not None and balance.is_double
+            told = rounded(amount, PLACES_OF_A_DOUBLE) if is_double else amount
+            self._unrealized[currency] = event.ref.sequence, told
 
     def _engine_unrealized(self, currency: str) -> Decimal | None:
         """Give the open profit by the engine, where it stated one at the prices of the end.
@@ -266,7 +270,9 @@ class AccountBook:
         """Find the cash flows and fills that a change of the account shows, and book them."""
         for count in range(len(self._flows), -1, -1):
             left = self._less_flows(change, self._flows[:count])
-            if count and not left and not self._pending[self._passed_over :]:
+            if count and self._is_noise(left) and not self._pending[self._passed_over :]:
+                for currency, amount in left.items():
+                    self.entries.round_off(self._flows[count - 1].ref, currency, amount)
                 self._book_flows(count)
                 return
             if self._settle(left):
@@ -321,6 +327,10 @@ class AccountBook:
             currency, amount = self._flow_amount(event)
             left[currency] = left.get(currency, ZERO) - amount
         return {currency: amount for currency, amount in left.items() if amount}
+
+    def _is_noise(self, left: Amounts) -> bool:
+        """Whether a change is no more than what adding up doubles may leave."""
+        return all(abs(amount) <= self._doubt.get(c, ZERO) for c, amount in left.items())
 
     def _book_flows(self, count: int) -> None:
         for event in self._flows[:count]:

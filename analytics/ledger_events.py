@@ -149,7 +149,7 @@ class PositionEvent:
         symbol: The instrument.
         quantity: Signed size after the event; ``None`` if not told.
         realized_pnl: Profit of this cycle so far, commissions in `currency` taken off.
-        currency: Currency of the profit.
+        currency: Currency of the profit; empty if the engine names none.
     """
 
     ref: SpanRef
@@ -158,7 +158,7 @@ class PositionEvent:
     symbol: str
     quantity: Decimal | None
     realized_pnl: Decimal | None
-    currency: str | None
+    currency: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +187,7 @@ class AccountEvent:
         account_id: The engine's id.
         account_type: `CASH`, `MARGIN`, `BETTING`, or empty.
         base_currency: The one currency the account is kept in, if it is.
-        balances: By currency.
+        balances: By currency; empty for one that the engine does not name.
         unrealized: Profit of what is open by the engine, by currency, where it tells one.
     """
 
@@ -329,7 +329,7 @@ def _event(row: dict[str, Any]) -> LedgerEvent | UnreadableFill | None:
         symbol=row["symbol"] or "",
         quantity=None if sign is None or size is None else sign * abs(_meant(size)),
         realized_pnl=_decimal(row["realized_pnl"]),
-        currency=row["position_currency"],
+        currency=row["position_currency"] or "",
     )
 
 
@@ -430,12 +430,13 @@ def _account(ref: SpanRef, row: dict[str, Any]) -> AccountEvent | None:
         if not isinstance(balance, Mapping):
             continue
         total = _decimal(balance.get("total"))
-        if balance.get("currency") and total is not None:
+        if "currency" in balance and total is not None:
             is_double = isinstance(balance["total"], Decimal)  # exact ones are texts
             if is_double:
                 total = rounded(total, PLACES_OF_A_DOUBLE)
             free, locked = _decimal(balance.get("free")), _decimal(balance.get("locked"))
-            balances[str(balance["currency"])] = Balance(total, free, locked, is_double)
+            currency = str(balance["currency"] or "")  # of a host that names none
+            balances[currency] = Balance(total, free, locked, is_double)
     if not balances:
         return None
     return AccountEvent(

@@ -16,6 +16,8 @@ from fillpath.instrumentation.semconv import EventType
 
 FLOAT_NOISE: Final = Decimal(2) ** -47
 """An engine that reckons in doubles knows about 14 digits of a notional."""
+_FINEST_QUANTITY: Final = Decimal(10) ** -10
+"""No engine that reckons exactly has a smaller unit; one that reckons in doubles is less exact."""
 
 HoldingKey = tuple[str, ...]
 """Portfolio, account, and the position: its id and symbol; where the host names no positions, its
@@ -273,7 +275,8 @@ class PositionBook:
             return ZERO, ZERO, ""
         ours = held.holding.quantity if held else ZERO
         difference = said[-1].quantity - ours
-        if not difference:
+        largest = max(fill.quantity, abs(ours), abs(said[-1].quantity))
+        if abs(difference) <= min(largest * FLOAT_NOISE, _FINEST_QUANTITY):
             return ZERO, ZERO, ""
         paid_in_kind = fill.commission_currency == fill.base_currency and not fill.is_inverse
         if held is None or not paid_in_kind or abs(difference) > 2 * abs(fill.commission):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fillpath.instrumentation.backtesting import BacktestingInstrumentor
+    from fillpath.instrumentation.backtrader import BacktraderInstrumentor
     from fillpath.instrumentation.basana import BasanaInstrumentor
     from fillpath.instrumentation.bus_observer import BusObserver
     from fillpath.instrumentation.critical_event_processor import CriticalEventProcessor
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BacktestingInstrumentor",
+    "BacktraderInstrumentor",
     "BasanaInstrumentor",
     "BusObserver",
     "CriticalEventProcessor",
@@ -48,6 +50,7 @@ __all__ = [
 
 _HOMES = {
     "BacktestingInstrumentor": "backtesting",
+    "BacktraderInstrumentor": "backtrader",
     "BasanaInstrumentor": "basana",
     "BusObserver": "bus_observer",
     "CriticalEventProcessor": "critical_event_processor",

@@ -510,8 +510,10 @@ class Tracing:
         }
 
     def _stop_at_exit(self) -> None:
+        # What Python has just printed because nobody caught it; at a prompt it may be long past.
+        ended_by = None if hasattr(sys, "ps1") else getattr(sys, "last_value", None)
         try:
-            self.stop()
+            self.stop(error=ended_by)
         except Exception as error:  # noqa: BLE001 - nobody is left to catch it
             _log.warning("%s", error)
 
