@@ -32,7 +32,7 @@ from fillpath.instrumentation.tracing import Tracing
 _EVENT_ARGUMENTS: Final = ("event", "evt", "message", "msg")
 _MAX_ITEMS_TAKEN: Final = 100
 _MAX_FAILURES: Final = 256
-_MAX_DELIVERIES: Final = 1024
+_MAX_DELIVERIES: Final = 8192
 _WORDS: Final = (str, Enum, type)
 _PLAIN_RESULTS: Final = (bool, int, float, str, list, dict, tuple)
 
@@ -106,12 +106,15 @@ class BusFollower:
         tracer = self.tracer()
         if tracer is None:
             return function(*args, **kwargs)
-        try:
-            event, topic = self.event_and_topic(function, args, kwargs)
-        except Exception as error:  # noqa: BLE001 - a host's object may raise when it is looked at
-            tracer.lost("EVENT")
-            tracer.complain(error)
-            return function(*args, **kwargs)
+        if len(args) == 1 and not kwargs and type(args[0]) is not tuple:  # as it mostly is
+            event, topic = args[0], self._topic
+        else:
+            try:
+                event, topic = self.event_and_topic(function, args, kwargs)
+            except Exception as error:  # noqa: BLE001 - a host's object may raise when looked at
+                tracer.lost("EVENT")
+                tracer.complain(error)
+                return function(*args, **kwargs)
         if event is None and self._is_queue:
             return function(*args, **kwargs)
         opened, outer = self.open(tracer, event, topic, 1)
@@ -128,7 +131,9 @@ class BusFollower:
             tracer.leave_user_code(tokens)
         if result is None or type(result) in _PLAIN_RESULTS:
             tracer.close(opened)
-            self._published(event, opened, outer)
+            self.memory.published(event, opened)
+            if outer is not None:
+                self._published(event, opened, outer)
             return result
         return finish(tracer, opened, result, after=lambda _: self._published(event, opened, outer))
 
@@ -264,7 +269,9 @@ class BusFollower:
             running = self._products.find(event)
             if running is not None and running.tracer is tracer:
                 return running
-        running = queue_loop.running(tracer, depth + 1, self.reader.strategy_of)
+        running = None
+        if queue_loop.receipt_here() is not None:
+            running = queue_loop.running(tracer, depth + 1, self.reader.strategy_of)
         if running is None:
             running = tracer.current
         if enclosing is not None and (running is None or not _descends(running, enclosing)):
@@ -422,7 +429,7 @@ class BusFollower:
 
     def _place_of_run(self, event: OpenEvent, handler: str | None, owner: Any) -> Place:
         tracer, strategy = event.tracer, self.reader.strategy_of(owner)
-        key = (tracer, event.place.parts[1], event.place.parts[2], strategy, handler)
+        key = (event.place, strategy, handler)
         place = self._deliveries.get(key)
         if place is None:
             place = tracer.place(
@@ -450,11 +457,12 @@ class BusFollower:
             values: What the handler is given.
             nearest: Whether it may be the event that is being published.
         """
+        values = tuple(values)
+        for value in values:
+            known = self.memory.find(value)
+            if known is not None and known.tracer is tracer:
+                return known
         values = [value for value in values if not is_scalar(value)]
-        found = [self.memory.find(value) for value in values]
-        for event in found:
-            if event is not None and event.tracer is tracer:
-                return event
         found = [self._by_id(tracer, value) for value in values]
         current = tracer.current
         if nearest and current is not None and current.operation == PUBLISH and not current.closed:

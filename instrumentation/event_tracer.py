@@ -359,24 +359,35 @@ class EventTracer(NamedCauses):
 
     def close_all(self, events: Iterable[OpenEvent]) -> None:
         """End events at the times that are noted on them, or at once after they began."""
-        append, lock, still_open = self._append, self._lock, self._open
         for event in events:
-            placed = event.attributes
-            if type(placed) is not tuple or event.parent is not None or event.claimed or placed[2]:
+            if not self._close_root(event, max(event.end, event.start)):
                 self.close(event, end=max(event.end, event.start))
-                continue
-            with lock:
-                if event.claimed or event.closed:  # another thread was quicker
-                    continue
-                event.claimed = event.closed = True
-                event.end = end = max(event.end, event.start)
-                sequence, event_time = event.sequence, event.event_time
-                event.attributes = None
-                site, numbers, _ = placed
-                append((sequence, 0, sequence, event.start, end, event_time, site, *numbers, None))
-                event.written = True
-                still_open.pop(sequence, None)
         self._recorder.flush_if_full()
+
+    def _close_root(self, event: OpenEvent, end: int) -> bool:
+        """End an event at the least cost if it is but numbers, has no cause and has caused nothing.
+
+        Most market data are so. Gives False for another event, and does nothing then.
+        """
+        placed = event.attributes
+        if type(placed) is not tuple or event.parent is not None or event.claimed or event.links:
+            return False
+        site, numbers, rest = placed
+        if rest:
+            return False
+        with self._lock:
+            if event.claimed or event.closed:  # another thread was quicker
+                return event.closed
+            event.claimed = event.closed = True
+            event.end = end
+            event.attributes = None
+            sequence = event.sequence
+            self._append(
+                (sequence, 0, sequence, event.start, end, event.event_time, site, *numbers, None)
+            )
+            event.written = True
+            self._open.pop(sequence, None)
+        return True
 
     def _outside(self, event: OpenEvent) -> None:
         """Mark an event that is in no run."""
@@ -498,6 +509,14 @@ class EventTracer(NamedCauses):
             end: When it ended, by `now`; this moment when left out.
         """
         if event.closed:
+            return
+        if (
+            error is None
+            and attributes is None
+            and type(event.attributes) is tuple
+            and self._close_root(event, time.perf_counter_ns() if end is None else end)
+        ):
+            self._recorder.flush_if_full()
             return
         if error is None and event.place.is_delivery and not event.claimed:
             with self._lock:

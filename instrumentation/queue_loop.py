@@ -160,6 +160,10 @@ class Receipt:
 _RECEIPT: Final[ContextVar[Receipt | None]] = ContextVar("fillpath_receipt", default=None)
 
 
+receipt_here: Final = _RECEIPT.get
+"""Gives what the innermost loop of this thread or task got last; None where none is known."""
+
+
 def wait(tracer: EventTracer, frame: FrameType) -> Receipt:
     """Begin a receipt: a loop asks for the next event, so it is done with the one before."""
     outer = _RECEIPT.get()
