@@ -82,7 +82,8 @@ def excursions(
         between = [extremes.get(number + place) for place in range(len(ordered))]
         number += len(ordered)
         is_priced = _instrument(trip.opened_by) in prices.instruments
-        found.append(_excursion(ordered, between) if is_priced else None)
+        can_tell = is_priced and not _spans_a_split(ordered)
+        found.append(_excursion(ordered, between) if can_tell else None)
     return found
 
 
@@ -123,7 +124,24 @@ def _extremes(
         found = connection.execute(read_sql("holding_extremes"), {"endless": _ENDLESS}).fetchall()
     finally:
         connection.unregister("holdings")
-    return {place: (halved(highest), halved(lowest)) for place, highest, lowest in found}
+    factors = dict(_factors(trades))
+    return {
+        place: (halved(highest) * factors[place], halved(lowest) * factors[place])
+        for place, highest, lowest in found
+    }
+
+
+def _factors(trades: Iterable[Sequence[_Moment]]) -> Iterator[tuple[int, Decimal]]:
+    """What the market's prices after each fill are to be multiplied by, for later splits."""
+    fills = (one.fill for ordered in trades for one in ordered)
+    return enumerate(fill.price_factor for fill in fills)
+
+
+def _spans_a_split(ordered: Sequence[_Moment]) -> bool:
+    """Tell whether a trade was held over a split: the market's prices are then not alike."""
+    factors = {one.fill.price_factor for one in ordered}
+    is_open = sum((one.change for one in ordered), ZERO) != 0
+    return len(factors) > 1 or (is_open and factors != {Decimal(1)})
 
 
 def _excursion(

@@ -16,13 +16,19 @@ from decimal import Decimal
 
 import duckdb
 
+from fillpath.analytics.corporate_actions import CorporateActions
 from fillpath.analytics.currencies import CurrencyDigits, LeafDigits, amounts_stated
 from fillpath.analytics.equity import EquityPoint
 from fillpath.analytics.exact import ZERO, exact_arithmetic
 from fillpath.analytics.exchange_rates import MarketRates
 from fillpath.analytics.leaf_books import LeafBooks
 from fillpath.analytics.leaf_slices import AccountLeaves
-from fillpath.analytics.ledger_events import LedgerEvent, UnreadableFill, read_ledger_events
+from fillpath.analytics.ledger_events import (
+    LedgerEvent,
+    ReadEvent,
+    UnreadableFill,
+    read_ledger_events,
+)
 from fillpath.analytics.ledger_walk import LedgerWalk
 from fillpath.analytics.lot_queue import Leg, Match
 from fillpath.analytics.mark_intervals import LotSpan, lot_marks
@@ -80,15 +86,22 @@ def compute_ledger(
     """
     with exact_arithmetic():
         events = read_ledger_events(connection, run_id)
-        readable = [event for event in events if not isinstance(event, UnreadableFill)]
+        actions = CorporateActions(events)
+        readable = [e for e in actions.restated(events) if not isinstance(e, UnreadableFill)]
         digits = CurrencyDigits(amounts_stated(readable))
-        marks = last_marks(connection, run_id)
+        marks = {
+            instrument: actions.of_mark(instrument, mark)
+            for instrument, mark in last_marks(connection, run_id).items()
+        }
         walk = _walk(connection, run_id, readable, digits, marks)
         walk.value(marks)
         books = LeafBooks()
         books.follow(walk.executions)
-        slices = _slices(connection, run_id, walk, books, marks, labels or SliceLabels())
-        quotes = quotes_at(connection, run_id, walk.curve.moments())
+        slices = _slices(connection, run_id, walk, books, marks, labels or SliceLabels(), actions)
+        quotes = {
+            moment: actions.of_quote(moment[:3], moment[3], quote)
+            for moment, quote in quotes_at(connection, run_id, walk.curve.moments()).items()
+        }
         return Ledger(
             slices=tuple(sorted(slices, key=lambda one: one.ref.sequence)),
             trips=tuple(walk.book.trips),
@@ -129,6 +142,7 @@ def _slices(
     books: LeafBooks,
     marks: Mapping[Instrument, Mark],
     labels: SliceLabels,
+    actions: CorporateActions,
 ) -> Iterator[Slice]:
     last_mark: dict[int, Mark] = {}
     spans: list[LotSpan] = []
@@ -144,7 +158,11 @@ def _slices(
         nearest = walk.quoted.nearest((fill.ref.portfolio, fill.symbol, fill.venue))
         if nearest is not None:
             spans.append(LotSpan(number, nearest, fill.ref.sequence, last))
-    intervals = lot_marks(connection, run_id, spans)
+    quoted_as = {span.lot: span.instrument for span in spans}
+    intervals = {
+        lot: [actions.of_mark(quoted_as[lot], mark) for mark in told]
+        for lot, told in lot_marks(connection, run_id, spans).items()
+    }
     leaf_digits = LeafDigits(walk.digits, walk.events)
     for account in walk.accounts.values():
         leaves = AccountLeaves(account, books, leaf_digits, labels, intervals, last_mark)
@@ -153,7 +171,7 @@ def _slices(
 
 
 def _reconciliations(
-    walk: LedgerWalk, events: Sequence[LedgerEvent | UnreadableFill], books: LeafBooks
+    walk: LedgerWalk, events: Sequence[ReadEvent | UnreadableFill], books: LeafBooks
 ) -> Iterator[AccountReconciliation]:
     """Compare every account with its statements."""
     lost: Counter[tuple[str, bool, str]] = Counter(

@@ -12,7 +12,7 @@ import duckdb
 
 from fillpath.analytics.exact import rounded
 from fillpath.analytics.sql_files import json_path, read_sql
-from fillpath.instrumentation.semconv import Account, CashFlow, EventType, Order
+from fillpath.instrumentation.semconv import Account, CashFlow, CorporateAction, EventType, Order
 from fillpath.instrumentation.semconv import Fill as FillKeys
 from fillpath.instrumentation.semconv import Position as PositionKeys
 
@@ -39,6 +39,7 @@ _PATHS: Final = {
     "flow_type": CashFlow.TYPE,
     "flow_amount": CashFlow.AMOUNT,
     "flow_currency": CashFlow.CURRENCY,
+    "action_ratio": CorporateAction.RATIO,
 }
 CASH_FLOW_KINDS: Final = (
     EventType.CASH_FLOW,
@@ -106,6 +107,8 @@ class FillEvent:
         position_id: The engine's id of the position.
         account_id: The engine's id of the account.
         contributions: What a netted order is made of: strategies and signed quantities.
+        price_factor: What its price has been multiplied by, and its quantity divided, for the
+            splits that came after it.
     """
 
     ref: SpanRef
@@ -127,6 +130,7 @@ class FillEvent:
     position_id: str | None
     account_id: str | None
     contributions: tuple[tuple[str, Decimal], ...] = ()
+    price_factor: Decimal = Decimal(1)
 
     def with_currency(self, currency: str) -> FillEvent:
         """Fill in the currency of a fill that names none."""
@@ -229,8 +233,38 @@ class CashFlowEvent:
         return self.flow_type in TRANSFERS
 
 
+@dataclass(frozen=True, slots=True)
+class CorporateActionEvent:
+    """A split, or shares that came without a fill.
+
+    Attributes:
+        ref: Its span.
+        ratio: What prices are multiplied by from then on, and quantities divided.
+        quantity: Signed size of the position after it; ``None`` if not told.
+        cash: What was paid for a fraction, positive when the account gets it.
+        currency: Of the cash; empty if the host names none.
+        position_id: The engine's id of the position, if named.
+        account_id: The engine's id of the account, if named.
+        strategy: Empty if none.
+        symbol: Empty if none.
+        venue: Empty if unknown.
+    """
+
+    ref: SpanRef
+    ratio: Decimal
+    quantity: Decimal | None
+    cash: Decimal
+    currency: str
+    position_id: str | None
+    account_id: str | None
+    strategy: str
+    symbol: str
+    venue: str
+
+
 _Ordered = dict[tuple[str, str | None], tuple[tuple[str, Decimal], ...]]
 LedgerEvent = FillEvent | PositionEvent | AccountEvent | CashFlowEvent
+ReadEvent = LedgerEvent | CorporateActionEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,8 +284,8 @@ class UnreadableFill:
 
 def read_ledger_events(
     connection: duckdb.DuckDBPyConnection, run_id: str
-) -> Sequence[LedgerEvent | UnreadableFill]:
-    """Read fills, cash flows, positions and account states of a run, in order.
+) -> Sequence[ReadEvent | UnreadableFill]:
+    """Read fills, cash flows, corporate actions, positions and accounts of a run, in order.
 
     Args:
         connection: Has the view ``spans``.
@@ -262,7 +296,7 @@ def read_ledger_events(
     names = [column[0] for column in cursor.description or ()]
     ordered: _Ordered = {}
     sideless: list[dict[str, Any]] = []
-    events: list[LedgerEvent | UnreadableFill] = []
+    events: list[ReadEvent | UnreadableFill] = []
     while rows := cursor.fetchmany(10_000):
         for row in rows:
             values = dict(zip(names, row, strict=True))
@@ -279,7 +313,7 @@ def read_ledger_events(
     return events
 
 
-def _events(values: dict[str, Any], ordered: _Ordered) -> Iterator[LedgerEvent | UnreadableFill]:
+def _events(values: dict[str, Any], ordered: _Ordered) -> Iterator[ReadEvent | UnreadableFill]:
     event = _event(values)
     order = (values["portfolio"], values["client_order_id"])
     if isinstance(event, FillEvent) and not event.contributions and order in ordered:
@@ -294,7 +328,7 @@ def _events(values: dict[str, Any], ordered: _Ordered) -> Iterator[LedgerEvent |
 
 def _signed_fills(
     sideless: Sequence[dict[str, Any]], ordered: _Ordered
-) -> Iterator[LedgerEvent | UnreadableFill]:
+) -> Iterator[ReadEvent | UnreadableFill]:
     """Read fills without a side, of which the sign of the quantity may be the side.
 
     That is so where any of the portfolio's is negative: a host whose quantities have no sign has
@@ -307,7 +341,7 @@ def _signed_fills(
         yield from _events({**values, **told}, ordered)
 
 
-def _event(row: dict[str, Any]) -> LedgerEvent | UnreadableFill | None:
+def _event(row: dict[str, Any]) -> ReadEvent | UnreadableFill | None:
     ref = SpanRef(
         row["portfolio"], row["sequence"], row["event_time"], row["trace_id"], row["span_id"]
     )
@@ -316,20 +350,46 @@ def _event(row: dict[str, Any]) -> LedgerEvent | UnreadableFill | None:
         return _fill(ref, row)
     if kind == EventType.PORTFOLIO:
         return _account(ref, row)
+    if kind == EventType.CORPORATE_ACTION:
+        return _corporate_action(ref, row)
     if kind not in _POSITION_KINDS:
         return _cash_flow(ref, row)
     if row["position_id"] is None:
         return None
-    sign = _POSITION_SIGNS.get(row["position_side"] or "")
-    size = _decimal(row["position_quantity"])
     return PositionEvent(
         ref=ref,
         event_type=kind,
         position_id=row["position_id"],
         symbol=row["symbol"] or "",
-        quantity=None if sign is None or size is None else sign * abs(_meant(size)),
+        quantity=_held(row),
         realized_pnl=_decimal(row["realized_pnl"]),
         currency=row["position_currency"] or "",
+    )
+
+
+def _held(row: dict[str, Any]) -> Decimal | None:
+    """The signed size of a position."""
+    sign = _POSITION_SIGNS.get(row["position_side"] or "")
+    size = _decimal(row["position_quantity"])
+    return None if sign is None or size is None else sign * abs(_meant(size))
+
+
+def _corporate_action(ref: SpanRef, row: dict[str, Any]) -> CorporateActionEvent | UnreadableFill:
+    ratio = _decimal(row["action_ratio"] or "1")
+    cash = _decimal(row["flow_amount"] or "0")
+    if ratio is None or ratio <= 0 or cash is None:
+        return UnreadableFill(ref, row["event_type"], "without a ratio: not counted")
+    return CorporateActionEvent(
+        ref=ref,
+        ratio=ratio,
+        quantity=_held(row),
+        cash=_meant(cash),
+        currency=row["flow_currency"] or row["currency"] or "",
+        position_id=row["position_id"],
+        account_id=row["account_id"],
+        strategy=row["strategy"] or "",
+        symbol=row["symbol"] or "",
+        venue=row["venue"] or "",
     )
 
 

@@ -40,6 +40,7 @@ _LEDGER_NEEDS: Final = (
     EventType.POSITION_CHANGE,
     EventType.POSITION_CLOSE,
     EventType.PORTFOLIO,
+    EventType.CORPORATE_ACTION,
     *CASH_FLOW_KINDS,
 )
 

@@ -99,8 +99,8 @@ def _leg(parts: Parts, order_of: OrderOf, worth: PriceWorth) -> LegCosts:
     totals: list[Decimal | None] = []
     for fill, quantity in parts:
         order = order_of(fill)
-        decision = order.decision_price if order else None
-        arrival = order.arrival_price if order else None
+        decision = _restated(order.decision_price if order else None, fill)
+        arrival = _restated(order.arrival_price if order else None, fill)
         decided.append(decision)
         arrived.append(arrival)
         delays.append(_cost(worth, fill.sign, quantity, decision, arrival))
@@ -114,6 +114,11 @@ def _leg(parts: Parts, order_of: OrderOf, worth: PriceWorth) -> LegCosts:
         impact=_sum(impacts),
         from_decision=_sum(totals),
     )
+
+
+def _restated(price: Decimal | None, fill: FillEvent) -> Decimal | None:
+    """Bring a price of the moment to the units that the fill is told in."""
+    return price if price is None or fill.price_factor == 1 else price * fill.price_factor
 
 
 def _cost(

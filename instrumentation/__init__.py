@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fillpath.instrumentation.traced_event import TracedEvent
     from fillpath.instrumentation.traced_event_bus import EventFields, TracedEventBus, untraced
     from fillpath.instrumentation.tracing import Tracing
+    from fillpath.instrumentation.zipline import ZiplineInstrumentor
 
 __all__ = [
     "BacktestingInstrumentor",
@@ -42,6 +43,7 @@ __all__ = [
     "TracedEvent",
     "TracedEventBus",
     "Tracing",
+    "ZiplineInstrumentor",
     "extract",
     "extract_context",
     "inject",
@@ -66,6 +68,7 @@ _HOMES = {
     "TracedEvent": "traced_event",
     "TracedEventBus": "traced_event_bus",
     "Tracing": "tracing",
+    "ZiplineInstrumentor": "zipline",
     "extract": "propagation",
     "extract_context": "propagation",
     "inject": "propagation",

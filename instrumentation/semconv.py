@@ -238,6 +238,15 @@ class CashFlow:
     """Currency of the amount (ISO 4217)."""
 
 
+class CorporateAction:
+    """What an issuer does to all that is held of an instrument, without a fill."""
+
+    TYPE: Final = "trading.corporate_action.type"
+    """`SPLIT`, `STOCK_DIVIDEND` or the host's own word."""
+    RATIO: Final = "trading.corporate_action.ratio"
+    """What prices are multiplied by and quantities divided: 0.5 where one share becomes two."""
+
+
 class Regime:
     """The character of the market."""
 
@@ -373,6 +382,8 @@ class EventType:
     """An account or portfolio changed."""
     CASH_FLOW: Final = "CASH_FLOW"
     """Money that an account got or paid without a fill: a dividend, interest, a deposit."""
+    CORPORATE_ACTION: Final = "CORPORATE_ACTION"
+    """What is held became more or less without a fill: a split, a dividend in shares."""
     CLASSIFICATION: Final = "CLASSIFICATION"
     """The market's character, stated whether or not it changed."""
     REGIME_CHANGE: Final = "REGIME_CHANGE"
@@ -399,6 +410,7 @@ CRITICAL_EVENT_TYPES: Final = frozenset(
         EventType.POSITION_CLOSE,
         EventType.PORTFOLIO,
         EventType.CASH_FLOW,
+        EventType.CORPORATE_ACTION,
         EventType.REGIME_CHANGE,
         EventType.RISK_BREACH,
         EventType.ERROR,

@@ -48,14 +48,15 @@ SELECT
         attributes ->> $flow_amount,
         attributes ->> ('$."trading.' || lower(event_type) || '.amount"')
     ) AS flow_amount,
-    attributes ->> $flow_currency AS flow_currency
+    attributes ->> $flow_currency AS flow_currency,
+    attributes ->> $action_ratio AS action_ratio
 FROM spans
 WHERE run_id = $run_id
   AND span_kind <> 'CONSUMER'
   AND (
       event_type IN (
           'FILL', 'POSITION_OPEN', 'POSITION_CHANGE', 'POSITION_CLOSE', 'PORTFOLIO',
-          'CASH_FLOW', 'DIVIDEND', 'INTEREST', 'FUNDING', 'FEE', 'DEPOSIT', 'WITHDRAWAL'
+          'CASH_FLOW', 'CORPORATE_ACTION', 'DIVIDEND', 'INTEREST', 'FUNDING', 'FEE', 'DEPOSIT', 'WITHDRAWAL'
       )
       OR (event_type = 'ORDER' AND (attributes -> $contributions) IS NOT NULL)
   )
