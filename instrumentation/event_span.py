@@ -53,15 +53,15 @@ class HandlerRun(EventSpan):
         cause: What is handled.
         event_time: Simulated time, or `spool.NO_TIME`.
         links: Further causes.
-        start: When it began, by `EventTracer.now`.
-        end: The same of its end; 0 before.
+        began: When it began, by `EventTracer.now`.
+        ended: The same of its end; 0 before.
         made: The event that it is, once it had to be one.
         token: What makes current again what was so before it.
         outer: The same of OpenTelemetry's context.
     """
 
     __slots__ = (
-        "cause", "end", "event_time", "links", "made", "outer", "place", "start", "token",
+        "began", "cause", "ended", "event_time", "links", "made", "outer", "place", "token",
     )  # fmt: skip
 
     tracer: RunningEvent
@@ -69,8 +69,8 @@ class HandlerRun(EventSpan):
     cause: Cause | None
     event_time: int
     links: tuple[Cause, ...]
-    start: int
-    end: int
+    began: int
+    ended: int
     made: OpenEvent | None
     token: Token[Running] | None
     outer: Any

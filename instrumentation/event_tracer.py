@@ -304,7 +304,7 @@ class EventTracer(NamedCauses):
         cause: OpenEvent | None,
         event_time: int,
         attributes: Placed | dict[str, Any] | None = None,
-        links: tuple[OpenEvent, ...] = (),
+        links: tuple[Cause, ...] = (),
     ) -> OpenEvent:
         """Begin an event of a place, as `open` does, at a fraction of its cost.
 
@@ -350,11 +350,11 @@ class EventTracer(NamedCauses):
             event = run.made
             if event is None:
                 event = self.open_at(run.place, cause, run.event_time, None, run.links)
-                event.start = run.start
+                event.start = run.began
                 run.made = event  # before its end is looked at: who ends it looks the other way
                 run.cause, run.links = None, ()
-            if run.end and not event.closed and not event.claimed:
-                event.end, event.closed = run.end, True
+            if run.ended and not event.closed and not event.claimed:
+                event.end, event.closed = run.ended, True
         return event
 
     def close_all(self, events: Iterable[OpenEvent]) -> None:

@@ -407,7 +407,7 @@ class FollowedHandler:
             raise
         finally:
             follower.end_delivery(tracer, run, failure)
-            event.end = run.end
+            event.end = run.ended
 
     def __eq__(self, other: object) -> bool:
         return bool(self._handler == getattr(other, "_handler", other))

@@ -186,7 +186,7 @@ class PlainEvents:
         numbers = tuple(name for name in make.names if name not in where.values())
         if len(numbers) > SLOTS or not all(name in fields for name in (*where.values(), *numbers)):
             return None
-        named = {part: where[part] for part in _NAMED if part in where}
+        named: dict[str, str] = {part: where[part] for part in _NAMED if part in where}
         return _Plan(where.get("event_type"), where.get("event_time"), named, numbers)
 
     def _place(
@@ -222,7 +222,12 @@ class PlainEvents:
         if any(said[part] is None and name is not None for part, name in named.items()):
             return None, 0
         kind = self._reader.kind(kind_word(word, event, topic))
-        place = tracer.place(kind, **said)
+        place = tracer.place(
+            kind,
+            portfolio=said.get("portfolio"),
+            strategy=said.get("strategy"),
+            symbol=said.get("symbol"),
+        )
         keys = self._reader.keys(kind, plan.numbers)
         site, _, rest = tracer.placed(place, dict(zip(keys, numbers, strict=True)))
         if rest or not _NOT_PLAIN.isdisjoint(keys):

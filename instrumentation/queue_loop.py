@@ -78,7 +78,7 @@ class Receipt:
         self._is_over = True
         if self.event is not None and self._before is not _NOBODY:
             if self._tracer.current is self.event:
-                self._tracer.enter(self._was_running)  # type: ignore[arg-type]  # None is nobody
+                self._tracer.enter(self._was_running)
             around = context.get_current()
             span = around.get(_SPAN_KEY)
             if isinstance(span, EventSpan) and span.event is self.event:

@@ -153,17 +153,17 @@ class RunningEvent(ABC):
         run.cause = cause
         run.event_time = event_time
         run.links = links
-        run.end = 0
+        run.ended = 0
         run.made = None
         if self.stopped or place.is_off:  # it is in no run, so nothing may name it
             run.made = self.nothing
-            run.token, run.outer, run.start = self._current.set(self.nothing), None, 0
+            run.token, run.outer, run.began = self._current.set(self.nothing), None, 0
             return run
         run.token = self._current.set(run)
         around = get_context()
         inside = {**around, _SPAN_KEY: run} if around else {_SPAN_KEY: run}
         run.outer = set_context(context.Context(inside))
-        run.start = perf_counter_ns()
+        run.began = perf_counter_ns()
         return run
 
     def leave_run(self, run: HandlerRun, error: BaseException | None = None) -> None:
@@ -178,7 +178,7 @@ class RunningEvent(ABC):
             return  # a second time
         if error is not None:
             self.event_of_run(run)
-        run.end = perf_counter_ns()
+        run.ended = perf_counter_ns()
         if run.outer is None:
             self._leave_contexts(run)
         else:
@@ -189,7 +189,7 @@ class RunningEvent(ABC):
             except (ValueError, RuntimeError):
                 self._leave_contexts(run)
         if run.made is not None:  # or another thread has asked for it meanwhile
-            self.close(run.made, error=error, end=run.end)
+            self.close(run.made, error=error, end=run.ended)
 
     def interrupt_run(self, run: HandlerRun) -> OpenEvent:
         """Leave the run of a handler that goes on later; gives its event, to be closed then."""

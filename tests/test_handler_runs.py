@@ -76,7 +76,7 @@ class Session:
                 event.site.operation,
                 event.site.event_type,
                 event.site.handler,
-                event.end >= event.start,
+                (event.end or 0) >= (event.start or 0),
             )
             for event in self.events().values()
         ]
@@ -110,9 +110,13 @@ def test_what_a_run_causes_has_it_as_its_cause(session: Session, *, by_handle: b
     assert recorded.site.operation == PROCESS
     assert recorded.site.handler == "Trend.on_bar"
     assert recorded.parent == (bar[0] if by_handle else bar.sequence)
-    assert recorded.end - recorded.start == run.end - run.start
-    assert recorded.start <= events[order.sequence].start
-    assert recorded.end >= events[order.sequence].end
+    caused = events[order.sequence]
+    assert recorded.end is not None
+    assert recorded.start is not None
+    assert caused.end is not None
+    assert caused.start is not None
+    assert recorded.end - recorded.start == run.ended - run.began
+    assert recorded.start <= caused.start <= caused.end <= recorded.end
 
 
 def test_a_cause_of_another_session_is_no_cause(tmp_path: Path) -> None:
@@ -164,6 +168,7 @@ def test_a_run_is_a_span_that_can_be_printed_and_asked(session: Session) -> None
         assert "NonRecordingSpan" in repr(current)
         assert not current.is_recording()
         current.set_attribute("host.key", 1)
+        current.end()  # it is not the host's to end
         assert current.get_span_context().is_valid
     assert trace.get_current_span() is trace.INVALID_SPAN
 
@@ -193,7 +198,10 @@ def test_a_task_left_behind_names_the_run_that_started_it(session: Session) -> N
     (recorded,) = (e for e in events.values() if e.site.operation == PROCESS)
     (order,) = (e for e in events.values() if e.site.event_type == "ORDER")
     assert order.parent == recorded.sequence
-    assert recorded.end - recorded.start == run.end - run.start
+    assert recorded.end is not None
+    assert recorded.start is not None
+    assert recorded.end - recorded.start == run.ended - run.began
+    assert order.start is not None
     assert recorded.end < order.start
 
 
@@ -273,7 +281,7 @@ def test_a_run_that_begins_after_the_end_of_the_session_is_nothing(session: Sess
 
 Tree = list[Any]
 """Each node is one of event, run, span; and what happens in it."""
-nodes = st.recursive(
+nodes: st.SearchStrategy[Any] = st.recursive(
     st.tuples(st.sampled_from(["event", "run", "span"]), st.just([])),
     lambda inner: st.tuples(st.sampled_from(["event", "run", "span"]), st.lists(inner, max_size=3)),
     max_leaves=12,
