@@ -75,6 +75,7 @@ class BusFollower:
         self._topic = topic
         self._is_queue = is_queue
         self._noted: EventTracer | None = None
+        self._noted_in: Tracing | None = None
         self.memory = EventMemory()
         self._products = EventMemory()  # what handlers gave back, and which run of which did
         self._failures: OrderedDict[tuple[int, int], None] = OrderedDict()
@@ -88,12 +89,14 @@ class BusFollower:
 
     def tracer(self) -> EventTracer | None:
         """The tracer that records now, if any."""
-        tracing = self._tracing or Tracing._active
+        tracing, noted = self._tracing or Tracing._active, self._noted
+        if tracing is self._noted_in and noted is not None and not (noted.stopped or self.is_off):
+            return noted
         if tracing is None or not tracing.running or self.is_off:
             return None
         tracer = tracing.tracer
-        if tracer is not self._noted:
-            self._noted = tracer
+        if tracer is not noted:
+            self._noted, self._noted_in = tracer, tracing
             tracing.note_engine(self._name, "")
         return tracer
 

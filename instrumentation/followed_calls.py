@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from types import MethodType
+from types import FunctionType, MethodType
 from typing import Any
 
 import wrapt
@@ -63,6 +63,10 @@ def handler_name(function: Callable[..., Any], owner: Any) -> str:
         function: What is called.
         owner: The object it is a method of, or None.
     """
+    if type(function) is FunctionType and not function.__dict__:  # as it mostly is
+        if owner is None:
+            return function.__qualname__.rpartition("<locals>.")[2]
+        return f"{type(owner).__name__}.{function.__name__}"
     inner: Any = function
     while hasattr(inner, "func"):  # a partial has no name of its own
         inner = inner.func
