@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import logging
 import sys
+import weakref
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Final
 
@@ -36,8 +37,8 @@ class NautilusInstrumentor(EngineInstrumentor):
 
     Of 1.x, every engine that is built from now on: `instrument()` replaces the message bus class
     that the engine's kernel builds. Engines built while it was there keep their bus after
-    `uninstrument()`; it then only passes messages on. An engine built before runs untraced, with a
-    warning.
+    `uninstrument()`; it then only passes messages on, also in the middle of a run. An engine built
+    before runs untraced, with a warning.
 
     Of 2.x, every run from now on, also of an engine that has been built already.
 
@@ -80,6 +81,7 @@ class NautilusInstrumentor(EngineInstrumentor):
         kernel: Any = sys.modules[_KERNEL]
         self._bus = importlib.import_module("fillpath.instrumentation.nautilus_bus")
         self._of_worker = WorkerSession()
+        self._followers: weakref.WeakSet[Any] = weakref.WeakSet()
         original = kernel.MessageBus
 
         def build_bus(*args: Any, **kwargs: Any) -> Any:
@@ -91,7 +93,9 @@ class NautilusInstrumentor(EngineInstrumentor):
             except FillpathError as error:
                 _log.warning("The engine runs untraced: %s", error)
                 return original(*args, **kwargs)
-            return self._bus.TracedMessageBus(*args, **kwargs)
+            bus = self._bus.TracedMessageBus(*args, **kwargs)
+            self._followers.add(bus.follower)
+            return bus
 
         def start(start_kernel: Any) -> Any:
             def run(system: Any) -> Any:
@@ -112,6 +116,11 @@ class NautilusInstrumentor(EngineInstrumentor):
         patches.wrap(kernel.NautilusKernel, "start", start)
         patches.wrap(kernel.NautilusKernel, "start_async", start)
         patches.wrap(kernel.NautilusKernel, "dispose", dispose)
+
+    def _uninstrument(self, **kwargs: Any) -> None:
+        super()._uninstrument(**kwargs)
+        for follower in tuple(getattr(self, "_followers", ())):
+            follower.detach()
 
     def _session_of_engine(self) -> Tracing | None:
         """The session that the next engine belongs to; in a worker, one of its own."""

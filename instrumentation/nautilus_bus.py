@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from time import perf_counter_ns
+from threading import get_ident
+from time import monotonic, perf_counter_ns
 from types import FrameType
 from typing import Any, Final
 
 from nautilus_trader.common.actor import Actor
-from nautilus_trader.common.component import MessageBus
+from nautilus_trader.common.component import LiveClock, MessageBus
 from nautilus_trader.model import events
 from nautilus_trader.model.instruments import Instrument
 
@@ -32,8 +33,12 @@ from fillpath.instrumentation.tracing import Tracing
 
 _TAP_PRIORITY: Final = 2**31 - 1
 _REMEMBERED_MESSAGES: Final = 4096
+_SECONDS_OF_A_FAILURE: Final = 1.0
+"""How long a live engine waits at most, when a handler has failed, for that to be written."""
 _ENGINE_INTAKE: Final = "ExecEngine.process"
 """Endpoint of raw order events; the engine may still refuse one, so it is no news yet."""
+_DATA_INTAKE: Final = "DataEngine.process"
+"""Endpoint of a live feed's data; they wait in a queue there and are news when published."""
 
 
 class TracedMessageBus(MessageBus):  # type: ignore[misc]  # the engine ships no types
@@ -42,7 +47,8 @@ class TracedMessageBus(MessageBus):  # type: ignore[misc]  # the engine ships no
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("name", MessageBus.__name__)
         super().__init__(*args, **kwargs)
-        self.follower = BusFollower(self.trader_id.value)
+        is_live = any(isinstance(each, LiveClock) for each in (*args, *kwargs.values()))
+        self.follower = BusFollower(self.trader_id.value, is_live=is_live)
         super().subscribe("*", self.follower.on_published, _TAP_PRIORITY)
 
     def subscribe(self, topic: str, handler: Callable[[Any], None], priority: int = 0) -> None:
@@ -51,6 +57,9 @@ class TracedMessageBus(MessageBus):  # type: ignore[misc]  # the engine ships no
 
     def send(self, endpoint: str, msg: Any) -> None:
         """Send a message and follow what its handler does."""
+        if endpoint == _DATA_INTAKE:
+            super().send(endpoint, msg)
+            return
         follower = self.follower
         event = follower.on_sent(endpoint, msg)
         if event is None:
@@ -72,21 +81,51 @@ class TracedMessageBus(MessageBus):  # type: ignore[misc]  # the engine ships no
             event.end = perf_counter_ns()
 
 
+class Turn:
+    """What one thread has published since it last had nothing to handle.
+
+    Attributes:
+        pending: What is still to be closed.
+        within: Of those that are no market data, in order: during what each was published.
+        callback: The call-back of the user's that runs, by its frame, and its event.
+    """
+
+    __slots__ = ("callback", "pending", "within")
+
+    def __init__(self) -> None:
+        self.pending: list[OpenEvent] = []
+        self.within: dict[OpenEvent, OpenEvent | None] = {}
+        self.callback: tuple[FrameType, OpenEvent] | None = None
+
+    def is_over(self, running: FrameType | None) -> bool:
+        """Tell whether the call-back has returned, by the innermost frame of its thread."""
+        if self.callback is None:
+            return running is None
+        frame = running
+        while frame is not None and frame is not self.callback[0]:
+            frame = frame.f_back
+        return frame is None
+
+
 class BusFollower:
     """Records what one bus carries.
 
     Args:
         trader_id: The engine's ``NAME-TAG``; its portfolio namespace is ``name/tag``.
+        is_live: Whether time passes by itself, and timers run in threads of their own.
 
     Attributes:
         intakes: How many raw order events the engine is working on, one within another.
     """
 
-    def __init__(self, trader_id: str) -> None:
+    def __init__(self, trader_id: str, *, is_live: bool = False) -> None:
         self.intakes = 0
         self._trader_id = trader_id
+        self._is_live = is_live
         self._tracing: Tracing | None = None
         self._tracer: EventTracer | None = None
+        self._recording: EventTracer | None = None  # the same, until it is detached
+        self._is_detached = False
         self._market: MarketReader | None = None
         self._places: dict[tuple[str | None, ...], Place] = {}
         self._run_places: dict[tuple[Place, str, str], Place] = {}
@@ -99,14 +138,15 @@ class BusFollower:
         """Forget the orders and messages of an earlier run of the same engine."""
         self._causes = OrderCauses()
         # Two generations: what is remembered is forgotten by the thousand, not one by one.
+        # Market data apart: a burst of it must not drive out a command that waits in a queue.
         self._seen: dict[int, tuple[Any, OpenEvent]] = {}
         self._seen_before: dict[int, tuple[Any, OpenEvent]] = {}
-        self._pending: list[OpenEvent] = []
-        # Of those that are no market data, in order: during what each was published.
-        self._within: dict[OpenEvent, OpenEvent | None] = {}
+        self._ticks: dict[int, tuple[Any, OpenEvent]] = {}
+        self._ticks_before: dict[int, tuple[Any, OpenEvent]] = {}
+        self._turn = Turn()  # of the thread that publishes market data
+        self._turns = {get_ident(): self._turn}  # by thread
         self._signals: dict[OpenEvent, OpenEvent] = {}  # the last of each strategy's run
         self._last_market_event: OpenEvent | None = None
-        self._callback: tuple[FrameType, OpenEvent] | None = None
 
     def on_engine_reset(self) -> None:
         """The engine starts afresh: its ids come again, so its books get a name of their own."""
@@ -115,10 +155,26 @@ class BusFollower:
         if self._tracing is not None and self._tracer is not None:
             self._name_books(self._tracing, self._tracer)
 
+    def detach(self) -> None:
+        """Record nothing any more; handlers that run now still end."""
+        self._is_detached = True
+        self._recording = None
+
     def settle(self) -> None:
         """Close what is still open: the session ends, or the engine starts afresh."""
-        self._close_pending()
-        self._close_callback()
+        for turn in tuple(self._turns.values()):
+            self._close_pending(turn)
+            self._close_callback(turn)
+
+    def _turn_here(self) -> Turn:
+        """The turn of this thread. A live engine's timers run in other threads than its loop."""
+        if not self._is_live:
+            return self._turn
+        thread = get_ident()
+        turn = self._turns.get(thread)
+        if turn is None:
+            turn = self._turns[thread] = Turn()
+        return turn
 
     def _name_books(self, tracing: Tracing, tracer: EventTracer) -> None:
         self._portfolio = tracing.claim_portfolio(namespace_of_trader(self._trader_id))
@@ -128,13 +184,13 @@ class BusFollower:
 
     def running_tracer(self) -> EventTracer | None:
         """The running session's tracer, or None when nothing is to be recorded."""
-        tracer = self._tracer
+        tracer = self._recording
         if tracer is None:
             tracing = Tracing.active()
-            if tracing is None or not tracing.running:
+            if self._is_detached or tracing is None or not tracing.running:
                 return None
             self._tracing = tracing
-            self._tracer = tracer = tracing.tracer
+            self._tracer = self._recording = tracer = tracing.tracer
             self._name_books(tracing, tracer)
             tracing.before_stop(self.settle)
         return None if tracer.stopped else tracer
@@ -143,7 +199,7 @@ class BusFollower:
 
     def on_published(self, message: Any) -> None:
         """Take a publication before any of its subscribers does."""
-        tracer = self._tracer
+        tracer = self._recording
         if tracer is None or tracer.stopped:
             tracer = self.running_tracer()
             if tracer is None:
@@ -152,22 +208,23 @@ class BusFollower:
             kind = type(message)
             current = tracer.current
             opener = self._market.opener(kind) if self._market is not None else None
+            turn = self._turn_here() if self._is_live else self._turn
             if current is None:
-                if self._pending and not self.intakes:
-                    self._close_pending()
-                if opener is not None or isinstance(message, MARKET_DATA):
-                    if self._callback is not None:
-                        self._close_callback()
-                elif is_engine_reset(message):
-                    self.on_engine_reset()
-            if id(message) in self._seen or id(message) in self._seen_before:
-                return
+                if turn.pending and not self.intakes:
+                    self._close_pending(turn)
+                if opener is None or self._is_live or turn.callback is not None:
+                    self._begin_turn(turn, message)
             if opener is None:
-                self._record(tracer, message)
-            else:
+                if self.event_of(message) is None:
+                    self._record(tracer, message)
+            elif id(message) not in self._ticks and id(message) not in self._ticks_before:
                 event = self._last_market_event = opener(message, current)
-                self._pending.append(event)
-                self._remember(message, event)
+                turn.pending.append(event)
+                ticks = self._ticks
+                ticks[id(message)] = message, event
+                if len(ticks) >= _REMEMBERED_MESSAGES:
+                    self._ticks_before = ticks
+                    self._ticks = {}
         except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
             tracer.lost(type(message).__name__)
             tracer.complain(error)
@@ -178,8 +235,9 @@ class BusFollower:
         if tracer is None:
             return None
         try:
-            if self._pending and not self.intakes and tracer.current is None:
-                self._close_pending()
+            turn = self._turn_here()
+            if turn.pending and not self.intakes and tracer.current is None:
+                self._close_pending(turn)
             event = self.event_of(message)
             if event is None and endpoint != _ENGINE_INTAKE:
                 event = self._record(tracer, message)
@@ -234,6 +292,10 @@ class BusFollower:
             tracer.leave_run(run, failure)
             if self._signals and run.made is not None:
                 self._signals.pop(run.made, None)
+            if failure is not None and self._is_live:
+                # Unless it is told otherwise, a live engine now ends the process as it stands.
+                _, recorder = tracer.direct()
+                recorder.written(monotonic() + _SECONDS_OF_A_FAILURE)
         except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
             tracer.complain(error)
 
@@ -268,8 +330,9 @@ class BusFollower:
             links,
         )
         self._remember(message, event)
-        self._pending.append(event)
-        self._within[event] = tracer.current
+        turn = self._turn_here()
+        turn.pending.append(event)
+        turn.within[event] = tracer.current
         self._causes.recorded(message, event)
         if isinstance(message, MARKET_DATA):
             self._last_market_event = event
@@ -298,13 +361,16 @@ class BusFollower:
     def _callback_event(self, tracer: EventTracer) -> OpenEvent | None:
         """No handler runs: a timer, `on_start` or `on_stop`. The call-back itself is the cause.
 
-        It follows the last market event, because simulated time moves only with those.
+        In a backtest it follows the last market event, because simulated time moves only with
+        those. A live clock moves by itself.
         """
+        before = None if self._is_live else self._last_market_event
         frame = _outermost_actor_frame()
         if frame is None:
-            return self._last_market_event
-        if self._callback is None or self._callback[0] is not frame:
-            self._close_callback()
+            return before
+        turn = self._turn_here()
+        if turn.callback is None or turn.callback[0] is not frame:
+            self._close_callback(turn)
             actor = frame.f_locals["self"]
             event = tracer.open(
                 EventType.SYSTEM,
@@ -312,16 +378,22 @@ class BusFollower:
                 strategy=actor.id.value,
                 handler=f"{type(actor).__name__}.{frame.f_code.co_name}",
                 event_time=_time_of(actor),
-                parent=self._last_market_event,
+                parent=before,
             )
-            self._callback = (frame, event)
-        event = self._callback[1]
+            turn.callback = (frame, event)
+        event = turn.callback[1]
         event.end = tracer.now()
         return event
 
     def event_of(self, message: Any) -> OpenEvent | None:
         """The event that a message was recorded as, if that was lately."""
-        found = self._seen.get(id(message)) or self._seen_before.get(id(message))
+        key = id(message)
+        found = (
+            self._ticks.get(key)
+            or self._seen.get(key)
+            or self._seen_before.get(key)
+            or self._ticks_before.get(key)
+        )
         return found[1] if found is not None else None
 
     def _remember(self, message: Any, event: OpenEvent) -> None:
@@ -332,21 +404,47 @@ class BusFollower:
             self._seen_before = seen
             self._seen = {}
 
-    def _close_pending(self) -> None:
+    def _begin_turn(self, turn: Turn, message: Any) -> None:
+        """Nothing is being handled in this thread, and this is published."""
+        if isinstance(message, MARKET_DATA):
+            self._close_callback(turn)
+            if self._is_live:
+                self._turn = turn
+                self._close_turns_that_are_over()
+        elif is_engine_reset(message):
+            self.on_engine_reset()
+
+    def _close_turns_that_are_over(self) -> None:
+        """Close what other threads than the loop's published in call-backs that have returned."""
+        if len(self._turns) == 1:
+            return
+        others = [
+            (thread, turn)
+            for thread, turn in tuple(self._turns.items())
+            if turn is not self._turn and (turn.pending or turn.callback is not None)
+        ]
+        if others:
+            frames = sys._current_frames()
+            for thread, turn in others:
+                if turn.is_over(frames.get(thread)):
+                    self._close_pending(turn)
+                    self._close_callback(turn)
+
+    def _close_pending(self, turn: Turn) -> None:
         """Nothing is being handled: whatever was published before has been delivered."""
-        pending, self._pending = self._pending, []
-        if self._within:
-            self._cover_effects()
+        pending, turn.pending = turn.pending, []
+        if turn.within:
+            self._cover_effects(turn)
         if self._tracer is not None and not self._tracer.stopped:
             self._tracer.close_all(pending)
 
-    def _cover_effects(self) -> None:
+    def _cover_effects(self, turn: Turn) -> None:
         """Let an event last until the end of what it led to at once.
 
         That is what was published in the same run of a handler, or in the same turn of the engine.
         What comes of it later, such as the fill of an order that waits, lies behind its end.
         """
-        within, self._within = self._within, {}
+        within, turn.within = turn.within, {}
         for event, around in reversed(within.items()):
             event.end = max(event.end, event.start)
             if around is not None and event.start < around.end < event.end:
@@ -358,10 +456,10 @@ class BusFollower:
             if limit is None or not parent.end < limit.end < event.end:
                 parent.end = max(parent.end, event.end)
 
-    def _close_callback(self) -> None:
-        if self._callback is not None:
-            event = self._callback[1]
-            self._callback = None
+    def _close_callback(self, turn: Turn) -> None:
+        if turn.callback is not None:
+            event = turn.callback[1]
+            turn.callback = None
             if self._tracer is not None and not self._tracer.stopped:
                 self._tracer.close(event, end=max(event.end, event.start))
 

@@ -5,7 +5,9 @@ Rules, for an order's event, the first that fits:
 * an update or a refused change follows from the last command that changed the order, a
   cancellation from the command that cancelled it;
 * a leg that is cancelled, changed or accepted without a command follows from the fill (or end) of
-  the order it is linked to;
+  the order it is linked to, or from the end of its bracket's entry;
+* an order that only reduces a position and is cancelled without either follows from the fill after
+  which there was nothing left to reduce;
 * a fill follows from the state in which the order was filled, so partial fills are siblings;
 * anything else follows from the order's last state.
 
@@ -54,7 +56,7 @@ class _OrderState:
 
     __slots__ = (
         "changing", "fill", "filled", "instrument", "last", "linked", "order", "over", "parent_id",
-        "pending", "quantity", "resting", "side", "strategy", "type",
+        "pending", "quantity", "reduces", "resting", "side", "strategy", "type",
     )  # fmt: skip
 
     def __init__(self, initialized: Any) -> None:
@@ -66,6 +68,7 @@ class _OrderState:
         self.filled = 0 * self.quantity
         self.linked = tuple(initialized.linked_order_ids or ())
         self.parent_id = initialized.parent_order_id
+        self.reduces = initialized.reduce_only
         self.resting: OpenEvent | None = None  # last state that is not a fill, in its own chain
         self.last: OpenEvent | None = None  # last event of any kind
         self.fill: OpenEvent | None = None  # last fill
@@ -89,6 +92,7 @@ class OrderCauses:
         self._orders: dict[Any, _OrderState] = {}
         self._entries: dict[Any, OpenEvent] = {}  # position id -> fill that opened it
         self._last_fill: OpenEvent | None = None
+        self._last_fills: dict[Any, OpenEvent] = {}  # by strategy and instrument
 
     def complete(self, message: Any, description: Description) -> Description:
         """Add what the order's earlier events told: side, type, whether it is filled now."""
@@ -153,7 +157,7 @@ class OrderCauses:
         if isinstance(event, _OF_THE_COMMAND):
             parent = state.changing
         elif isinstance(event, _OF_THE_CANCELLATION):
-            parent = state.changing or self._sibling_end(state)
+            parent = state.changing or self._sibling_end(state) or self._nothing_left(state)
         elif isinstance(event, events.OrderAccepted) and state.parent_id is not None:
             primary = self._orders.get(state.parent_id)
             parent = primary.fill if primary is not None else None
@@ -173,13 +177,24 @@ class OrderCauses:
     def _sibling_end(self, state: _OrderState) -> OpenEvent | None:
         """The latest fill or end among the linked orders, if it is later than this order's own."""
         own = state.last.sequence if state.last is not None else 0
+        siblings = self._known(state.linked)
+        entry = self._known((state.parent_id,))
         ends = [
-            end
-            for sibling in self._known(state.linked)
-            for end in (sibling.fill, sibling.last if sibling.over else None)
-            if end is not None and end.sequence > own
+            *(sibling.fill for sibling in siblings),
+            *(other.last for other in (*siblings, *entry) if other.over),
         ]
-        return max(ends, key=lambda event: event.sequence, default=None)
+        later = [end for end in ends if end is not None and end.sequence > own]
+        return max(later, key=lambda event: event.sequence, default=None)
+
+    def _nothing_left(self, state: _OrderState) -> OpenEvent | None:
+        """The fill since which there is no position that an order could reduce."""
+        fill = self._last_fills.get((state.strategy, state.instrument))
+        if not state.reduces or fill is None or fill is state.fill:
+            return None
+        entry = self._known((state.parent_id,))
+        is_entry = any(order.fill is fill for order in entry)  # which turned the position round
+        own = state.last.sequence if state.last is not None else 0
+        return fill if is_entry or fill.sequence > own else None
 
     def _known(self, ids: Iterable[Any]) -> list[_OrderState]:
         return [self._orders[i] for i in ids if i in self._orders]
@@ -207,6 +222,7 @@ class OrderCauses:
             return
         if isinstance(message, events.OrderFilled):
             state.fill = self._last_fill = event
+            self._last_fills[state.strategy, state.instrument] = event
         elif isinstance(message, events.OrderPendingUpdate | events.OrderPendingCancel):
             state.pending = event
         elif state.resting is None or event.chain is state.resting.chain:

@@ -5,26 +5,34 @@ The host scripts write down what the engine itself knows; that is the oracle.
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
-import random
 import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fillpath.analytics.reconciliation import ReconciliationStatus
+from fillpath.analytics.results_rows import compute_results
 from fillpath.exporters.event_store import EventStore
-from fillpath.exporters.writer import catch_up
-from fillpath.instrumentation import NautilusInstrumentor, Tracing
 from fillpath.instrumentation.settings import DataFolder
+
+sys.path.append(str(Path(__file__).parent))
+
+from nautilus_hosts import (
+    BY_WALL_CLOCK,
+    ENDS_IN_ERROR,
+    Row,
+    TracedHost,
+    rows_of,
+    run_host,
+    without_times,
+)
 
 pytest.importorskip("nautilus_trader", reason="the engine is not installed (extra 'nautilus')")
 
@@ -32,51 +40,6 @@ pytest.importorskip("nautilus_trader", reason="the engine is not installed (extr
 pytestmark = pytest.mark.filterwarnings("ignore:Timestamp.utcnow is deprecated")
 
 HOSTS = sorted((Path(__file__).parent / "hosts").glob("nautilus_*.py"))
-ENDS_IN_ERROR = {"nautilus_user_error"}
-_RANDOM_SNAPSHOT_ID = re.compile(r"-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-Row = dict[str, Any]
-
-
-@dataclass
-class TracedHost:
-    """One host script, run alone and run traced."""
-
-    name: str
-    plain: str
-    traced: str
-    data: DataFolder
-
-    @property
-    def truth(self) -> list[Row]:
-        runs: list[Row] = json.loads(self.plain)["runs"]
-        return runs
-
-    def rows(self, query: str) -> list[Row]:
-        return rows_of(self.data, query)
-
-
-def rows_of(data: DataFolder, query: str) -> list[Row]:
-    """Rows of a query over the lake, as maps."""
-    with EventStore(data).connect() as connection:
-        result = connection.execute(query)
-        names = [column[0] for column in result.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
-
-
-def run_host(script: Path, report: Path, *, data: Path | None = None, run_id: str = "host") -> str:
-    """Run a host script, traced if a data folder is given; gives the engine's own report."""
-    command = [sys.executable, str(script), str(report)]
-    if data is not None:
-        recording = ["--data", str(data), "--run-id", run_id, "--writer", "inline"]
-        command[1:1] = ["-m", "fillpath.instrumentation", *recording]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("FILLPATH_")}
-    # The engine cancels the legs of a bracket in the order of a set, which follows this seed.
-    environment["PYTHONHASHSEED"] = "0"
-    environment.pop("PYTHONSAFEPATH", None)  # a host imports what lies beside it
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    expected = 1 if script.stem in ENDS_IN_ERROR else 0
-    assert done.returncode == expected, done.stderr[-4000:]
-    return _RANDOM_SNAPSHOT_ID.sub("", report.read_text(encoding="utf-8"))
 
 
 def _param(script: Path) -> Any:
@@ -94,7 +57,10 @@ def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def test_tracing_changes_no_trade(host: TracedHost) -> None:
-    assert host.traced == host.plain
+    if host.name in BY_WALL_CLOCK:
+        assert without_times(host.traced) == without_times(host.plain)
+    else:
+        assert host.traced == host.plain
 
 
 def test_every_fill_of_the_engine_is_a_span(host: TracedHost) -> None:
@@ -238,11 +204,12 @@ def test_every_fill_leads_to_the_market(host: TracedHost) -> None:
     )
     fills = sum(row["fills"] for row in roots)
     assert fills == sum(len(run["fills"]) for run in host.truth)
-    # A call-back that ran before the first market event has nothing above it.
+    # A call-back that ran before the first market event, or by a live clock, has nothing above it.
     first = host.rows("select min(sequence) n from spans where event_type in ('BAR','TICK','BOOK')")
     others = [row for row in roots if row["event_type"] not in ("BAR", "TICK", "BOOK", "SIGNAL")]
     assert all(row["event_type"] == "SYSTEM" for row in others)
-    assert all(row["last"] < first[0]["n"] for row in others)
+    if host.name not in BY_WALL_CLOCK:
+        assert all(row["last"] < first[0]["n"] for row in others)
 
 
 def test_every_published_event_is_accounted_for(host: TracedHost) -> None:
@@ -282,6 +249,179 @@ def test_market_events_equal_what_the_engine_published(host: TracedHost) -> None
     assert {kind: counted.get(kind, 0) for kind in engine} == engine
 
 
+# -- Causes where the engine's queues leave no stack of deliveries --------------------------------
+
+
+def of_host(*names: str) -> pytest.MarkDecorator:
+    """Run a test with these hosts only."""
+    return pytest.mark.parametrize(
+        "host", [_param(script) for script in HOSTS if script.stem in names], indirect=True
+    )
+
+
+def caused(host: TracedHost, condition: str) -> list[Row]:
+    """Events and their causes, where a condition holds of the event `c` and its cause `p`."""
+    rows = host.rows(
+        f"""
+        select c.sequence, c.client_order_id as order_id, c.status, c.quantity, c.links,
+            p.span_id as cause_id, p.client_order_id as cause_order_id, p.event_type as cause,
+            p.name as cause_name, p.status as cause_status, p.handler,
+            p.attributes->>'trading.command.name' as command
+        from spans c left join spans p on p.span_id = c.parent_span_id
+        where {condition} order by 1
+        """
+    )
+    return [{**row, "links": json.loads(row["links"])} for row in rows]
+
+
+@of_host("nautilus_brackets", "nautilus_live")
+def test_a_leg_is_cancelled_under_its_siblings_fill(host: TracedHost) -> None:
+    placed = {row["order_id"]: row for row in caused(host, "c.status = 'INITIALIZED'")}
+    cancelled = caused(host, "c.status = 'CANCELED' and p.event_type <> 'COMMAND'")
+    under_fills = [row for row in cancelled if row["cause"] == "FILL"]
+    assert under_fills
+    for row in cancelled:
+        # Another leg's fill or cancellation, or that of the entry.
+        assert (row["cause"], row["cause_status"]) in (("FILL", "FILLED"), ("ORDER", "CANCELED"))
+        own, other = placed[row["order_id"]], placed[row["cause_order_id"]]
+        assert own["order_id"] != other["order_id"]
+        assert own["cause_id"] == other["cause_id"]
+        assert row["links"]  # its own last state
+
+
+@of_host("nautilus_order_types")
+def test_an_exit_at_the_time_of_its_entry_links_to_it(host: TracedHost) -> None:
+    pairs = host.rows(
+        """
+        select entry.span_id as entry, out.links from spans entry join spans out
+            on out.event_time = entry.event_time and out.position_id = entry.position_id
+            and out.symbol = entry.symbol and out.sequence > entry.sequence
+        where entry.event_type = 'FILL' and out.event_type = 'FILL' and entry.side <> out.side
+        """
+    )
+    assert pairs
+    for row in pairs:
+        assert row["entry"] in {link["span_id"] for link in json.loads(row["links"])}
+
+
+@of_host("nautilus_brackets", "nautilus_live")
+def test_the_orders_of_a_bracket_precede_its_command(host: TracedHost) -> None:
+    commands = caused(host, "c.attributes->>'trading.command.name' = 'SubmitOrderList'")
+    assert commands
+    for row in commands:
+        assert (row["cause"], row["cause_status"], len(row["links"])) == ("ORDER", "INITIALIZED", 2)
+
+
+@of_host("nautilus_order_types", "nautilus_live")
+def test_an_update_belongs_to_the_command_that_modified(host: TracedHost) -> None:
+    asked = caused(host, "c.attributes->>'trading.command.name' = 'ModifyOrder'")
+    updated = caused(host, "c.status = 'UPDATED'")
+    by_command = [row for row in updated if row["command"] == "ModifyOrder"]
+    assert asked
+    assert by_command
+    assert all(row["order_id"] == row["cause_order_id"] for row in by_command)
+    wanted = {row["order_id"] for row in asked if row["cause_status"] == "PENDING_UPDATE"}
+    assert {row["order_id"] for row in updated} & wanted == {r["order_id"] for r in by_command}
+
+
+@of_host("nautilus_exec_algorithm", "nautilus_live")
+def test_what_an_algorithm_spawns_lies_under_the_primary_order(host: TracedHost) -> None:
+    spawned = caused(host, "c.status = 'INITIALIZED' and c.client_order_id like '%-E%'")
+    assert spawned
+    for row in spawned:
+        assert row["cause_order_id"] == row["order_id"].rpartition("-E")[0]
+
+
+@of_host("nautilus_timers", "nautilus_live")
+def test_an_order_without_a_delivery_is_caused_by_the_running_call_back(host: TracedHost) -> None:
+    rows = caused(host, "c.status = 'INITIALIZED' and p.event_type = 'SYSTEM'")
+    assert {row["handler"] for row in rows} == {
+        "nautilus_timers": {
+            "Clockwork.on_event",  # of the engine's default timer
+            "Clockwork.on_start",
+            "Clockwork.on_rebalance",
+            "Clockwork.on_turn_round",
+            "Clockwork.on_stop",
+        },
+        "nautilus_live": {"ByTheClock.on_time", "Scripted.on_stop"},
+    }[host.name]
+
+
+@of_host("nautilus_live")
+def test_an_order_of_a_task_is_caused_by_the_handler_that_began_it(host: TracedHost) -> None:
+    (row,) = caused(host, "c.status = 'INITIALIZED' and c.quantity = 11000")
+    assert (row["cause_name"], row["handler"]) == ("process TICK", "ByTheClock.on_quote_tick")
+
+
+@of_host("nautilus_live")
+def test_a_live_fill_leads_across_the_queues_to_the_handler_of_its_strategy(
+    host: TracedHost,
+) -> None:
+    handlers = host.rows(
+        """
+        with recursive path as (
+            select client_order_id, strategy as owner, span_id, parent_span_id, name, strategy,
+                handler from spans where event_type = 'FILL'
+            union all
+            select path.client_order_id, owner, p.span_id, p.parent_span_id, p.name, p.strategy,
+                p.handler
+            from path join spans p on p.span_id = path.parent_span_id
+        )
+        select client_order_id, handler, owner, strategy from path where handler is not null
+        """
+    )
+    fills = host.truth[0]["fills"]
+    assert sorted(row["client_order_id"] for row in handlers) == sorted(
+        fill["client_order_id"] for fill in fills
+    )
+    assert all(row["owner"] == row["strategy"] for row in handlers)
+    told = Counter(row["handler"] for row in handlers)
+    assert told == {
+        "Scripted.on_quote_tick": 11,
+        "ByBars.on_bar": 11,
+        "ByTheClock.on_quote_tick": 4,
+        "ByTheClock.on_time": 1,
+        "Scripted.on_stop": 1,
+    }
+
+
+@of_host("nautilus_live")
+def test_a_command_that_waits_behind_a_burst_of_quotes_is_recorded_once(host: TracedHost) -> None:
+    commands = caused(host, "c.attributes->>'trading.command.name' = 'SubmitOrder'")
+    times = Counter(row["order_id"] for row in commands)
+    worked = {row["order_id"].rpartition("-E")[0] for row in commands if "-E" in row["order_id"]}
+    # What an algorithm works is submitted to it, and by it.
+    assert {order for order, count in times.items() if count > 1} == worked
+    waited = host.rows(
+        """
+        select count(*) as quotes from spans q, spans c, spans o
+        where c.attributes->>'trading.command.name' = 'SubmitOrder' and c.quantity is null
+            and o.status = 'SUBMITTED' and o.parent_span_id = c.span_id and q.event_type = 'TICK'
+            and q.sequence > c.sequence and q.sequence < o.sequence
+        group by c.sequence order by 1 desc limit 1
+        """
+    )
+    assert waited[0]["quotes"] > 250
+
+
+@of_host("nautilus_live")
+def test_profit_and_orders_of_a_live_node_equal_its_own(host: TracedHost) -> None:
+    """To the cent, though a cancellation crosses a fill: the order stays filled."""
+    (run,) = host.truth
+    with EventStore(host.data).connect(["host"]) as connection:
+        results = compute_results(connection, "host")
+    (account,) = results.ledger.accounts
+    (balance,) = run["accounts"][0]["balances"]
+    assert account.status is ReconciliationStatus.RECONCILED
+    assert (account.start, account.end) == (Decimal(balance["start"]), Decimal(balance["final"]))
+    assert account.difference == 0
+    columns = results.tables["orders"].columns
+    orders = [dict(zip(columns, row, strict=True)) for row in results.tables["orders"].rows]
+    assert {row["client_order_id"]: row["status"] for row in orders} == {
+        order["client_order_id"]: order["status"] for order in run["orders"]
+    }
+
+
 def tree_of(data: DataFolder, columns: str) -> list[Row]:
     """All spans of a lake without run id and wall clock."""
     return rows_of(data, f"select {columns} from spans order by sequence")
@@ -317,117 +457,6 @@ def test_another_run_id_gives_the_same_tree(twice: list[DataFolder]) -> None:
     assert tree_of(twice[0], _WITHOUT_IDS) == tree_of(twice[2], _WITHOUT_IDS)
     ids = "select span_id from spans"
     assert rows_of(twice[0], ids) != rows_of(twice[2], ids)
-
-
-# -- Attaching and detaching ---------------------------------------------------------------------
-
-
-@pytest.fixture
-def kernel() -> Iterator[Any]:
-    """The engine's kernel module; whatever a test attached to it is taken off again."""
-    module = importlib.import_module("nautilus_trader.system.kernel")
-    original = module.MessageBus
-    yield module
-    NautilusInstrumentor().uninstrument()
-    assert module.MessageBus is original
-
-
-@pytest.mark.smoke
-def test_uninstrument_puts_back_what_was_there(kernel: Any) -> None:
-    original = kernel.MessageBus
-    instrumentor = NautilusInstrumentor()
-    for _ in range(2):
-        instrumentor.instrument()
-        assert kernel.MessageBus is not original
-        instrumentor.instrument()  # a second time does nothing
-        instrumentor.uninstrument()
-        assert kernel.MessageBus is original
-
-
-def build_engine() -> Any:
-    """A backtest engine that says nothing."""
-    engine_module = importlib.import_module("nautilus_trader.backtest.engine")
-    config = importlib.import_module("nautilus_trader.config")
-    logging_config = config.LoggingConfig(bypass_logging=True)
-    return engine_module.BacktestEngine(
-        config=engine_module.BacktestEngineConfig(logging=logging_config)
-    )
-
-
-def test_an_engine_outlives_its_instrumentation(kernel: Any, tmp_path: Path) -> None:
-    """Built while attached, run after the session and the instrumentation have ended."""
-    state = random.getstate()
-    with Tracing("attached", data=tmp_path, writer="inline"):
-        NautilusInstrumentor().instrument()
-        engine = build_engine()
-    NautilusInstrumentor().uninstrument()
-    engine.run()
-    engine.dispose()
-    assert random.getstate() == state
-    (run,) = rows_of(DataFolder(tmp_path), "select run_id, engine, status from runs")
-    assert run == {"run_id": "attached", "engine": "NautilusTrader", "status": "Ended"}
-    assert type(build_engine().kernel.msgbus) is kernel.MessageBus
-
-
-def test_an_engine_runs_untraced_when_nothing_can_be_recorded(
-    kernel: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    (tmp_path / "file").write_text("in the way")
-    monkeypatch.setenv("FILLPATH_DATA", str(tmp_path / "file"))
-    NautilusInstrumentor().instrument()
-    engine = build_engine()
-    engine.run()
-    engine.dispose()
-    assert "runs untraced" in caplog.text
-
-
-def test_an_engine_that_was_built_before_runs_untraced_and_says_so(
-    kernel: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    engine = build_engine()
-    NautilusInstrumentor().instrument()
-    with Tracing("late", data=tmp_path, writer="inline"):
-        engine.run()
-        engine.dispose()
-    assert "was built before instrument() and runs untraced" in caplog.text
-    assert rows_of(DataFolder(tmp_path), "select * from spans") == []
-
-
-SWEEP = Path(__file__).parent / "hosts" / "sweep_of_nautilus.py"
-
-
-@pytest.mark.parametrize(
-    "method", ["fork", pytest.param("spawn", marks=pytest.mark.full)], ids=["fork", "spawn"]
-)
-def test_each_backtest_of_an_optimisation_is_a_run_with_its_parameters(
-    method: str, tmp_path: Path
-) -> None:
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
-    found = [
-        subprocess.run(
-            [sys.executable, str(SWEEP), method, *data],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=120,
-            env=environment,
-        ).stdout
-        for data in ([], [str(tmp_path)])
-    ]
-    plain, traced = map(json.loads, found)
-    assert traced == plain
-    catch_up(DataFolder(tmp_path))
-    runs = rows_of(
-        DataFolder(tmp_path),
-        """
-        select parameters->>'every' as every, runs.status, count(*) as fills
-        from spans join runs using (run_id) where event_type = 'FILL' group by run_id, every, 2
-        """,
-    )
-    assert {row["status"] for row in runs} == {"Ended"}
-    assert {row["every"]: row["fills"] for row in runs} == {
-        every: len(prices) for every, prices in plain.items()
-    }
 
 
 def test_the_page_about_the_engine_is_true(tmp_path: Path) -> None:

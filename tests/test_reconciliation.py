@@ -95,8 +95,9 @@ def _host_of(item: Any) -> str | None:
 
 
 def _param(host: Path) -> Any:
-    marks = [pytest.mark.smoke] if host.stem == SMOKE_HOST else []
-    return pytest.param(host.stem, marks=marks)
+    # The balances of a live node are compared in test_nautilus.py too.
+    marks = {SMOKE_HOST: [pytest.mark.smoke], "nautilus_live": [pytest.mark.full]}
+    return pytest.param(host.stem, marks=marks.get(host.stem, []))
 
 
 @pytest.fixture(params=map(_param, HOSTS))

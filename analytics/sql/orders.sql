@@ -48,11 +48,15 @@ SELECT
         CAST(arg_max(price, sequence) FILTER (event_type = 'ORDER') AS VARCHAR),
         arg_max(attributes ->> $trigger_price, sequence)
     ) AS price,
-    -- A refused or granted change is no state of an order; a wish for one is, until it is answered.
-    arg_max(status, sequence) FILTER (
-        status NOT IN ('UPDATED', 'MODIFY_REJECTED', 'CANCEL_REJECTED')
-        AND (status NOT LIKE 'PENDING_%' OR sequence = last_sequence)
-    ) AS status,
+    -- A filled order is over, though a live venue's cancellation may still cross the fill. A refused
+    -- or granted change is no state of an order; a wish for one is, until it is answered.
+    CASE
+        WHEN bool_or(event_type = 'FILL' AND status = 'FILLED') THEN 'FILLED'
+        ELSE arg_max(status, sequence) FILTER (
+            status NOT IN ('UPDATED', 'MODIFY_REJECTED', 'CANCEL_REJECTED')
+            AND (status NOT LIKE 'PENDING_%' OR sequence = last_sequence)
+        )
+    END AS status,
     arg_max(attributes ->> $reject_reason, sequence) FILTER (
         status IN ('DENIED', 'REJECTED')
     ) AS reject_reason,

@@ -81,7 +81,7 @@ class HostReport:
         self.runs.append(
             {
                 "trader_id": str(engine.trader_id),
-                "iterations": engine.iteration,
+                "iterations": getattr(engine, "iteration", None),  # a live node counts none
                 "error": error,
                 "orders": [_order(order) for order in orders],
                 "fills": [_fill(event) for event in _fills_of(orders)],
