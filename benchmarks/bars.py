@@ -103,7 +103,7 @@ def span_bars_around(tracer: Tracer) -> Callable[[int], int]:
     def publish(events: int) -> int:
         low = 100.25
         for _ in range(events):
-            attributes = {
+            attributes: dict[str, str | float] = {
                 Trading.STRATEGY: STRATEGY,
                 Trading.SYMBOL: SYMBOL,
                 Trading.VENUE: VENUE,
