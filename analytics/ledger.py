@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation, Overflow
 
 import duckdb
 
@@ -36,6 +36,7 @@ from fillpath.analytics.marks import Instrument, Mark, QuotedInstruments, last_m
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
 from fillpath.analytics.round_trips import RoundTrip
 from fillpath.analytics.slices import Slice, SliceLabels
+from fillpath.instrumentation.errors import FillpathError
 from fillpath.instrumentation.semconv import EventType
 
 _BEYOND = 2**62
@@ -83,7 +84,23 @@ def compute_ledger(
         connection: Has the view ``spans``.
         run_id: The run.
         labels: What slices can be broken down by besides what their fills say.
+
+    Raises:
+        FillpathError: When the run's numbers are too large to be reckoned with exactly.
     """
+    try:
+        return _ledger(connection, run_id, labels)
+    except (InvalidOperation, Overflow) as error:
+        message = f"Run {run_id!r} has numbers too large for exact money."
+        query = (
+            "select sequence, price, quantity, attributes from spans where name = 'publish FILL'"
+        )
+        raise FillpathError(message, next_command=f'fillpath sql "{query}"') from error
+
+
+def _ledger(
+    connection: duckdb.DuckDBPyConnection, run_id: str, labels: SliceLabels | None
+) -> Ledger:
     with exact_arithmetic():
         events = read_ledger_events(connection, run_id)
         actions = CorporateActions(events)

@@ -7,11 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import IO, Final
+from typing import IO, Any, Final
 
 from fillpath.analytics.cli_options import Invocation
 from fillpath.analytics.lake_reading import lake_connection
@@ -28,6 +28,8 @@ _RECORDER: Final = "fillpath.instrumentation"
 _SENDING_SECONDS: Final = 10.0
 """How long to wait for a run to be sent: a container may end with this process."""
 _LOOK_SECONDS: Final = 0.05
+_NUMBERS_OF_A_WORKER: Final = 2
+"""Behind its parent's name, a worker's run has the numbers of its process and of itself."""
 
 
 def run_and_record(
@@ -164,10 +166,11 @@ def _in_foreground() -> bool:
 
 
 def _settle(given: Invocation, run_id: str, code: int) -> None:
-    """Bring a recorded run into the lake and the results; whatever fails is only told."""
+    """Bring what was recorded into the lake and the results; whatever fails is only told."""
     try:
         with lake_connection(given.folder) as connection:
             run = next(iter(read_runs(connection, run_id)), None)
+            workers = [one for one in read_runs(connection) if _is_of_worker(one, run_id)]
     except FillpathError as error:
         complain(error.message, given.completed(error.next_command))
         return
@@ -178,18 +181,46 @@ def _settle(given: Invocation, run_id: str, code: int) -> None:
     _tell_of_sending(given, run_id)
     if run["status"] == "Crashed":
         say(("  The run counts as crashed", "yellow"), f"; the script's exit code is {code}.")
-    if not run["published"]:
+    if workers:
+        say(f"  Its worker processes recorded {len(workers):,} runs of their own, {run_id}.….")
+    elif not run["published"]:
         say(("  No engine that fillpath knows published anything", "yellow"), ".")
         return
-    try:
-        load_results(given.folder, run_id)
-    except FillpathError as error:
-        complain(f"No results were kept. {error.message}", given.completed(error.next_command))
-    hints = [("report", run_id, "--open"), ("runs", "list")]
+    loaded = [one for one in (run, *workers) if one["published"]]
+    for one in loaded:
+        if not _are_results_kept(given, one["run_id"]):
+            break
+    hints: list[tuple[str, ...]] = [("runs", "list")]
+    if workers:
+        hints.insert(0, ("runs", "top"))
+    if run["published"]:
+        hints.insert(0, ("report", run_id, "--open"))
     if published(run, "FILL"):
         hints.insert(0, ("trace", "show", "latest", "--run", run_id))
     for words in hints:
         say("  ", (given.command(*words), "bold"))
+
+
+def _is_of_worker(run: Mapping[str, Any], run_id: str) -> bool:
+    """Tell whether a run is that of a worker of another one, by its name."""
+    name: str = run["run_id"]
+    numbers = name.removeprefix(f"{run_id}.").split(".")
+    return len(numbers) == _NUMBERS_OF_A_WORKER and all(each.isdecimal() for each in numbers)
+
+
+def _are_results_kept(given: Invocation, run_id: str) -> bool:
+    try:
+        load_results(given.folder, run_id)
+    except FillpathError as error:
+        complain(f"No results were kept. {error.message}", given.completed(error.next_command))
+    except Exception as error:  # noqa: BLE001 - the script has ended, and its exit code is the answer
+        complain(
+            f"No results were kept: {type(error).__name__}: {error}",
+            given.command("db", "load", run_id),
+        )
+    else:
+        return True
+    return False
 
 
 def _tell_of_sending(given: Invocation, run_id: str) -> None:

@@ -95,9 +95,12 @@ class BacktestingInstrumentor(EngineInstrumentor):
     def _around_run(self, original: _Function) -> _Function:
         def run(backtest: Any, *args: Any, **kwargs: Any) -> Any:
             with self.recorded_run(parameters=kwargs) as found:
-                if found is None:
+                record = None
+                if found is not None:
+                    with found.tracer.guarded():
+                        record = BacktestRecord(found, backtest, vars(backtest).get(_SYMBOL))
+                if record is None:
                     return original(backtest, *args, **kwargs)
-                record = BacktestRecord(found, backtest, vars(backtest).get(_SYMBOL))
                 with self._started(record):
                     return original(backtest, *args, **kwargs)
 

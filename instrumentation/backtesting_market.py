@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from fillpath.instrumentation.engine_run import Instrument
+from fillpath.instrumentation.payload import name_of
 
 _COLUMNS: Final = ("Open", "High", "Low", "Close", "Volume")
 _READ_AT_ONCE: Final = 2048
@@ -21,8 +22,8 @@ _OWN_CURRENCY: Final = "USD"
 def symbol_of(backtest: Any) -> str | None:
     """What the host calls the instrument: `data.attrs["symbol"]`, ``ticker`` or ``name``."""
     attrs = getattr(backtest._data, "attrs", None)
-    found = (attrs.get(name) for name in _NAMES) if isinstance(attrs, Mapping) else ()
-    return next((str(name) for name in found if name), None)
+    found = (name_of(attrs.get(key)) for key in _NAMES) if isinstance(attrs, Mapping) else ()
+    return next((name for name in found if name), None)
 
 
 class Market:
@@ -44,7 +45,7 @@ class Market:
     def __init__(self, backtest: Any, symbol: str | None = None) -> None:
         self.instrument = Instrument(symbol_of(backtest) or symbol or _NAMELESS)
         attrs = getattr(backtest._data, "attrs", None) or {}
-        self.currency = str(attrs.get(_CURRENCY) or _OWN_CURRENCY)
+        self.currency = name_of(attrs.get(_CURRENCY)) or _OWN_CURRENCY
         self.unit = float(getattr(backtest, "_fractional_unit", 1.0))
         self._times = _times_of(backtest._data.index)
         self._rows: list[tuple[Any, ...]] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import weakref
 from collections.abc import Mapping
 from decimal import Decimal
@@ -26,6 +27,8 @@ _KINDS: Final = {
 }
 """Events of exchanges that are real, by the names of their classes."""
 _PLAIN: Final = (bool, int, float, str, Decimal)
+_NEXT_WORD: Final = re.compile("(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+"""Where the next word of a class's name begins: `RSINews` is of two."""
 _REMEMBERED_BARS: Final = 4096
 _PARTS: Final = ("trade", "order_book", "order_book_diff", "bar")
 
@@ -108,7 +111,7 @@ def instrument_of(event: Any) -> Instrument:
 
 def plain_parts(event: Any) -> dict[str, Any]:
     """Public attributes of an event that are plain values, by a key for each."""
-    kind = "".join(f"_{c.lower()}" if c.isupper() else c for c in type(event).__name__).strip("_")
+    kind = _NEXT_WORD.sub("_", type(event).__name__).strip("_").lower()
     return {
         f"trading.{kind}.{name}": value
         for name, value in getattr(event, "__dict__", {}).items()

@@ -12,7 +12,7 @@ from types import FunctionType
 from typing import Any, Final, NamedTuple
 
 from fillpath.instrumentation.engine_run import EngineRun
-from fillpath.instrumentation.followed_calls import handler_name
+from fillpath.instrumentation.followed_calls import behind_partials, handler_name
 from fillpath.instrumentation.open_event import Cause, OpenEvent, Place
 
 _PLAIN: Final = (bool, int, float, str, Decimal)
@@ -38,9 +38,7 @@ class Receiver(NamedTuple):
 
 def owner_of(handler: Any) -> Any:
     """The object whose method a handler is, or that is one; None for a plain function."""
-    inner = handler
-    while hasattr(inner, "func"):  # a partial
-        inner = inner.func
+    inner = behind_partials(handler)
     owner = getattr(inner, "__self__", None)
     if owner is not None and not inspect.ismodule(owner):
         return owner
@@ -50,7 +48,7 @@ def owner_of(handler: Any) -> Any:
 def is_of_the_engine(thing: Any) -> bool:
     """Tell whether an object is of one of basana's own classes, or code of basana's."""
     function = getattr(thing, "__func__", thing)  # a user's class may inherit basana's methods
-    kind = function if isinstance(function, FunctionType) else type(function)
+    kind = function if isinstance(function, FunctionType | type) else type(function)
     return kind.__module__.partition(".")[0] == "basana"
 
 
@@ -65,7 +63,7 @@ class StrategyNames:
         """Name an object, which is kept so that its address names nothing else."""
         known = self._names.get(id(owner))
         if known is None:
-            name = type(owner).__name__
+            name = (owner if isinstance(owner, type) else type(owner)).__name__
             number = self._count[name] = self._count.get(name, 0) + 1
             known = self._names[id(owner)] = (name if number == 1 else f"{name}-{number}", owner)
         return known[0]

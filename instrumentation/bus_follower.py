@@ -23,8 +23,9 @@ from fillpath.instrumentation.followed_calls import finish, handler_name
 from fillpath.instrumentation.host_fields import EventFields, EventReader, HostEvent
 from fillpath.instrumentation.host_parts import is_plain, is_scalar
 from fillpath.instrumentation.open_event import Cause, OpenEvent, Place, RemoteEvent
+from fillpath.instrumentation.order_memory import OrderMemory
 from fillpath.instrumentation.plain_events import PlainEvents
-from fillpath.instrumentation.semconv import PROCESS, PUBLISH
+from fillpath.instrumentation.semconv import PROCESS, PUBLISH, EventType
 from fillpath.instrumentation.spool import NO_TIME
 from fillpath.instrumentation.subscriptions import Subscriptions
 from fillpath.instrumentation.tracing import Tracing
@@ -77,6 +78,7 @@ class BusFollower:
         self._noted: EventTracer | None = None
         self._noted_in: Tracing | None = None
         self.memory = EventMemory()
+        self._orders = OrderMemory()
         self._products = EventMemory()  # what handlers gave back, and which run of which did
         self._failures: OrderedDict[tuple[int, int], None] = OrderedDict()
         self._plain = PlainEvents(self.reader)
@@ -118,30 +120,46 @@ class BusFollower:
                 tracer.lost("EVENT")
                 tracer.complain(error)
                 return function(*args, **kwargs)
-        if event is None and self._is_queue:
+        if self._is_queue and (event is None or _is_end(event)):
             return function(*args, **kwargs)
         opened, outer = self.open(tracer, event, topic, 1)
         if opened is None:
             return function(*args, **kwargs)
+        is_caused = opened.parent is not None  # which it forgets when it ends
         tokens = tracer.enter_user_code(opened)
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
             tracer.close(opened, error=error)
-            self._published(event, opened, outer)
+            self._published(event, opened, outer, is_caused)
             raise
         finally:
             tracer.leave_user_code(tokens)
         if result is None or type(result) in _PLAIN_RESULTS:
             tracer.close(opened)
-            self.memory.published(event, opened)
-            if outer is not None:
-                self._published(event, opened, outer)
+            self._published(event, opened, outer, is_caused)
             return result
-        return finish(tracer, opened, result, after=lambda _: self._published(event, opened, outer))
+        after = partial(self._published, event, opened, outer, is_caused)
+        return finish(tracer, opened, result, after=lambda _: after())
 
-    def _published(self, event: Any, opened: OpenEvent, outer: OpenEvent | None) -> None:
-        self.memory.published(event, opened)
+    def publish_each(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Put several events into a queue at once."""
+        tracer = self.tracer()
+        if tracer is None or len(args) != 1 or kwargs:
+            return function(*args, **kwargs)
+        events = list(args[0])
+        for event in events:
+            opened = None if event is None else self.open(tracer, event, self._topic, 1)[0]
+            if opened is not None:
+                tracer.close(opened)
+        return function(events)
+
+    def _published(
+        self, event: Any, opened: OpenEvent, outer: OpenEvent | None, is_caused: bool
+    ) -> None:
+        self.memory.published(event, opened, is_caused=is_caused)
         if outer is not None and not outer.closed:  # it was published again on its way
             self.memory.remember(event, outer)
 
@@ -258,6 +276,8 @@ class BusFollower:
                 self.memory.remember_id(found.event_id, opened)
                 for other in found.other_ids:
                     self.memory.remember_id(other, opened, is_second=True)
+            if found.event_type == EventType.ORDER:
+                self._orders.remember(found, opened)
         except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
             tracer.lost(type(event).__name__)
             tracer.complain(error)
@@ -290,7 +310,7 @@ class BusFollower:
         unless the host names a cause that this handler's event does not descend from, or the event
         carries the address of one in another process, whose trace is not the handler's.
         """
-        causes = self._causes_here(tracer, running, read.causation_ids, read.portfolio)
+        causes = self._causes_here(tracer, running, read)
         remote = None if read.remote is None else tracer.event_of(read.remote)
         if read.remote is None or remote is None:
             return [*causes]
@@ -304,15 +324,14 @@ class BusFollower:
         return [read.remote, *causes]
 
     def _causes_here(
-        self,
-        tracer: EventTracer,
-        running: OpenEvent | None,
-        ids: Iterable[str],
-        portfolio: str | None,
+        self, tracer: EventTracer, running: OpenEvent | None, read: HostEvent
     ) -> list[OpenEvent]:
-        places = portfolio or tracer.portfolio
-        found = (self.memory.find_id(each, places) for each in ids)
+        places = read.portfolio or tracer.portfolio
+        found = (self.memory.find_id(each, places) for each in read.causation_ids)
         named = [each for each in found if each is not None and each.tracer is tracer]
+        order = self._orders.cause(tracer, read, running) if not named else None
+        if order is not None:
+            named = [order]
         if running is None:
             return named
         if not named or _descends(running, named[0]):
@@ -494,6 +513,11 @@ class BusFollower:
         is_list = isinstance(given, list) or type(given) is tuple
         for item in given[:_MAX_ITEMS_TAKEN] if is_list else (given,):
             self._products.remember(item, run)
+
+
+def _is_end(value: Any) -> bool:
+    """Tell whether it is the end of a queue with priorities: ``(when, number, None)``."""
+    return type(value) is tuple and value != () and value[-1] is None
 
 
 def _word(value: str | Enum | type) -> str:

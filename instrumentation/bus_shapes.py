@@ -15,6 +15,8 @@ class BusShape(NamedTuple):
     """Those that give a loop the next event."""
     idle: tuple[str, ...] = ()
     """Those by which a loop asks whether there is another event, or says that it has done one."""
+    publish_each: tuple[str, ...] = ()
+    """Those that take several events."""
 
 
 _SUBSCRIBE: Final = ("subscribe", "on", "once", "add_listener", "add_handler", "register")
@@ -27,7 +29,11 @@ USUAL: Final = (
     BusShape(("put", "put_nowait"), _SUBSCRIBE, _UNSUBSCRIBE, _RECEIVE, _IDLE),
     BusShape(("sendMessage", "send"), (*_SUBSCRIBE, "connect"), (*_UNSUBSCRIBE, "disconnect")),
     BusShape(("dispatch",), _SUBSCRIBE, _UNSUBSCRIBE),
-    BusShape(("append",), receive=("popleft", "pop")),
+    BusShape(
+        ("append", "appendleft"),
+        receive=("popleft", "pop"),
+        publish_each=("extend", "extendleft"),
+    ),
 )
 """In this order: a bus is of the first sort of which it has a method to publish with."""
 

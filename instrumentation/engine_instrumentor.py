@@ -91,7 +91,8 @@ class EngineInstrumentor(BaseInstrumentor):  # type: ignore[misc, unused-ignore]
         self._attached = recording_enabled()
         if not self._attached:
             return
-        self._warn_of_version()
+        if self.version:  # else it is not installed, or says so only by being imported
+            self._warn_of_version()
         wrapt.register_post_import_hook(self._attach, self.trigger)
 
     def _warn_of_version(self) -> None:
@@ -121,6 +122,7 @@ class EngineInstrumentor(BaseInstrumentor):  # type: ignore[misc, unused-ignore]
         """Take hold of the engine, which has just been imported. The import must not fail of us."""
         if not self._attached or self._patches is not None:
             return
+        self._warn_of_version()
         patches = Patches()
         try:
             missing = self._missing()
@@ -233,7 +235,9 @@ class EngineInstrumentor(BaseInstrumentor):  # type: ignore[misc, unused-ignore]
                 session.note_parameters(parameters)
             run = EngineRun(session, portfolio)
         except Exception as error:  # noqa: BLE001 - the engine runs, whatever we do
-            _log.warning("A run of %s goes untraced: %s", self.engine, error)
+            if (self.engine, str(error)) not in self._warned:  # a sweep has thousands of runs
+                self._warned.add((self.engine, str(error)))
+                _log.warning("A run of %s goes untraced: %s", self.engine, error)
             if own is not None:
                 self._end(own, None)
             return None

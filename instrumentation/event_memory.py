@@ -13,6 +13,8 @@ _MAX_OBJECTS: Final = 65_536
 _MAX_IDS: Final = 65_536
 _MAX_DELIVERED: Final = 64
 """Objects that are kept after their delivery, in case that it has more receivers."""
+_MAX_WAITING: Final = 1024
+"""Objects that were published by handlers and are kept until their bus gets to them."""
 
 
 class _Entry:
@@ -40,14 +42,17 @@ class EventMemory:
 
     An object that can be weakly referenced is forgotten when the host drops it. Any other (a dict,
     a tuple) has to be kept, lest its address be given to another one: until it has been published,
-    on a bus that delivers at once, or until soon after its delivery, on one with a queue. Texts and
-    numbers are not remembered: two that are equal may be one object.
+    on a bus that delivers at once, or until soon after its delivery, on one with a queue. A bus may
+    deliver at once but for what handlers publish, which waits until they are done: that is kept
+    until what they handle has been published. Texts and numbers are not remembered: two that are
+    equal may be one object.
     """
 
     def __init__(self) -> None:
         self._weak: OrderedDict[int, _Entry] = OrderedDict()
         self._strong: OrderedDict[int, _Entry] = OrderedDict()
         self._delivered: deque[int] = deque()
+        self._waiting: deque[tuple[int, _Entry]] = deque()
         self._ids: OrderedDict[str, dict[str, OpenEvent]] = OrderedDict()
         self._second_ids: OrderedDict[str, dict[str, OpenEvent]] = OrderedDict()
         self._at_once = False
@@ -118,13 +123,24 @@ class EventMemory:
                 if old is not None and old.is_delivered:
                     self._strong.pop(oldest, None)
 
-    def published(self, item: Any, event: OpenEvent) -> None:
-        """Let go of an object that was kept for this event, if it is not delivered later."""
-        entry = self._strong.get(id(item)) if self._strong else None
+    def published(self, item: Any, event: OpenEvent, *, is_caused: bool = False) -> None:
+        """Let go of an object that was kept for this event, if it is not delivered later.
+
+        Args:
+            item: The object.
+            event: Its event.
+            is_caused: Whether another event caused it, so that it may have to wait for that one.
+        """
+        entry = self._strong.get(id(item))
         if entry is not None and entry.event is event:
-            is_over = entry.is_delivered or (self._at_once and not self._later)
-            if is_over:
+            if entry.is_delivered:
                 self._strong.pop(id(item), None)
+            elif self._at_once and not self._later:
+                self._waiting.append((id(item), entry))
+        while self._waiting and (not is_caused or len(self._waiting) > _MAX_WAITING):
+            key, oldest = self._waiting.popleft()
+            if not self._later and self._strong.get(key) is oldest:
+                self._strong.pop(key, None)
 
     def remember_id(self, event_id: str, event: OpenEvent, *, is_second: bool = False) -> None:
         """Note the host's id of an event. Portfolios may use the same ids.

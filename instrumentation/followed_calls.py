@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from types import FunctionType, MethodType
+from functools import partial
+from types import MethodType
 from typing import Any
 
 import wrapt
@@ -56,6 +57,16 @@ def _itself(function: Any) -> Any:
     return function
 
 
+def behind_partials(function: Any) -> Any:
+    """Give what a partial, also one of a partial, calls in the end; else the function itself.
+
+    Whatever else has a `func` is left alone: a host's proxy or mock may have one without an end.
+    """
+    while isinstance(function, partial):
+        function = function.func
+    return function
+
+
 def handler_name(function: Callable[..., Any], owner: Any) -> str:
     """Name of a handler: ``Class.method``, or that of the function without its surroundings.
 
@@ -63,19 +74,14 @@ def handler_name(function: Callable[..., Any], owner: Any) -> str:
         function: What is called.
         owner: The object it is a method of, or None.
     """
-    if type(function) is FunctionType and not function.__dict__:  # as it mostly is
-        if owner is None:
-            return function.__qualname__.rpartition("<locals>.")[2]
-        return f"{type(owner).__name__}.{function.__name__}"
-    inner: Any = function
-    while hasattr(inner, "func"):  # a partial has no name of its own
-        inner = inner.func
+    inner = behind_partials(function)  # a partial has no name of its own
     if owner is None:
         owner = getattr(inner, "__self__", None)
         if inspect.ismodule(owner):
             owner = None
     if owner is not None:
-        return f"{type(owner).__name__}.{getattr(inner, '__name__', type(inner).__name__)}"
+        kind = owner if isinstance(owner, type) else type(owner)  # a class has class methods
+        return f"{kind.__name__}.{getattr(inner, '__name__', type(inner).__name__)}"
     name = str(getattr(inner, "__qualname__", type(inner).__qualname__))
     return name.rpartition("<locals>.")[2]
 

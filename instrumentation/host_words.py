@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
+from numbers import Real
 from typing import Any, Final
 
 from fillpath.instrumentation import semconv
@@ -176,7 +177,8 @@ def side(value: Any) -> Any:
         if word in _USUAL_SIDES:
             return word
         return _SIDES.get(re.sub(r"[\s_\-]+", "", word), word)
-    if isinstance(word, int | float | Decimal) and not isinstance(word, bool):
+    if isinstance(word, Real | Decimal) and not isinstance(word, bool):  # numpy's are real ones
+        number: Any = word
         with contextlib.suppress(ArithmeticError):  # a Decimal that is not a number
-            return "BUY" if word > 0 else "SELL" if word < 0 else value
+            return "BUY" if number > 0 else "SELL" if number < 0 else value
     return value

@@ -5,7 +5,7 @@ Each function is told of a call before the engine's own method runs, and gets th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from fillpath.instrumentation import semconv
@@ -26,6 +26,12 @@ def _submit_order_list(run: RustRun, strategy: Any, order_list: Any, *_: Any, **
         )
 
 
+def _ids(given: Sequence[Any]) -> list[str]:
+    """Texts of orders' ids; what is none the engine refuses, so there is no command."""
+    texts = [getattr(one, "value", None) for one in given]
+    return [text for text in texts if isinstance(text, str)]
+
+
 def _modify_order(
     run: RustRun,
     strategy: Any,
@@ -36,33 +42,34 @@ def _modify_order(
     *_: Any,
     **__: Any,
 ) -> None:
+    ids = _ids([client_order_id])
     wanted = {
         semconv.Order.QUANTITY: quantity,
         semconv.Order.PRICE: price,
         semconv.Order.TRIGGER_PRICE: trigger_price,
     }
-    run.orders.change(
-        "ModifyOrder",
-        [client_order_id.value],
-        name_of(strategy),
-        clock_of(strategy),
-        {key: value.as_decimal() for key, value in wanted.items() if value is not None},
-    )
+    if ids and all(value is None or hasattr(value, "as_decimal") for value in wanted.values()):
+        changes = {key: value.as_decimal() for key, value in wanted.items() if value is not None}
+        run.orders.change("ModifyOrder", ids, name_of(strategy), clock_of(strategy), changes)
 
 
 def _modify_orders(run: RustRun, strategy: Any, updates: Any = (), *_: Any, **__: Any) -> None:
-    ids = [update[0].value for update in updates]
-    run.orders.change("BatchModifyOrders", ids, name_of(strategy), clock_of(strategy))
+    if isinstance(updates, list | tuple):
+        ids = _ids([update[0] for update in updates if isinstance(update, tuple) and update])
+        if ids:
+            run.orders.change("BatchModifyOrders", ids, name_of(strategy), clock_of(strategy))
 
 
 def _cancel_order(run: RustRun, strategy: Any, client_order_id: Any, *_: Any, **__: Any) -> None:
-    ids = [client_order_id.value]
-    run.orders.change("CancelOrder", ids, name_of(strategy), clock_of(strategy))
+    ids = _ids([client_order_id])
+    if ids:
+        run.orders.change("CancelOrder", ids, name_of(strategy), clock_of(strategy))
 
 
 def _cancel_orders(run: RustRun, strategy: Any, client_order_ids: Any, *_: Any, **__: Any) -> None:
-    ids = [one.value for one in client_order_ids]
-    run.orders.change("BatchCancelOrders", ids, name_of(strategy), clock_of(strategy))
+    ids = _ids(client_order_ids) if isinstance(client_order_ids, list | tuple) else []
+    if ids:
+        run.orders.change("BatchCancelOrders", ids, name_of(strategy), clock_of(strategy))
 
 
 def _cancel_all_orders(

@@ -23,7 +23,9 @@ from fillpath.instrumentation.traced_event import TracedEvent
 
 _PARTS: Final = ("event_type", "event_time", "symbol", "strategy", "portfolio")
 _NAMED: Final = ("symbol", "strategy", "portfolio")
-_NOT_PLAIN: Final = frozenset({semconv.Order.SIDE, semconv.Trading.VENUE})
+_NOT_PLAIN: Final = frozenset(
+    {semconv.Order.SIDE, semconv.Order.CLIENT_ID, semconv.Order.ID, semconv.Trading.VENUE}
+)
 _NONE: Final = type(None)
 _WORDS: Final = {str, _NONE}
 _MAX_KNOWN: Final = 8_192

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import builtins
 import importlib.util
+import os
 import signal
 import sys
 import threading
@@ -24,6 +25,8 @@ from fillpath.instrumentation.tracing import Tracing
 _GROUP = "opentelemetry_instrumentor"
 _DISTRIBUTION = "fillpath"
 _ECHO_SECONDS = 1.0
+_OURS = f"{Path(__file__).parent}{os.sep}"
+"""Start of the files whose frames are ours."""
 
 
 @contextmanager
@@ -233,12 +236,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _from_script(error: BaseException) -> TracebackType | None:
-    """The traceback from the first frame on that is neither ours nor of looking for the module."""
-    frames = error.__traceback__
-    while frames is not None and _is_ours(frames.tb_frame.f_code.co_filename):
-        frames = frames.tb_next
-    return frames if frames is not None or isinstance(error, SyntaxError) else error.__traceback__
+    """The traceback without our own frames, and from the script's first one on."""
+    frames: list[TracebackType] = []
+    step = error.__traceback__
+    while step is not None:
+        file = step.tb_frame.f_code.co_filename
+        if not (file.startswith(_OURS) or (not frames and _looks_for_module(file))):
+            frames.append(step)
+        step = step.tb_next
+    if not frames and not isinstance(error, SyntaxError):
+        return error.__traceback__
+    below: TracebackType | None = None
+    for each in reversed(frames):
+        below = TracebackType(below, each.tb_frame, each.tb_lasti, each.tb_lineno)
+    return below
 
 
-def _is_ours(file: str) -> bool:
-    return file == __file__ or file.startswith("<frozen ") or file == importlib.util.__file__
+def _looks_for_module(file: str) -> bool:
+    return file.startswith("<frozen ") or file == importlib.util.__file__

@@ -124,6 +124,7 @@ class TracedEventBus(_Proxy):  # type: ignore[misc]
             (shape.receive, follower.receive),
             (shape.unsubscribe, follower.subscriptions.unsubscribe),
             (shape.subscribe, follower.subscriptions.subscribe),
+            (shape.publish_each, follower.publish_each),
             (shape.publish, follower.publish),
         ):
             for name in names:

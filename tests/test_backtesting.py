@@ -711,6 +711,40 @@ def test_data_say_their_symbol_currency_and_zone_and_need_no_volume(
     assert not any("trading.bar.volume" in row["attributes"] for row in bars)
 
 
+class Unspeakable:
+    """A name that cannot be printed, nor asked whether it is one, as `pandas.NA` cannot."""
+
+    def __bool__(self) -> bool:
+        raise TypeError("boolean value is ambiguous")
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def test_names_that_cannot_be_printed_do_not_reach_the_host(engine: Any, tmp_path: Path) -> None:
+    data = share()
+    data.attrs |= {"symbol": Unspeakable(), "currency": Unspeakable()}
+    acting = importlib.import_module("backtesting_orders").Paced
+    with Tracing("odd", data=tmp_path, writer="inline"):
+        stats = engine.Backtest(data, acting, finalize_trades=True).run()
+    fills = [row for row in spans_of(tmp_path) if row["event_type"] == "FILL"]
+    assert len(fills) == 2 * len(stats._trades) == 10
+    assert {(row["symbol"], row["currency"]) for row in fills} == {
+        ("<Unspeakable>", "<Unspeakable>")
+    }
+
+
+def test_a_data_folder_that_cannot_be_written_is_warned_of_once(
+    engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FILLPATH_DATA", str(tmp_path / "file" / "data"))
+    acting = importlib.import_module("backtesting_orders").Paced
+    for _ in range(2):
+        assert len(engine.Backtest(share(), acting, finalize_trades=True).run()._trades) == 5
+    assert caplog.text.count("goes untraced") == 1
+
+
 def test_an_error_of_a_commission_is_recorded_and_reaches_the_host(
     engine: Any, tmp_path: Path
 ) -> None:

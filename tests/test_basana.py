@@ -15,12 +15,14 @@ import pkgutil
 import re
 import subprocess
 import sys
+import unittest.mock
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -621,6 +623,79 @@ def test_a_signal_from_a_task_of_before_the_run_is_its_strategys(
         ("publish SIGNAL", "Model", True),
         ("publish FILL", "Model", False),
     ]
+
+
+class Answering:
+    """Has any attribute that it is asked for, as a proxy or a mock has."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+    async def __call__(self, event: Any) -> None:
+        pass
+
+
+class OfTheClass:
+    """Keeps everything on the class."""
+
+    exchange: ClassVar[Exchange]
+
+    @classmethod
+    async def on_bar(cls, event: Any) -> None:
+        await cls.exchange.create_market_order(bs.OrderOperation.BUY, PAIR, Decimal(1))
+
+
+def test_handlers_may_be_mocks_proxies_and_methods_of_classes(
+    instrumentor: BasanaInstrumentor, tmp_path: Path
+) -> None:
+    instrumentor.instrument()
+    dispatcher, OfTheClass.exchange = made_market()
+    mock = unittest.mock.AsyncMock()
+    for handler in (mock, Answering(), OfTheClass.on_bar):
+        OfTheClass.exchange.subscribe_to_bar_events(PAIR, handler)
+    with Tracing("odd", data=tmp_path, writer="inline"):
+        asyncio.run(dispatcher.run())
+    assert mock.await_count == 6
+    rows = rows_of(DataFolder(tmp_path), "select strategy, handler from spans where handler <> ''")
+    assert {tuple(row.values()) for row in rows} == {("OfTheClass", "OfTheClass.on_bar")}
+
+
+def test_coarse_digits_are_told_when_the_currency_has_more_elsewhere(
+    instrumentor: BasanaInstrumentor, tmp_path: Path
+) -> None:
+    """As what another exchange trades, or what the pair of another currency does."""
+    instrumentor.instrument()
+    dispatcher = bs.backtesting_dispatcher()
+    crossed = bs.Pair("OIL", "ACME")
+    for digits, pairs in ((bs.PairInfo(3, 2), (PAIR, crossed)), (bs.PairInfo(8, 5), (PAIR,))):
+        exchange = Exchange(
+            dispatcher,
+            {"USD": Decimal(1000), "ACME": Decimal(500)},
+            liquidity_strategy_factory=liquidity.InfiniteLiquidity,
+            default_pair_info=digits,
+        )
+        for number, pair in enumerate(pairs):
+            bars = bs.FifoQueueEventSource(priority=10 * digits.quote_precision + number)
+            for day in range(6):
+                price = Decimal("10.07") + day
+                bar = bs.Bar(FIRST, pair, price, price, price, price, Decimal(1000), DAY)
+                bars.push(bs.BarEvent(FIRST + day * DAY, bar))
+            exchange.add_bar_source(bars)
+            buy = partial(exchange.create_market_order, bs.OrderOperation.BUY, pair)
+
+            async def on_bar(event: Any, buy: Any = buy) -> None:
+                await buy(Decimal("1.333"))
+
+            exchange.subscribe_to_bar_events(pair, on_bar)
+    with Tracing("digits", data=tmp_path, writer="inline"):
+        asyncio.run(dispatcher.run())
+    catch_up(DataFolder(tmp_path))
+    with EventStore(DataFolder(tmp_path)).connect(["digits"]) as connection:
+        accounts = compute_ledger(connection, "digits").accounts
+    assert len(accounts) == 5
+    assert {account.status for account in accounts} == {ReconciliationStatus.RECONCILED}
 
 
 @dataclasses.dataclass

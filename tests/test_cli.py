@@ -316,6 +316,33 @@ def test_run_leaves_the_script_alone(tmp_path: Path, script: Path) -> None:
     assert listed[0]["parameters"]["arguments"] == arguments
 
 
+SWEEP = """
+import multiprocessing
+from fillpath.instrumentation import Tracing
+from fillpath.instrumentation.worker_runs import session_of_worker
+
+def backtest(fast):
+    with session_of_worker({"fast": fast}) as session, session.tracer.event("BAR"):
+        pass
+
+if __name__ == "__main__":
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        pool.map(backtest, [1, 2])
+"""
+
+
+def test_run_tells_of_the_runs_of_worker_processes(tmp_path: Path) -> None:
+    script = tmp_path / "sweep.py"
+    script.write_text(SWEEP)
+    done = fillpath("--data", tmp_path / "data", "run", "--run-id", "sweep", script)
+    assert done.returncode == 0, done.stderr
+    assert "Its worker processes recorded 2 runs of their own" in done.stderr
+    assert "published anything" not in done.stderr
+    assert "No results were kept" not in done.stderr
+    listed = json.loads(fillpath("--data", tmp_path / "data", "runs", "list", "--json").stdout)
+    assert sorted(one["parameters"].get("fast", 0) for one in listed) == [0, 1, 2]
+
+
 def test_run_takes_names(tmp_path: Path, script: Path) -> None:
     folder = tmp_path / "data"
     options = ["--run-id", "mine.1", "--mode", "live", "--portfolio", "fund/-desk"]

@@ -182,6 +182,24 @@ def test_what_is_not_installed_is_not_instrumented(caplog: pytest.LogCaptureFixt
     assert "made-engine" in caplog.text
 
 
+def test_an_engine_that_is_absent_is_not_complained_of(caplog: pytest.LogCaptureFixture) -> None:
+    """As with `opentelemetry-instrument`, which asks all of ours if one of the engines is there."""
+    MadeInstrumentor().instrument(skip_dep_check=True)
+    MadeInstrumentor().uninstrument()
+    assert caplog.records == []
+
+
+def test_runs_that_cannot_be_recorded_are_complained_of_once(
+    engine: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("FILLPATH_DATA", os.devnull)
+    engine("1.5")
+    MadeInstrumentor().instrument()
+    assert [made_engine().Engine(0).run() for _ in range(3)] == [[11.0]] * 3
+    (warning,) = caplog.records
+    assert os.devnull in warning.getMessage()
+
+
 @pytest.mark.parametrize("version", ["1.1", "2.0", "2.0.0rc1"])
 def test_a_release_outside_the_tested_ones_is_traced_with_one_warning_that_names_them(
     engine: Any, version: str, caplog: pytest.LogCaptureFixture

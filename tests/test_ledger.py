@@ -18,6 +18,7 @@ from fillpath.analytics.average_cost import Holding
 from fillpath.analytics.exact import exact_arithmetic
 from fillpath.analytics.ledger import Ledger
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
+from fillpath.instrumentation.errors import FillpathError
 from fillpath.instrumentation.semconv import Account, EventType, Fill
 
 sys.path.append(str(Path(__file__).parent))
@@ -588,6 +589,13 @@ class TestStatements:
         account = only(spans.ledger())
         assert account.status is FAILED
         assert "not counted" in account.notes[0]
+
+    def test_numbers_beyond_exact_money_are_told_of(self) -> None:
+        spans = MadeSpans()
+        keys = {Account.ID: "SIM-001", Account.BALANCES: [{"currency": "USD", "total": 1e155}]}
+        spans.add(EventType.PORTFOLIO, keys)
+        with pytest.raises(FillpathError, match="too large for exact money"):
+            spans.ledger()
 
     def test_an_account_that_was_not_watched_from_the_start(self) -> None:
         spans = MadeSpans()

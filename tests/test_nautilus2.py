@@ -475,6 +475,35 @@ def test_letting_go_in_the_middle_of_a_run_leaves_the_run_alone(
     assert (counted["FILL"], counted["TICK"]) == (1, 5)
 
 
+def test_a_command_that_the_engine_refuses_is_none(
+    instrumentor: NautilusInstrumentor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Orders instead of their ids, as 1.x takes them: the engine says so itself."""
+    engine, strategy = tiny_engine(monkeypatch)
+    script = strategy.script
+    refused = []
+
+    def with_orders() -> None:
+        order = strategy.cache.orders()[0]
+        for command in (strategy.modify_order, strategy.cancel_order, strategy.cancel_orders):
+            try:
+                command(order)
+            except TypeError as error:
+                refused.append(error)
+
+    strategy.script = lambda: {**script(), 5: with_orders}
+    with Tracing("refused", data=tmp_path, writer="inline"):
+        instrumentor.instrument()
+        engine.run()
+    assert len(refused) == 3
+    assert caplog.records == []
+    rows = rows_of(DataFolder(tmp_path), "select event_type from spans")
+    assert Counter(row["event_type"] for row in rows)["COMMAND"] == 2  # the orders sent
+
+
 def test_an_engine_runs_untraced_when_nothing_can_be_recorded(
     instrumentor: NautilusInstrumentor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -202,6 +202,22 @@ def test_a_deque_is_a_queue(run: Run) -> None:
     assert run.paths() == [["BAR"], ["SIGNAL", name, "BAR"]] * 2
 
 
+def test_a_deque_takes_events_at_either_end_and_several_at_once(run: Run) -> None:
+    events = TracedEventBus(deque())
+    events.extend(Event("BAR", number) for number in range(2))
+    while events:
+        event = events.popleft()
+        if event.type == "BAR":
+            events.extendleft([Event("SIGNAL"), Event("SIGNAL")])
+        if event.type == "SIGNAL":
+            events.appendleft(Event("ORDER"))
+    assert isinstance(events.__wrapped__, deque)
+    paths = [[name for name in path if not name.startswith("(")] for path in run.paths()]
+    assert paths.count(["BAR"]) == 2
+    assert paths.count(["SIGNAL", "BAR"]) == 4
+    assert paths.count(["ORDER", "SIGNAL", "BAR"]) == 4
+
+
 def test_a_queue_with_priorities_holds_the_event_in_a_tuple(run: Run) -> None:
     events = TracedEventBus(queue.PriorityQueue())
     events.put((1, 1, {"type": "BAR"}))
@@ -216,6 +232,19 @@ def test_a_queue_with_priorities_holds_the_event_in_a_tuple(run: Run) -> None:
     paths = run.paths()
     assert paths[2][-1] == "BAR"
     assert [path[0] for path in paths] == ["BAR", "BAR", "SIGNAL", "SIGNAL"]
+
+
+def test_the_end_of_a_queue_with_priorities_is_no_event(run: Run) -> None:
+    events = TracedEventBus(queue.PriorityQueue())
+    strategy = Strategy(events)
+    events.put((1, 1, {"type": "BAR"}))
+    events.put((9, 9, None))
+    while (got := events.get())[2] is not None:
+        if got[2]["type"] == "BAR":
+            strategy.events.put((2, 2, {"type": "SIGNAL"}))
+    events.put((1, 1, {"type": "BAR"}))
+    assert [path[0] for path in run.paths()] == ["BAR", "SIGNAL", "BAR"]
+    assert run.paths()[2] == ["BAR"]
 
 
 def test_each_strategy_of_a_loop_has_its_own_run(run: Run) -> None:

@@ -161,6 +161,37 @@ def test_a_module_that_fails_shows_its_own_frames_alone(script: Writing) -> None
     assert traced.stderr == re.sub(r"  File \"<frozen runpy>.*\n", "", plain.stderr)
 
 
+FAILS_IN_A_HANDLER = """
+    from fillpath.instrumentation import Tracing, TracedEventBus
+
+    class Bus:
+        handlers = []
+        def subscribe(self, handler):
+            self.handlers.append(handler)
+        def publish(self, event):
+            for handler in self.handlers:
+                handler(event)
+
+    def on_bar(event):
+        raise ValueError("no quote")
+
+    with Tracing():
+        bus = Bus() if "plain" in __file__ else TracedEventBus(Bus())
+        bus.subscribe(on_bar)
+        bus.publish({"type": "BAR"})
+"""
+
+
+def test_frames_of_ours_are_left_out_of_what_a_script_fails_with(script: Writing) -> None:
+    done = [
+        recorded("--run-id", name, script(FAILS_IN_A_HANDLER, f"{name}.py"))
+        for name in ("plain", "traced")
+    ]
+    plain, traced = (each.stderr for each in done)
+    assert "no quote" in traced
+    assert traced.replace("traced.py", "plain.py") == plain
+
+
 SPAWNS = """
     import multiprocessing
     def double(number):

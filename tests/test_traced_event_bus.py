@@ -9,6 +9,7 @@ import gc
 import inspect
 import logging
 import pickle
+import queue
 import random
 import sys
 import threading
@@ -225,6 +226,34 @@ def test_a_queue_keeps_causes(session: Session, make: Callable[[str], Any]) -> N
     for fill in fills:
         assert run.path(fill) == CHAIN
     assert len({fill.root for fill in fills}) == 2
+
+
+class PatientBus(Bus):
+    """Delivers at once, but what handlers publish only when they are done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue: deque[Any] = deque()
+        self.is_busy = False
+
+    def publish(self, event: Any) -> int:
+        self.queue.append(event)
+        if not self.is_busy:
+            self.is_busy = True
+            while self.queue:
+                super().publish(self.queue.popleft())
+            self.is_busy = False
+        return 0
+
+
+@pytest.mark.parametrize("make", [Event, as_mapping, Slotted], ids=lambda make: make.__name__)
+def test_a_bus_that_lets_a_handler_finish_first(
+    session: Session, make: Callable[[str], Any]
+) -> None:
+    bus = wrapped(PatientBus())
+    trade(bus, make)
+    run = session.end()
+    assert [run.path(fill) for fill in run.of("FILL")] == [CHAIN]
 
 
 def test_a_queue_that_is_filled_before_it_is_run(session: Session) -> None:
@@ -548,6 +577,75 @@ def test_another_named_cause_wins_and_the_running_handler_is_linked(session: Ses
         identity.trace_id(key, handler.root).to_bytes(16, "big"),
         identity.span_id(key, handler.sequence).to_bytes(8, "big"),
     )
+
+
+def resting(bus: Any, **of_fill: Any) -> None:
+    """A broker that takes an order at one bar and fills it at the next, without naming causes."""
+    orders: list[dict[str, Any]] = []
+
+    def fill(bar: dict[str, Any]) -> None:
+        while orders:
+            bus.publish({**orders.pop(), "kind": "FILL", "price": bar["close"], **of_fill})
+
+    def decide(bar: dict[str, Any]) -> None:
+        if bar["close"] == 1:
+            for book in ("demo", "other"):
+                order = {"order_id": 7, "side": 1, "qty": 5, "symbol": "X", "portfolio": book}
+                bus.publish({**order, "kind": "ORDER"})
+                orders.append(order)
+
+    bus.subscribe("BAR", fill)
+    bus.subscribe("BAR", decide)
+    bus.publish({"kind": "BAR", "close": 1})
+    bus.publish({"kind": "BAR", "close": 2})
+
+
+def test_a_fill_follows_from_the_order_that_rested_and_links_the_price(session: Session) -> None:
+    resting(wrapped(Bus()))
+    run = session.end()
+    assert len(run.of("FILL")) == 2
+    for fill in run.of("FILL"):
+        order = run.events[fill.parent]
+        assert (order.site.event_type, order.site.portfolio) == ("ORDER", fill.site.portfolio)
+        assert run.path(order)[1:] == ["process BAR decide", "publish BAR"]
+        ((_, linked),) = fill.links
+        (handler,) = (
+            event
+            for event in run.of("BAR", PROCESS)
+            if identity.span_id(identity.run_key("run"), event.sequence).to_bytes(8, "big")
+            == linked
+        )
+        assert handler.site.handler == "fill"
+        assert handler.root == run.of("BAR")[1].sequence
+
+
+@pytest.mark.parametrize("other", [{"symbol": "Y"}, {"side": -1}, {"order_id": 8}, {"side": None}])
+def test_an_id_that_is_used_again_for_something_else_is_not_that_order(
+    session: Session, other: dict[str, Any]
+) -> None:
+    resting(wrapped(Bus()), **other)
+    run = session.end()
+    is_same = other == {"side": None}  # unknown, so it may be
+    for fill in run.of("FILL"):
+        assert (run.events[fill.parent].site.event_type == "ORDER") is is_same
+
+
+def test_a_fill_that_nothing_runs_for_follows_from_its_order(session: Session) -> None:
+    events = wrapped(queue.SimpleQueue())
+    events.put({"kind": "ORDER", "client_order_id": "a", "status": "NEW"})
+    events.put({"kind": "ORDER", "client_order_id": "a", "status": "ACCEPTED"})
+    events.put({"kind": "FILL", "client_order_id": "a", "qty": 1})
+    run = session.end()
+    assert run.path(run.one("FILL")) == ["publish FILL", "publish ORDER", "publish ORDER"]
+
+
+def test_a_fill_in_its_orders_own_chain_keeps_its_handler(session: Session) -> None:
+    bus = wrapped(Bus())
+    bus.subscribe("ORDER", lambda order: bus.publish({"kind": "ROUTED"}))
+    bus.subscribe("ROUTED", lambda _: bus.publish({"kind": "FILL", "order_id": 1, "qty": 5}))
+    bus.publish({"kind": "ORDER", "order_id": 1, "qty": 5})
+    run = session.end()
+    assert run.path(run.one("FILL"))[2] == "publish ROUTED"
 
 
 def test_further_named_causes_are_links(session: Session) -> None:
