@@ -164,9 +164,10 @@ class AccountBook:
             for currency, total in totals.items()
             if total != self._totals.get(currency, ZERO)
         }
+        held = sum(self._bases.values(), ZERO)  # with leverage, that is more than the balance
         self._doubt = {
             currency: minor_unit(PLACES_OF_A_DOUBLE)
-            + max(abs(balance.total), abs(self._totals.get(currency, ZERO))) * FLOAT_NOISE
+            + max(abs(balance.total), abs(self._totals.get(currency, ZERO)), held) * FLOAT_NOISE
             for currency, balance in event.balances.items()
             if balance.is_double
         }
@@ -252,8 +253,6 @@ class AccountBook:
         self, event: AccountEvent, change: Amounts, *, may_be_financing: bool
     ) -> None:
         """Take a change that no event explains yet: as financing, or as a difference."""
-        if not change:
-            return
         stated = _Unexplained(event.ref, dict(change))
         held = sum(self._bases.values(), ZERO) if self._positions_told else ZERO
         for currency, amount in change.items():
@@ -271,8 +270,7 @@ class AccountBook:
         for count in range(len(self._flows), -1, -1):
             left = self._less_flows(change, self._flows[:count])
             if count and self._is_noise(left) and not self._pending[self._passed_over :]:
-                for currency, amount in left.items():
-                    self.entries.round_off(self._flows[count - 1].ref, currency, amount)
+                self.entries.round_off(self._flows[count - 1].ref, left)
                 self._book_flows(count)
                 return
             if self._settle(left):
@@ -299,7 +297,10 @@ class AccountBook:
             self._leave_unexplained(event, left, may_be_financing=False)
             return
         self._passed_over = len(self._pending)
-        self._leave_unexplained(event, left, may_be_financing=True)
+        if self._is_noise(left):
+            self.entries.round_off(event.ref, left)
+        else:
+            self._leave_unexplained(event, left, may_be_financing=True)
 
     def flow(self, event: CashFlowEvent) -> None:
         """Take a cash flow of the host; a statement may show it before or after."""

@@ -247,10 +247,11 @@ class AccountEntries:
         exact = trimmed(amount, self.digits[currency])
         self._add(Slice(ref, "", "", currency, "funding", exact))
 
-    def round_off(self, ref: SpanRef, currency: str, amount: Decimal) -> None:
-        """Make the entry of what an account in doubles shows of a cash flow less or more."""
-        exact = trimmed(amount, self.digits[currency])
-        self._add(Slice(ref, "", "", currency, "rounding", exact))
+    def round_off(self, ref: SpanRef, left: Mapping[str, Decimal]) -> None:
+        """Make the entries of what an account in doubles shows less or more than it should."""
+        for currency, amount in left.items():
+            exact = trimmed(amount, self.digits[currency])
+            self._add(Slice(ref, "", "", currency, "rounding", exact))
 
     def unfund(self, ref: SpanRef, currency: str, amount: Decimal) -> None:
         """Take back the entry of a change without a fill."""

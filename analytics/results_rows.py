@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 import duckdb
@@ -208,7 +208,12 @@ def _exponent(price: Decimal) -> int:
 
 
 def _number(digits: str | None) -> Decimal | None:
-    return None if digits is None else trimmed(Decimal(digits), 0)
+    """Read a host's number; None if it is none, or not a finite one."""
+    try:
+        number = Decimal(digits or "NaN")
+    except InvalidOperation:
+        return None
+    return trimmed(number, 0) if number.is_finite() else None
 
 
 def _completeness(row: dict[str, Any]) -> Row:

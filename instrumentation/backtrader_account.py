@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
+from fillpath.instrumentation import backtrader_words as words
 from fillpath.instrumentation.engine_run import EngineRun, Instrument
 from fillpath.instrumentation.open_event import OpenEvent
 
@@ -86,8 +87,9 @@ class BrokerAccount:
             taken = total - self._credit.get(data, 0.0)
             if taken:
                 self._credit[data] = total
+                place = self._place(data)
                 self._run.cash_flow(
-                    "INTEREST", -taken, instrument=self._place(data), event_time=event_time
+                    "INTEREST", words.amount_of(-taken), instrument=place, event_time=event_time
                 )
 
     def interest_in_commission(self, data: Any, closed: float) -> float:
@@ -107,13 +109,13 @@ class BrokerAccount:
         if amount and self._type is not None:
             self.is_due = True
             kind = "DEPOSIT" if amount > 0 else "WITHDRAWAL"
-            self._run.cash_flow(kind, amount, event_time=event_time, cause=cause)
+            self._run.cash_flow(kind, words.amount_of(amount), event_time=event_time, cause=cause)
 
     def overwrite(self, amount: float, event_time: int | None) -> None:
         """Record that a history of the fund has set the cash to another amount."""
         if amount and self._type is not None:
             self.is_due = True
-            self._run.cash_flow("FUND_HISTORY", amount, event_time=event_time)
+            self._run.cash_flow("FUND_HISTORY", words.amount_of(amount), event_time=event_time)
 
     # -- Statements -----------------------------------------------------------------------------
 

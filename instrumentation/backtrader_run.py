@@ -367,7 +367,7 @@ class BacktraderRun:
         if self.account is not None:
             interest = self.account.interest_in_commission(data, bit.closed)
             if interest:
-                commission = bit.openedcomm + (bit.closedcomm - interest)
+                commission = words.amount_of(bit.openedcomm + (bit.closedcomm - interest))
         scheme = self._cerebro.broker.getcommissioninfo(order.data)
         multiplier = scheme.p.mult
         name, place = self._name_of(order.p.owner), self._place_of(order)

@@ -115,18 +115,22 @@ def _interval(feed: Any) -> str:
 
 def strategy_names(strategies: Sequence[Any]) -> dict[int, str]:
     """Name every strategy by its class, with a number where a class runs several times; by `id`."""
-    classes = [type(strategy).__name__ for strategy in strategies]
-    names: dict[int, str] = {}
-    for place, (strategy, name) in enumerate(zip(strategies, classes, strict=True)):
-        again = classes.count(name) > 1
-        names[id(strategy)] = f"{name}-{classes[:place].count(name) + 1}" if again else name
-    return names
+    names = _numbered([type(strategy).__name__ for strategy in strategies])
+    return {id(strategy): name for strategy, name in zip(strategies, names, strict=True)}
+
+
+def _numbered(classes: Sequence[str]) -> list[str]:
+    """Put a number behind each name that is there several times."""
+    return [
+        f"{name}-{classes[: place + 1].count(name)}" if classes.count(name) > 1 else name
+        for place, name in enumerate(classes)
+    ]
 
 
 def parameters_of(tried: Any) -> dict[str, Any]:
     """Give the parameters of the strategies of a run: plain values, by name.
 
-    With several strategies, a name has the strategy's class before it.
+    With several strategies, a name has the strategy's before it, as `strategy_names` has it.
 
     Args:
         tried: Classes, arguments and keyword arguments, as the engine holds them.
@@ -134,9 +138,10 @@ def parameters_of(tried: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if not isinstance(tried, tuple | list):
         return found
-    for strategy, _, settings in tried:
+    names = _numbered([strategy.__name__ for strategy, _, _ in tried])
+    for name_of_strategy, (strategy, _, settings) in zip(names, tried, strict=True):
         defaults = strategy.params._getpairs() if hasattr(strategy, "params") else {}
-        prefix = f"{strategy.__name__}." if len(tried) > 1 else ""
+        prefix = f"{name_of_strategy}." if len(tried) > 1 else ""
         found |= {
             prefix + name: value
             for name, value in {**defaults, **settings}.items()
@@ -147,15 +152,24 @@ def parameters_of(tried: Any) -> dict[str, Any]:
 
 def number_meant(number: float) -> Decimal:
     """The number that a double stands for: 0.3 for 0.30000000000000004, any other as it is."""
-    near = Decimal(f"{number:.15g}")
-    return near if len(near.normalize().as_tuple().digits) <= 12 else Decimal(repr(number))
+    plain = float(number)  # numpy's numbers print themselves with their type
+    near = Decimal(f"{plain:.15g}")
+    return near if len(near.normalize().as_tuple().digits) <= 12 else Decimal(repr(plain))
 
 
 def profit_of(profit: float, notional: float) -> Decimal:
     """The profit of an execution, without the digits beyond what doubles of its size can hold."""
     size = abs(notional)
     places = 12 if size < 100 or not math.isfinite(size) else 14 - math.floor(math.log10(size))
-    return Decimal(repr(round(profit, places)))
+    return Decimal(repr(round(float(profit), places)))
+
+
+def amount_of(amount: float) -> float:
+    """An amount of money that is a difference of doubles, without the digits that it cannot hold.
+
+    More than twelve places would count as ones that the engine keeps its money to.
+    """
+    return round(float(amount), 12)
 
 
 def side_of(order: Any) -> str:

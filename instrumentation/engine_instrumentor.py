@@ -176,11 +176,13 @@ class EngineInstrumentor(BaseInstrumentor):  # type: ignore[misc, unused-ignore]
         Raises:
             FillpathError: When it cannot be started.
         """
-        active = Tracing.active()
-        if active is not None or self._declined or not self._attached:
-            return active if self._attached else None
-        session = Tracing.of_engine(self._provider).start()
-        self._declined = not session.running  # else every engine would draw the run's lot anew
+        with Tracing._lock:  # engines of several threads begin at one time, in one session
+            active = Tracing.active()
+            if active is not None or self._declined or not self._attached:
+                return active if self._attached else None
+            session = Tracing.of_engine(self._provider).start()
+            # Else every engine would draw the run's lot anew.
+            self._declined = not session.running
         return session if session.running else None
 
     @contextlib.contextmanager

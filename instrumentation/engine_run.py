@@ -75,7 +75,7 @@ class EngineRun:
         self.places: dict[tuple[Any, ...], Place] = {}
         self._bars: dict[tuple[Any, ...], Emitter] = {}
         self._orders: dict[Hashable, _Order] = {}
-        self._entries: dict[Hashable, OpenEvent] = {}
+        self._entries: dict[Hashable, Cause] = {}
         self._last_fill: OpenEvent | None = None
         self._signals: dict[OpenEvent, OpenEvent] = {}
 
@@ -375,6 +375,8 @@ class EngineRun:
     ) -> OpenEvent | None:
         """Record that a position was opened, changed or closed; it follows from the last fill.
 
+        A position that a fill opens by turning another one has that fill as its entry.
+
         Args:
             event_type: `POSITION_OPEN`, `POSITION_CHANGE` or `POSITION_CLOSE`.
             position_id: What `fill` calls it; a close links to the fill that opened it.
@@ -386,9 +388,11 @@ class EngineRun:
             attributes: What else is known, by key of the semantic conventions.
             cause: The fill, if it is not the last one.
         """
-        entry = None
+        entry, filled = None, cause or self._last_fill
         if event_type == EventType.POSITION_CLOSE:
             entry = self._entries.pop(position_id, None)
+        elif event_type == EventType.POSITION_OPEN and filled is not None:
+            self._entries.setdefault(position_id, filled)
         return self.event(
             event_type,
             strategy=strategy,
@@ -400,7 +404,7 @@ class EngineRun:
                 semconv.Position.QUANTITY: quantity,
                 **(attributes or {}),
             },
-            cause=cause or self._last_fill,
+            cause=filled,
             links=(entry,),
         )
 

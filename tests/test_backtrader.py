@@ -59,6 +59,7 @@ NAMES = (
     "cheats",
     "signals",
     "fractions",
+    "leverage",
     "user_error",
     "live",
     "optimised",
@@ -346,6 +347,22 @@ def test_strategies_that_share_a_position_are_told_apart_and_their_book_is_nette
     assert kinds == {"INTEREST", "DEPOSIT"}
 
 
+def test_what_closes_a_position_leads_to_the_fill_that_opened_it_also_after_a_flip(
+    traced: dict[str, Traced],
+) -> None:
+    host = traced["shared_book"]
+    opened_by: dict[str, str] = {}
+    positions = [s for s in host.spans if s["portfolio"] == host.portfolios[0] and s["position_id"]]
+    for span in positions:
+        place = span["position_id"]
+        if span["name"] == "publish POSITION_CLOSE":
+            assert [link["span_id"] for link in json.loads(span["links"])] == [opened_by.pop(place)]
+        elif span["name"] == "publish POSITION_OPEN":
+            opened_by[place] = span["parent_span_id"]
+    fills = {span["span_id"] for span in host.of("FILL", 0)}
+    assert set(opened_by.values()) <= fills
+
+
 def test_a_signal_is_recorded_when_it_says_something_else_and_orders_follow_from_it(
     traced: dict[str, Traced],
 ) -> None:
@@ -607,6 +624,13 @@ def test_feeds_always_have_names_that_differ(names: list[str]) -> None:
 
     found = backtrader_words.feed_names([Feed(name) for name in names])
     assert len(set(found)) == len(names)
+
+
+def test_the_parameters_of_several_strategies_are_told_apart_as_their_events_are() -> None:
+    tried = [(Buying, (), {"let_go_at": 1}), (bt.Strategy, (), {}), (Buying, (), {})]
+    found = backtrader_words.parameters_of(tried)
+    assert found == {"Buying-1.let_go_at": 1, "Buying-2.let_go_at": 0}
+    assert backtrader_words.parameters_of(tried[:1]) == {"let_go_at": 1}
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False), st.floats(min_value=-1e12, max_value=1e12))

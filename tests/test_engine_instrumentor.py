@@ -8,9 +8,10 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from threading import Barrier
 from typing import Any, ClassVar
 
 import pytest
@@ -21,6 +22,7 @@ from fillpath.instrumentation import Tracing
 from fillpath.instrumentation.engine_instrumentor import EngineInstrumentor
 from fillpath.instrumentation.engine_run import EngineRun, Instrument
 from fillpath.instrumentation.patches import Patches
+from fillpath.instrumentation.semconv import EventType
 from fillpath.instrumentation.settings import DataFolder
 
 ENGINE = """
@@ -276,6 +278,62 @@ def test_a_run_is_recorded_and_a_second_one_has_books_of_its_own(
     ]  # fmt: skip
     assert [row[1:3] + row[4:] for row in found if row[3] == "default"] == expected
     assert [row[1] for row in found if row[3] == "default/2"][-1] == "publish FILL"
+
+
+def test_engines_that_begin_in_several_threads_at_once_share_one_session(
+    engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine("1.5")
+    monkeypatch.setenv("FILLPATH_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("FILLPATH_WRITER", "inline")
+    MadeInstrumentor().instrument()
+    host, gate = made_engine(), Barrier(6)
+
+    def backtest(number: int) -> list[float]:
+        gate.wait()
+        fills: list[float] = host.Engine(number % 2).run()
+        return fills
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(6) as pool:
+            assert list(pool.map(backtest, range(6))) == [[11.0], [12.0]] * 3
+    finally:
+        sys.setswitchinterval(interval)
+        session = Tracing.active()
+        assert session is not None
+        session.stop()
+    found = spans(tmp_path / "data")
+    assert len({row[0] for row in found}) == 1
+    assert len({row[3] for row in found}) == 6
+
+
+def test_a_position_that_a_fill_opened_by_turning_another_one_has_that_fill_as_its_entry(
+    engine: Any, tmp_path: Path
+) -> None:
+    engine("1.5")
+    MadeInstrumentor().instrument()
+    opened, closed = EventType.POSITION_OPEN, EventType.POSITION_CLOSE
+    with (
+        Tracing("flip", data=tmp_path / "data", writer="inline"),
+        MadeInstrumentor().recorded_run() as run,
+    ):
+        assert run is not None
+        run.fill("O-1", "F-1", "BUY", 1, 10, opens="ACME")
+        run.position(opened, "ACME", "LONG", 1)
+        run.fill("O-2", "F-2", "SELL", 2, 11, closes="ACME")
+        run.position(closed, "ACME", "FLAT", 0)
+        run.position(opened, "ACME", "SHORT", 1)
+        run.fill("O-3", "F-3", "BUY", 1, 9, closes="ACME")
+        run.position(closed, "ACME", "FLAT", 0)
+    with EventStore(DataFolder(tmp_path / "data")).connect() as connection:
+        rows = connection.execute(
+            "select span_id, event_type, links from spans order by sequence"
+        ).fetchall()
+    fills = [row[0] for row in rows if row[1] == "FILL"]
+    links = [[link["span_id"] for link in json.loads(row[2] or "[]")] for row in rows]
+    assert links == [[], [], [fills[0]], [fills[0]], [], [fills[1]], [fills[1]]]
 
 
 def test_after_uninstrument_a_run_that_goes_on_is_recorded_no_more(

@@ -428,6 +428,20 @@ class TestStatements:
         assert account.status is (FAILED if lie else RECONCILED), account.notes
         assert abs(account.difference - D(str(lie))) < D("1e-8")
 
+    @pytest.mark.parametrize(("left", "status"), [(6.7e-7, RECONCILED), (0.01, FAILED)])
+    def test_floats_can_tell_no_more_of_a_balance_than_of_the_larger_notional_that_is_held(
+        self, left: float, status: ReconciliationStatus
+    ) -> None:
+        spans = MadeSpans()
+        for cash in (50_000.0, 50_000.0, 50_000.0 + left):
+            balances = [{"currency": "USD", "total": cash}]
+            keys = {Account.ID: "SIM-001", Account.TYPE: "MARGIN", Account.BALANCES: balances}
+            spans.add(EventType.PORTFOLIO, keys)
+            if len(spans.rows) == 1:
+                spans.fill("BUY", 700_000_000, 1.25)
+        account = only(spans.ledger())
+        assert account.status is status, account.notes
+
     @pytest.mark.parametrize("keeps_coins", [True, False])
     def test_coins_are_booked_where_the_account_keeps_them(self, keeps_coins: bool) -> None:
         spans = MadeSpans()

@@ -54,10 +54,10 @@ class Truth(bt.Analyzer):
             {
                 "order": order.ref,
                 "symbol": order.data._name,
-                "size": repr(bit.size),
-                "price": repr(bit.price),
-                "commission": repr(bit.comm),
-                "pnl": repr(bit.pnl),
+                "size": repr(float(bit.size)),
+                "price": repr(float(bit.price)),
+                "commission": repr(float(bit.comm)),
+                "pnl": repr(float(bit.pnl)),
                 "dt": repr(bit.dt),
             }
             for bit in order.executed.iterpending()
@@ -66,8 +66,8 @@ class Truth(bt.Analyzer):
     def notify_trade(self, trade: Any) -> None:
         """Note a trade when it is closed."""
         if trade.isclosed:
-            told = [trade.data._name, trade.tradeid, repr(trade.pnl), repr(trade.pnlcomm)]
-            self.rets["trades"].append(told)
+            profit, net = repr(float(trade.pnl)), repr(float(trade.pnlcomm))
+            self.rets["trades"].append([trade.data._name, trade.tradeid, profit, net])
 
 
 class TruthReport:
@@ -108,11 +108,11 @@ def account(cerebro: Any) -> dict[str, Any]:
     """What the broker knows at the end."""
     broker = cerebro.broker
     return {
-        "start": repr(broker.startingcash),
-        "cash": repr(broker.getcash()),
-        "value": repr(broker.getvalue()),
+        "start": repr(float(broker.startingcash)),
+        "cash": repr(float(broker.getcash())),
+        "value": repr(float(broker.getvalue())),
         "positions": [
-            [data._name, repr(position.size), repr(position.price)]
+            [data._name, repr(float(position.size)), repr(float(position.price))]
             for data, position in broker.positions.items()
         ],
     }
