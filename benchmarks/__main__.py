@@ -1,8 +1,8 @@
 """Run benchmarks, print their figures and write them as JSON: ``make bench``.
 
-``make bench ONLY=caller,size`` runs some, ``FULL=1`` at full size. Each benchmark has a process of
-its own, so that none finds what another one left. The exit code is 0 also when a goal is missed,
-and 1 when a benchmark fails.
+``make bench ONLY=caller,size`` runs some, ``ONLY=engines`` those of all engines that are installed,
+``FULL=1`` at full size. Each benchmark has a process of its own, so that none finds what another
+one left. The exit code is 0 also when a goal is missed, and 1 when a benchmark fails.
 """
 
 from __future__ import annotations
@@ -18,19 +18,24 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from harness import Size
+from engines import NAMES as ENGINES
+from engines import PREFIX, absent
+from harness import Figure, Size
 
 NAMES: Final = (
     "caller", "disabled", "pipeline", "api", "otlp", "size", "find", "memory", "sampling",
-    "engines", "postgres", "queries", "report",
+    *ENGINES, "postgres", "queries", "report",
 )  # fmt: skip
+_GROUPS: Final = {"engines": ENGINES}
+"""Names that stand for several."""
+_KNOWN: Final = ", ".join((*NAMES, *_GROUPS))
 _HERE: Final = Path(__file__).resolve().parent
 
 
 def main() -> int:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument("--only", default="", help=f"comma-separated, of: {', '.join(NAMES)}")
+    parser.add_argument("--only", default="", help=f"comma-separated, of: {_KNOWN}")
     parser.add_argument("--size", default=Size.USUAL, type=Size, help=" | ".join(Size))
     parser.add_argument("--output", default=Path("build/bench.json"), type=Path)
     parser.add_argument(
@@ -48,21 +53,25 @@ def main() -> int:
 
         print_markdown(results)
         return 0
-    chosen = [name.strip() for name in given.only.split(",") if name.strip()] or list(NAMES)
+    asked = [name.strip() for name in given.only.split(",") if name.strip()] or list(NAMES)
+    chosen = [one for name in asked for one in _GROUPS.get(name, (name,))]
     if unknown := [name for name in chosen if name not in NAMES]:
-        parser.error(f"no benchmark {', '.join(unknown)}; there are: {', '.join(NAMES)}")
+        parser.error(f"no benchmark {', '.join(unknown)}; there are: {_KNOWN}")
     return _run(chosen, given.size, given.output)
 
 
 def _run(chosen: list[str], size: Size, output: Path) -> int:
     # What the figures are printed with stays out of the processes in which they are measured.
-    from figure_table import print_failure, print_table
+    from figure_table import print_absence, print_failure, print_table
     from machine import describe
 
     results: dict[str, Any] = {}
     seconds: dict[str, float] = {}
     failed = False
-    for name in chosen:
+    for name in dict.fromkeys(chosen):
+        if (lacking := absent(name)) is not None:
+            print_absence(name, lacking)
+            continue
         begun = time.monotonic()
         with tempfile.TemporaryDirectory() as scratch:
             written = Path(scratch) / "figures.json"
@@ -87,11 +96,18 @@ def _run(chosen: list[str], size: Size, output: Path) -> int:
 def _inside(arguments: list[str], size: Size, output: Path) -> int:
     """One benchmark in a process of its own, or a process that a benchmark starts."""
     name, *rest = arguments
+    if name.startswith(PREFIX):
+        from engines import measure
+
+        return _written(measure(size, name), output)
     module = importlib.import_module(name)
     if rest:
         module.child(*rest)
         return 0
-    figures = module.measure(size)
+    return _written(module.measure(size), output)
+
+
+def _written(figures: dict[str, Figure], output: Path) -> int:
     output.write_text(json.dumps({name: figure.to_dict() for name, figure in figures.items()}))
     return 0
 

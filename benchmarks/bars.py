@@ -11,7 +11,7 @@ from typing import Final
 from opentelemetry.trace import SpanKind, Tracer
 
 from fillpath.instrumentation.event_tracer import EventTracer
-from fillpath.instrumentation.semconv import PUBLISH, Bar, EventType, Trading, span_name
+from fillpath.instrumentation.semconv import PROCESS, PUBLISH, Bar, EventType, Trading, span_name
 
 PORTFOLIO: Final = "fund/desk/book"
 BAR_NUMBERS: Final = (Bar.OPEN, Bar.HIGH, Bar.LOW, Bar.CLOSE, Bar.VOLUME)
@@ -33,6 +33,36 @@ def emit_bars(tracer: EventTracer) -> Callable[[int], int]:
         low = 100.25
         for time in range(events):
             emit(time, None, 100.5, 101.75, low, 101.0, 5000.0)
+        return events
+
+    return publish
+
+
+def handle_bars(tracer: EventTracer) -> Callable[[int], int]:
+    """The same host, which gives each bar to a handler that does nothing."""
+    emit = tracer.emitter(
+        EventType.BAR,
+        portfolio=PORTFOLIO,
+        strategy=STRATEGY,
+        symbol=SYMBOL,
+        venue=VENUE,
+        fields=BAR_NUMBERS,
+    )
+    place = tracer.place(
+        EventType.BAR,
+        operation=PROCESS,
+        portfolio=PORTFOLIO,
+        strategy=STRATEGY,
+        symbol=SYMBOL,
+        venue=VENUE,
+        handler="Trend.on_bar",
+    )
+
+    def publish(events: int) -> int:
+        low = 100.25
+        for time in range(events):
+            bar = emit(time, None, 100.5, 101.75, low, 101.0, 5000.0)
+            tracer.leave_run(tracer.enter_run(place, bar, time))
         return events
 
     return publish
@@ -60,6 +90,31 @@ def span_bars(tracer: Tracer) -> Callable[[int], int]:
                     volume: 5000.0,
                 },
             ).end()
+        return events
+
+    return publish
+
+
+def span_bars_around(tracer: Tracer) -> Callable[[int], int]:
+    """The same host, with a span of OpenTelemetry's SDK around the handling of each bar."""
+    open_, high, low_, close, volume = BAR_NUMBERS
+    name = span_name(PUBLISH, EventType.BAR)
+
+    def publish(events: int) -> int:
+        low = 100.25
+        for _ in range(events):
+            attributes: dict[str, str | float] = {
+                Trading.STRATEGY: STRATEGY,
+                Trading.SYMBOL: SYMBOL,
+                Trading.VENUE: VENUE,
+                open_: 100.5,
+                high: 101.75,
+                low_: low,
+                close: 101.0,
+                volume: 5000.0,
+            }
+            with tracer.start_as_current_span(name, kind=SpanKind.PRODUCER, attributes=attributes):
+                pass
         return events
 
     return publish

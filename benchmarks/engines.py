@@ -1,192 +1,100 @@
-"""What tracing costs a real engine: NautilusTrader, running the demo's backtests.
+"""What tracing costs each engine: the same backtests untraced, traced, and with spans of the SDK.
 
-The same backtests run untraced, traced by the adapter, and with a subscriber of the same shape that
-opens and ends a span of OpenTelemetry's SDK for every message, with the same attributes but without
-its cause. CPU time of the whole process counts; the writer, which is another process, is left out.
+``make bench ONLY=engines`` measures every engine that is installed, ``ONLY=engine_zipline`` one.
+The peer is what a user would write: a span of OpenTelemetry's SDK for each event, with the same
+attributes, through `BatchSpanProcessor` to an exporter that does nothing. CPU time of the whole
+process counts; the writer, which is another process, is left out.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import importlib
-import sys
-import tempfile
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, Final
+from importlib import metadata
+from typing import Final, NamedTuple
 
-from nautilus_trader.common.component import MessageBus
-from nautilus_trader.model.instruments import Instrument
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.trace import SpanKind, Tracer
-
-from fillpath.instrumentation import Tracing
-from fillpath.instrumentation.nautilus import NautilusInstrumentor
-from fillpath.instrumentation.nautilus_events import describe
-from fillpath.instrumentation.semconv import PUBLISH, Event, Trading, span_name
-from fillpath.instrumentation.spool import BlockType, SpoolReader
 from harness import Figure, Size, alternate, figure
-from peers import NullExporter, sdk_provider
 
-_EXAMPLES: Final = Path(__file__).resolve().parent.parent / "examples"
-_PLAIN: Final = (str, int, float, bool)
+PREFIX: Final = "engine_"
+_PEER: Final = "a span of the SDK for each event"
 
 
-def measure(size: Size) -> dict[str, Figure]:
-    """Run the backtests in turn: untraced, traced, with spans of the SDK."""
-    backtests = _backtests(size)
-    kernel: Any = importlib.import_module("nautilus_trader.system.kernel")
+class _Engine(NamedTuple):
+    """An engine that can be measured.
+
+    Attributes:
+        title: What it is called.
+        distribution: What it is installed as; None for what is part of the benchmarks.
+        releases: How the versions begin that the adapter is for; the empty word for any.
+        rounds: How often it runs, at the usual size and at full size.
+    """
+
+    title: str
+    distribution: str | None
+    releases: str = ""
+    rounds: tuple[int, int] = (3, 7)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is installed."""
+        if self.distribution is None:
+            return True
+        try:
+            return metadata.version(self.distribution).startswith(self.releases)
+        except metadata.PackageNotFoundError:
+            return False
+
+
+_ENGINES: Final = {
+    "nautilus": _Engine("NautilusTrader 1.x", "nautilus_trader", "1."),
+    "backtrader": _Engine("backtrader", "backtrader"),
+    "zipline": _Engine("zipline-reloaded", "zipline-reloaded"),
+    "backtesting": _Engine("backtesting.py", "backtesting"),
+    "basana": _Engine("basana", "basana"),
+    "bus": _Engine("a home-made bus", None),
+}
+NAMES: Final = tuple(PREFIX + name for name in _ENGINES)
+"""A benchmark for each engine: the modules are called ``zipline_runs`` and so on."""
+
+
+def absent(name: str) -> str | None:
+    """Tell what a benchmark of an engine lacks; None if nothing."""
+    engine = _ENGINES.get(name.removeprefix(PREFIX))
+    if engine is None or engine.is_here:
+        return None
+    return f"{engine.title} is not installed"
+
+
+def measure(size: Size, name: str) -> dict[str, Figure]:
+    """Run the backtests of one engine in turn: untraced, traced, with spans of the SDK.
+
+    Args:
+        size: How much.
+        name: The engine, by a name of `NAMES`.
+    """
+    name = name.removeprefix(PREFIX)
+    engine = _ENGINES[name]
+    runs = importlib.import_module(f"{name}_runs")
     events: list[int] = []
     spans: list[int] = []
-
-    @contextmanager
-    def untraced() -> Iterator[Callable[[], int]]:
-        yield _ready(backtests)
-
-    @contextmanager
-    def traced() -> Iterator[Callable[[], int]]:
-        instrumentor = NautilusInstrumentor()
-        with tempfile.TemporaryDirectory() as folder:
-            with Tracing("benchmark", data=folder, writer="none") as session:
-                instrumentor.instrument()
-                try:
-                    yield _ready(backtests)
-                finally:
-                    instrumentor.uninstrument()
-            events.append(_published(session))
-
-    @contextmanager
-    def spanned() -> Iterator[Callable[[], int]]:
-        exporter = NullExporter()
-        provider = sdk_provider(exporter, 100_000)
-        buses = _SpanBuses(provider)
-        original, kernel.MessageBus = kernel.MessageBus, buses.build
-        try:
-            yield _ready(backtests)
-        finally:
-            kernel.MessageBus = original
-            provider.shutdown()
-            spans.append(buses.spans)
-
-    with warnings.catch_warnings():
-        # Some versions of the engine call a method that newer versions of pandas deprecate.
-        warnings.filterwarnings("ignore", message=".*utcnow", category=DeprecationWarning)
-        variants = {"untraced": untraced, "traced": traced, "sdk": spanned}
-        costs = alternate(variants, rounds=size.pick(1, 3, 7))
-    alone = costs["untraced"].cpu
-    ours = (costs["traced"].cpu - alone) / events[-1]
-    theirs = (costs["sdk"].cpu - alone) / spans[-1]
-    peer = "a span of the SDK for each message"
-    return {
-        "NautilusTrader, overhead": figure(ours, "ns/event", peer=(peer, theirs), goal="published"),
-        "NautilusTrader, share of the run": figure(
-            100 * (costs["traced"].cpu / alone - 1),
-            "%",
-            peer=(peer, 100 * (costs["sdk"].cpu / alone - 1)),
-            goal="published",
+    costs = alternate(runs.variants(size, events, spans), rounds=size.pick(1, *engine.rounds))
+    alone, ours, theirs = (costs[variant].cpu for variant in ("untraced", "traced", "sdk"))
+    each, each_of_theirs = (ours - alone) / events[-1], (theirs - alone) / spans[-1]
+    figures = {
+        "run, traced ÷ untraced": figure(
+            ours / alone, "×", peer=(_PEER, theirs / alone), goal="published"
         ),
-        "NautilusTrader, the engine itself": figure(alone / events[-1], "ns/event"),
-        "break-even engine speed": figure(
-            1e9 / ours, "events/s", peer=(peer, 1e9 / theirs), more_is_better=True, goal="published"
+        "added to an event": figure(
+            each / 1e3, "µs", peer=(_PEER, each_of_theirs / 1e3), goal="less than a span of the SDK"
         ),
+        "the engine itself": figure(alone / events[-1] / 1e3, "µs/event"),
+        "run, untraced": figure(alone / 1e6, "ms"),
+        "events": figure(float(events[-1]), "", peer=("spans of the SDK", float(spans[-1]))),
     }
-
-
-def _backtests(size: Size) -> list[Callable[[], Any]]:
-    sys.path.insert(0, str(_EXAMPLES))  # what lies beside an example is importable by its own name
-    demo = importlib.import_module("demo_backtest")
-    builders = {
-        Size.TINY: [demo.equities_engine],
-        Size.USUAL: [demo.fx_engine],
-        Size.FULL: [demo.equities_engine, demo.fx_engine],
-    }[size]
-    end = dt.datetime(2008, 3, 1, tzinfo=dt.UTC) if size == Size.TINY else None
-
-    def runner(build: Callable[[], Any]) -> Callable[[], Callable[[], None]]:
-        def prepare() -> Callable[[], None]:
-            engine = build()
-
-            def run() -> None:
-                engine.run(end=end)
-                engine.dispose()
-
-            return run
-
-        return prepare
-
-    return [runner(build) for build in builders]
-
-
-def _ready(backtests: list[Callable[[], Any]]) -> Callable[[], int]:
-    runs = [prepare() for prepare in backtests]
-
-    def work() -> int:
-        for run in runs:
-            run()
-        return 1
-
-    return work
-
-
-def _published(session: Tracing) -> int:
-    """Events that the adapter recorded, as the last totals of the spool say."""
-    blocks = SpoolReader(session.folder.spool / session.run_id).blocks()
-    totals = [block.counts() for block in blocks if block.type is BlockType.COUNTS]
-    return sum(count.published for count in totals[-1])
-
-
-class _SpanBuses:
-    """Builds buses that open a span for every message that the adapter would record."""
-
-    def __init__(self, provider: TracerProvider) -> None:
-        self._tracer: Tracer = provider.get_tracer("benchmark")
-        self.spans = 0
-
-    def build(self, *args: Any, **kwargs: Any) -> MessageBus:
-        kwargs.setdefault("name", MessageBus.__name__)
-        bus = _SpanBus(*args, **kwargs)
-        bus.take = self._span
-        return bus
-
-    def _span(self, message: Any, instruments: dict[Any, Instrument]) -> None:
-        if isinstance(message, Instrument):
-            instruments[message.id] = message
-        said = describe(message, instruments)
-        attributes = {
-            key: value if isinstance(value, _PLAIN) else str(value)
-            for key, value in {
-                **said.attributes,
-                Event.TYPE: said.event_type,
-                Event.TIME: said.event_time,
-                Trading.STRATEGY: said.strategy,
-                Trading.SYMBOL: said.symbol,
-                Trading.VENUE: said.venue,
-            }.items()
-            if value is not None
-        }
-        name = span_name(PUBLISH, said.event_type)
-        self._tracer.start_span(name, kind=SpanKind.PRODUCER, attributes=attributes).end()
-        self.spans += 1
-
-
-class _SpanBus(MessageBus):
-    take: Callable[[Any, dict[Any, Instrument]], None]
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._instruments: dict[Any, Instrument] = {}
-        self._last: Any = None
-        super().subscribe("*", self._on_published, 2**31 - 1)
-
-    def _on_published(self, message: Any) -> None:
-        if message is not self._last:
-            self._last = message
-            self.take(message, self._instruments)
-
-    def send(self, endpoint: str, msg: Any) -> None:
-        """Send a message; a command is one that the adapter records."""
-        if endpoint != "ExecEngine.process":
-            self._on_published(msg)
-        super().send(endpoint, msg)
+    if name == "nautilus":
+        # The speed of an engine that takes as long for an event as tracing it does.
+        figures["break-even engine speed"] = figure(
+            1e9 / each, "events/s", peer=(_PEER, 1e9 / each_of_theirs), more_is_better=True
+        )
+    if more := getattr(runs, "figures", None):
+        figures |= more(size)
+    return figures

@@ -41,6 +41,11 @@ def print_failure(name: str, code: int) -> None:
     Console(stderr=True).print(f"[red]The benchmark {name} failed (exit code {code}).[/]")
 
 
+def print_absence(name: str, lacking: str) -> None:
+    """Say that a benchmark is left out, and why."""
+    Console(stderr=True).print(f"The benchmark {name} is left out: {lacking}.", highlight=False)
+
+
 def print_markdown(results: dict[str, Any]) -> None:
     """Print the table for docs/performance.md, and the machine it belongs to."""
     lines = ["| " + " | ".join(_HEADINGS) + " |", "|---|---|---:|---|---:|---:|---|---|"]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import time
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
 _PACKAGES: Final = (
     "opentelemetry-sdk", "protobuf", "pyarrow", "deltalake", "duckdb", "pandas", "nautilus_trader",
+    "backtrader", "zipline-reloaded", "backtesting", "basana",
 )  # fmt: skip
 
 
@@ -25,8 +28,14 @@ def describe() -> dict[str, Any]:
         "load": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "versions": {name: metadata.version(name) for name in _PACKAGES},
+        "versions": dict(_versions()),
     }
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for name in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):  # an engine
+            yield name, metadata.version(name)
 
 
 def _processor() -> str:

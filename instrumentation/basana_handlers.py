@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from fillpath.instrumentation.engine_run import EngineRun
 from fillpath.instrumentation.followed_calls import behind_partials, handler_name
-from fillpath.instrumentation.open_event import OpenEvent, Place
+from fillpath.instrumentation.open_event import Cause, OpenEvent, Place
 
 _PLAIN: Final = (bool, int, float, str, Decimal)
 _LONGEST_TEXT: Final = 200
@@ -175,7 +175,7 @@ class Delivery(_StandIn):
         run: EngineRun,
         handler: Callable[..., Awaitable[Any]],
         place: Place,
-        cause: OpenEvent | None,
+        cause: Cause | None,
         event_time: int,
         links: tuple[OpenEvent, ...] = (),
         begun: Callable[[OpenEvent], None] | None = None,
@@ -192,14 +192,14 @@ class Delivery(_StandIn):
         """Call the handler. What it raises is recorded and goes on to basana."""
         run, tracer = self._run, self._run.tracer
         try:
-            running = tracer.open_at(self._place, self._cause, self._time, None, self._links)
-            tokens = tracer.enter_user_code(running)
-            if self._begun is not None:
-                self._begun(running)
+            running = tracer.enter_run(self._place, self._cause, self._time, self._links)
         except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
             tracer.complain(error)
             return await self._handler(event)
         failure: BaseException | None = None
+        if self._begun is not None:
+            with tracer.guarded():
+                self._begun(running.event)
         try:
             return await self._handler(event)
         except BaseException as error:
@@ -207,9 +207,8 @@ class Delivery(_StandIn):
             raise
         finally:
             try:
-                tracer.leave_user_code(tokens)
-                run.handled(running)
-                if run.active:
-                    tracer.close(running, error=failure)
+                tracer.leave_run(running, failure if run.active else None)
+                if running.made is not None:
+                    run.handled(running.made)
             except Exception as error:  # noqa: BLE001 - as above
                 tracer.complain(error)

@@ -102,14 +102,11 @@ class BasanaRun:
             receiver = self._receiver(handler)
             if receiver.is_engines:
                 return handler
-            cause = recorded.cause
-            if cause is not None and type(cause) is not OpenEvent:
-                cause = self.run.tracer.event_of(cause)
             return Delivery(
                 self.run,
                 handler,
                 self._place(handler, receiver, recorded, event),
-                cause,
+                recorded.cause,
                 recorded.event_time,
                 recorded.links,
                 partial(self._given_basket, recorded) if recorded.by_symbol else None,

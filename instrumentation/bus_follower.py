@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Final
 
 from fillpath.instrumentation import queue_loop
 from fillpath.instrumentation.event_memory import EventMemory
+from fillpath.instrumentation.event_span import HandlerRun
 from fillpath.instrumentation.event_tracer import EventTracer
 from fillpath.instrumentation.followed_calls import finish, handler_name
 from fillpath.instrumentation.host_fields import EventFields, EventReader, HostEvent
@@ -32,7 +33,7 @@ from fillpath.instrumentation.tracing import Tracing
 _EVENT_ARGUMENTS: Final = ("event", "evt", "message", "msg")
 _MAX_ITEMS_TAKEN: Final = 100
 _MAX_FAILURES: Final = 256
-_MAX_DELIVERIES: Final = 1024
+_MAX_DELIVERIES: Final = 8192
 _WORDS: Final = (str, Enum, type)
 _PLAIN_RESULTS: Final = (bool, int, float, str, list, dict, tuple)
 
@@ -75,6 +76,7 @@ class BusFollower:
         self._topic = topic
         self._is_queue = is_queue
         self._noted: EventTracer | None = None
+        self._noted_in: Tracing | None = None
         self.memory = EventMemory()
         self._orders = OrderMemory()
         self._products = EventMemory()  # what handlers gave back, and which run of which did
@@ -89,12 +91,14 @@ class BusFollower:
 
     def tracer(self) -> EventTracer | None:
         """The tracer that records now, if any."""
-        tracing = self._tracing or Tracing._active
+        tracing, noted = self._tracing or Tracing._active, self._noted
+        if tracing is self._noted_in and noted is not None and not (noted.stopped or self.is_off):
+            return noted
         if tracing is None or not tracing.running or self.is_off:
             return None
         tracer = tracing.tracer
-        if tracer is not self._noted:
-            self._noted = tracer
+        if tracer is not noted:
+            self._noted, self._noted_in = tracer, tracing
             tracing.note_engine(self._name, "")
         return tracer
 
@@ -107,12 +111,15 @@ class BusFollower:
         tracer = self.tracer()
         if tracer is None:
             return function(*args, **kwargs)
-        try:
-            event, topic = self.event_and_topic(function, args, kwargs)
-        except Exception as error:  # noqa: BLE001 - a host's object may raise when it is looked at
-            tracer.lost("EVENT")
-            tracer.complain(error)
-            return function(*args, **kwargs)
+        if len(args) == 1 and not kwargs and type(args[0]) is not tuple:  # as it mostly is
+            event, topic = args[0], self._topic
+        else:
+            try:
+                event, topic = self.event_and_topic(function, args, kwargs)
+            except Exception as error:  # noqa: BLE001 - a host's object may raise when looked at
+                tracer.lost("EVENT")
+                tracer.complain(error)
+                return function(*args, **kwargs)
         if self._is_queue and (event is None or _is_end(event)):
             return function(*args, **kwargs)
         opened, outer = self.open(tracer, event, topic, 1)
@@ -285,7 +292,9 @@ class BusFollower:
             running = self._products.find(event)
             if running is not None and running.tracer is tracer:
                 return running
-        running = queue_loop.running(tracer, depth + 1, self.reader.strategy_of)
+        running = None
+        if queue_loop.receipt_here() is not None:
+            running = queue_loop.running(tracer, depth + 1, self.reader.strategy_of)
         if running is None:
             running = tracer.current
         if enclosing is not None and (running is None or not _descends(running, enclosing)):
@@ -397,34 +406,34 @@ class BusFollower:
         run = self._begin_delivery(tracer, function, owner, (*args[is_method:], *kwargs.values()))
         if run is None:
             return function(*args, **kwargs)
-        event = run.parent  # which it forgets when it ends
-        tokens = tracer.enter_user_code(run)
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
-            tracer.close(run, error=error)
+            event = run.event.parent  # which it forgets when it ends
+            tracer.leave_run(run, error)
             self._failed(event, error)
             raise
-        finally:
-            tracer.leave_user_code(tokens)
         if result is None:  # as most handlers end
-            tracer.close(run)
+            tracer.leave_run(run)
             return None
+        opened = tracer.interrupt_run(run)
+        event = opened.parent
         return finish(
             tracer,
-            run,
+            opened,
             result,
-            take=partial(self._take, run),
+            take=partial(self._take, opened),
             after=lambda error: self._failed(event, error),
         )
 
     def _begin_delivery(
         self, tracer: EventTracer, function: Callable[..., Any], owner: Any, values: Iterable[Any]
-    ) -> OpenEvent | None:
+    ) -> HandlerRun | None:
         try:
             event = self.delivered(tracer, values)
             if event is not None:
-                return self.run_of(event, handler_name(function, owner), owner)
+                place = self._place_of_run(event, handler_name(function, owner), owner)
+                return tracer.enter_run(place, event, event.event_time)
         except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
             tracer.complain(error)
         return None
@@ -437,8 +446,12 @@ class BusFollower:
             handler: Its name.
             owner: The object it is a method of, or None.
         """
+        place = self._place_of_run(event, handler, owner)
+        return event.tracer.open_at(place, event, event.event_time)
+
+    def _place_of_run(self, event: OpenEvent, handler: str | None, owner: Any) -> Place:
         tracer, strategy = event.tracer, self.reader.strategy_of(owner)
-        key = (tracer, event.place.parts[1], event.place.parts[2], strategy, handler)
+        key = (event.place, strategy, handler)
         place = self._deliveries.get(key)
         if place is None:
             place = tracer.place(
@@ -451,7 +464,7 @@ class BusFollower:
             if len(self._deliveries) > _MAX_DELIVERIES:
                 self._deliveries.clear()
             self._deliveries[key] = place
-        return tracer.open_at(place, event, event.event_time)
+        return place
 
     def delivered(
         self, tracer: EventTracer, values: Iterable[Any], *, nearest: bool = True
@@ -466,11 +479,12 @@ class BusFollower:
             values: What the handler is given.
             nearest: Whether it may be the event that is being published.
         """
+        values = tuple(values)
+        for value in values:
+            known = self.memory.find(value)
+            if known is not None and known.tracer is tracer:
+                return known
         values = [value for value in values if not is_scalar(value)]
-        found = [self.memory.find(value) for value in values]
-        for event in found:
-            if event is not None and event.tracer is tracer:
-                return event
         found = [self._by_id(tracer, value) for value in values]
         current = tracer.current
         if nearest and current is not None and current.operation == PUBLISH and not current.closed:

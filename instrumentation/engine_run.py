@@ -156,10 +156,8 @@ class EngineRun:
             event_time: Simulated time.
             links: Further causes, such as the bars of other instruments.
         """
-        return Handling(
-            self,
-            (event_type, strategy, handler, instrument, event_time, cause, tuple(links)),
-        )
+        key = event_type, strategy, handler, instrument
+        return Handling(self, key, cause, event_time, links)
 
     def callback(
         self, strategy: str | None, handler: str, event_time: int | None = None
@@ -168,7 +166,7 @@ class EngineRun:
 
         It is an event of its own, of kind `SYSTEM`, that follows the last bar; recorded always.
         """
-        return Callback(self, (strategy, handler, event_time))
+        return Callback(self, strategy, handler, event_time)
 
     # -- What strategies and brokers do ---------------------------------------------------------
 

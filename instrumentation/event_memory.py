@@ -28,8 +28,13 @@ class _Entry:
         self.strong: Any = None
         self.weak: weakref.ref[Any] | None = None
 
-    def holds(self, item: Any) -> bool:
-        return (self.strong if self.weak is None else self.weak()) is item
+
+class _Reference(weakref.ref[Any]):
+    """A weak reference that knows where it is kept."""
+
+    __slots__ = ("key",)
+
+    key: int
 
 
 class EventMemory:
@@ -59,25 +64,35 @@ class EventMemory:
             return None
         key, entry, before = id(item), _Entry(event), self._entry(item)
         try:
-            entry.weak = weakref.ref(item, lambda reference: self._gone(key, reference))
+            reference = _Reference(item, self._gone)
+            reference.key = key
+            entry.weak = reference
         except TypeError:
             entry.strong = item
             self._strong[key] = entry
             _bound(self._strong, _MAX_OBJECTS)
         else:
             self._weak[key] = entry
-            _bound(self._weak, _MAX_OBJECTS)
+            if len(self._weak) > _MAX_OBJECTS:
+                _bound(self._weak, _MAX_OBJECTS)
         return None if before is None else before.event
 
-    def _gone(self, key: int, reference: weakref.ref[Any]) -> None:
+    def _gone(self, reference: _Reference) -> None:
+        key = reference.key
         entry = self._weak.get(key)
         if entry is not None and entry.weak is reference:
             self._weak.pop(key, None)
 
     def _entry(self, item: Any) -> _Entry | None:
-        for place in (self._weak, self._strong):
-            entry = place.get(id(item))
-            if entry is not None and entry.holds(item):
+        key = id(item)
+        entry = self._weak.get(key)
+        if entry is not None:
+            weak = entry.weak
+            if weak is not None and weak() is item:
+                return entry
+        if self._strong:
+            entry = self._strong.get(key)
+            if entry is not None and entry.strong is item:
                 return entry
         return None
 

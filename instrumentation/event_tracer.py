@@ -26,6 +26,7 @@ from fillpath.instrumentation.emitter import (
 from fillpath.instrumentation.errors import UsageError
 from fillpath.instrumentation.event_columns import time_of
 from fillpath.instrumentation.event_numbers import EventNumbers
+from fillpath.instrumentation.event_span import HandlerRun
 from fillpath.instrumentation.host_attributes import attributes_of, copied
 from fillpath.instrumentation.lineage_door import lineage
 from fillpath.instrumentation.named_causes import NamedCauses
@@ -247,7 +248,7 @@ class EventTracer(NamedCauses):
         if place.is_off:
             return self.nothing
         if parent is CURRENT:
-            cause = self._current.get()
+            cause = self.current
             if self.enclosing is not None:
                 cause = self.enclosing(cause)
         elif parent is None or type(parent) is OpenEvent:
@@ -303,7 +304,7 @@ class EventTracer(NamedCauses):
         cause: OpenEvent | None,
         event_time: int,
         attributes: Placed | dict[str, Any] | None = None,
-        links: tuple[OpenEvent, ...] = (),
+        links: tuple[Cause, ...] = (),
     ) -> OpenEvent:
         """Begin an event of a place, as `open` does, at a fraction of its cost.
 
@@ -338,26 +339,55 @@ class EventTracer(NamedCauses):
             self._open[sequence] = event
         return event
 
+    def event_of_run(self, run: HandlerRun) -> OpenEvent:
+        """Make an event of the run of a handler, because something asks for it."""
+        cause = run.cause
+        if cause is not None and type(cause) is not OpenEvent:
+            cause = self.event_of(cause)
+        if cause is not None and cause.tracer is not self:
+            cause = None
+        with self._lock:
+            event = run.made
+            if event is None:
+                event = self.open_at(run.place, cause, run.event_time, None, run.links)
+                event.start = run.began
+                run.made = event  # before its end is looked at: who ends it looks the other way
+                run.cause, run.links = None, ()
+            if run.ended and not event.closed and not event.claimed:
+                event.end, event.closed = run.ended, True
+        return event
+
     def close_all(self, events: Iterable[OpenEvent]) -> None:
         """End events at the times that are noted on them, or at once after they began."""
-        append, lock, still_open = self._append, self._lock, self._open
         for event in events:
-            placed = event.attributes
-            if type(placed) is not tuple or event.parent is not None or event.claimed or placed[2]:
+            if not self._close_root(event, max(event.end, event.start)):
                 self.close(event, end=max(event.end, event.start))
-                continue
-            with lock:
-                if event.claimed or event.closed:  # another thread was quicker
-                    continue
-                event.claimed = event.closed = True
-                event.end = end = max(event.end, event.start)
-                sequence, event_time = event.sequence, event.event_time
-                event.attributes = None
-                site, numbers, _ = placed
-                append((sequence, 0, sequence, event.start, end, event_time, site, *numbers, None))
-                event.written = True
-                still_open.pop(sequence, None)
         self._recorder.flush_if_full()
+
+    def _close_root(self, event: OpenEvent, end: int) -> bool:
+        """End an event at the least cost if it is but numbers, has no cause and has caused nothing.
+
+        Most market data are so. Gives False for another event, and does nothing then.
+        """
+        placed = event.attributes
+        if type(placed) is not tuple or event.parent is not None or event.claimed or event.links:
+            return False
+        site, numbers, rest = placed
+        if rest:
+            return False
+        with self._lock:
+            if event.claimed or event.closed:  # another thread was quicker
+                return event.closed
+            event.claimed = event.closed = True
+            event.end = end
+            event.attributes = None
+            sequence = event.sequence
+            self._append(
+                (sequence, 0, sequence, event.start, end, event.event_time, site, *numbers, None)
+            )
+            event.written = True
+            self._open.pop(sequence, None)
+        return True
 
     def _outside(self, event: OpenEvent) -> None:
         """Mark an event that is in no run."""
@@ -479,6 +509,14 @@ class EventTracer(NamedCauses):
             end: When it ended, by `now`; this moment when left out.
         """
         if event.closed:
+            return
+        if (
+            error is None
+            and attributes is None
+            and type(event.attributes) is tuple
+            and self._close_root(event, time.perf_counter_ns() if end is None else end)
+        ):
+            self._recorder.flush_if_full()
             return
         if error is None and event.place.is_delivery and not event.claimed:
             with self._lock:

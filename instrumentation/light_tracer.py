@@ -12,7 +12,6 @@ import inspect
 import itertools
 import threading
 from collections.abc import Callable, Sequence
-from contextvars import ContextVar
 from time import perf_counter_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -25,6 +24,12 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 from opentelemetry.util import types
 
 from fillpath.instrumentation import identity
+from fillpath.instrumentation.event_span import (
+    EventSpan,
+    get_context,
+    reset_context,
+    set_context,
+)
 from fillpath.instrumentation.event_tracer import EventTracer
 from fillpath.instrumentation.light_span import (
     LAST,
@@ -36,7 +41,6 @@ from fillpath.instrumentation.light_span import (
 )
 from fillpath.instrumentation.open_event import Chain, OpenEvent
 from fillpath.instrumentation.payload import clean_text, snapshot
-from fillpath.instrumentation.running_event import EventSpan
 from fillpath.instrumentation.semconv import Resource
 from fillpath.instrumentation.span_parts import SPAN_NAME
 from fillpath.instrumentation.span_places import Placed, Recurrence, SpanPlaces
@@ -57,17 +61,6 @@ _SAMPLED: Final = trace.TraceFlags(trace.TraceFlags.SAMPLED)
 _NO_IDS: Final = trace.INVALID_SPAN_CONTEXT
 _INTERNAL: Final = SpanKind.INTERNAL
 _new_span: Final[Callable[[type[LightSpan]], LightSpan]] = object.__new__
-
-
-def _context_access() -> tuple[Callable[[], Any], Callable[[Any], Any], Callable[[Any], None]]:
-    """How to get, set and reset the current context: of OpenTelemetry's variable without detour."""
-    variable = getattr(getattr(context_api, "_RUNTIME_CONTEXT", None), "_current_context", None)
-    if isinstance(variable, ContextVar):
-        return variable.get, variable.set, variable.reset
-    return context_api.get_current, context_api.attach, context_api.detach
-
-
-_get_context, _set_context, _reset_context = _context_access()
 
 
 class SpanDoor:
@@ -98,7 +91,7 @@ class SpanDoor:
 
     def enclosing(self, event: OpenEvent | None) -> OpenEvent | None:
         """What an event is caused by: the current event, or the current span if it is nearer."""
-        span = _get_context().get(_SPAN_KEY)
+        span = get_context().get(_SPAN_KEY)
         if type(span) is not LightSpan or span._door is not self:
             return event
         # A handler's run has no number until it causes something, such as a span.
@@ -291,7 +284,7 @@ class LightTracer(trace.Tracer):
     ) -> trace.Span:
         """Start a span; its parent is the span in the context, by default the current one."""
         door = self._door
-        parent = (_get_context() if context is None else context).get(_SPAN_KEY)
+        parent = (get_context() if context is None else context).get(_SPAN_KEY)
         try:
             if self._sampler is not None or door.stopped or door.tracer.takes is not None:
                 result = self._judged(context, name, kind, attributes, links)
@@ -468,7 +461,7 @@ class CurrentSpan(contextlib.ContextDecorator):
         else:
             span = self._tracer.start_span(self._name)
         self._span = span
-        self._token = _set_context(Context({**_get_context(), _SPAN_KEY: span}))
+        self._token = set_context(Context({**get_context(), _SPAN_KEY: span}))
         return span
 
     def __exit__(
@@ -478,7 +471,7 @@ class CurrentSpan(contextlib.ContextDecorator):
         trace_back: TracebackType | None,
     ) -> None:
         try:
-            _reset_context(self._token)
+            reset_context(self._token)
         except Exception:  # noqa: BLE001 - it was left elsewhere: OpenTelemetry says so
             context_api.detach(self._token)
         span = self._span

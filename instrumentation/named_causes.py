@@ -46,7 +46,7 @@ class NamedCauses(RunningEvent):
     def event_of(self, cause: Any) -> OpenEvent | None:
         """Stand in for what is no open event: a handle, or ids of another process; else None."""
         if isinstance(cause, Current):
-            return self._current.get()
+            return self.current
         if isinstance(cause, SpanContext):
             return self._from_elsewhere(cause)
         if type(cause) is not tuple or len(cause) != 2:

@@ -20,6 +20,7 @@ from nautilus_trader.model import events
 from nautilus_trader.model.instruments import Instrument
 
 from fillpath.instrumentation.event_columns import time_of
+from fillpath.instrumentation.event_span import HandlerRun
 from fillpath.instrumentation.event_tracer import EventTracer, OpenEvent
 from fillpath.instrumentation.nautilus import namespace_of_trader
 from fillpath.instrumentation.nautilus_causes import OrderCauses, is_command
@@ -258,7 +259,7 @@ class BusFollower:
 
     def delivery(
         self, tracer: EventTracer, event: OpenEvent, message: Any, actor: Any, handler_name: str
-    ) -> OpenEvent | None:
+    ) -> HandlerRun | None:
         """Begin a strategy's run of a handler, which is an event of its own."""
         try:
             # The engine makes the text of an id anew each time, but keeps the id.
@@ -278,19 +279,19 @@ class BusFollower:
                 self._places_of_runs.add(place)
                 if (symbol, venue) == event.place.parts[4:6]:
                     self._run_places[key] = place
-            return tracer.open_at(place, event, event.event_time)
+            return tracer.enter_run(place, event, event.event_time)
         except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
             tracer.complain(error)
             return None
 
     def end_delivery(
-        self, tracer: EventTracer, run: OpenEvent, failure: BaseException | None
+        self, tracer: EventTracer, run: HandlerRun, failure: BaseException | None
     ) -> None:
         """End a strategy's run of a handler."""
-        if self._signals:
-            self._signals.pop(run, None)
         try:
-            tracer.close(run, error=failure)
+            tracer.leave_run(run, failure)
+            if self._signals and run.made is not None:
+                self._signals.pop(run.made, None)
             if failure is not None and self._is_live:
                 # Unless it is told otherwise, a live engine now ends the process as it stands.
                 _, recorder = tracer.direct()
@@ -497,16 +498,14 @@ class FollowedHandler:
             self._handler(message)
             return
         failure: BaseException | None = None
-        tokens = tracer.enter_user_code(run)
         try:
             self._handler(message)
         except BaseException as error:
             failure = error
             raise
         finally:
-            tracer.leave_user_code(tokens)
             follower.end_delivery(tracer, run, failure)
-            event.end = run.end
+            event.end = run.ended
 
     def __eq__(self, other: object) -> bool:
         return bool(self._handler == getattr(other, "_handler", other))

@@ -33,7 +33,7 @@ _LOCKING: Final = frozenset(("OrderAccepted", "OrderUpdated", "OrderCanceled", "
 """Events that may change what an account has locked."""
 _LEFT_ALONE: Final = frozenset(("on_save", "on_load", "on_dispose"))
 _ABSENT: Final = object()
-Body = AbstractContextManager[OpenEvent | None]
+Body = AbstractContextManager[Any]
 
 
 class RustRun:

@@ -6,9 +6,10 @@ looked up once for its make, and its numbers go into the record as they are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from fillpath.instrumentation import semconv
@@ -25,33 +26,85 @@ _NAMED: Final = ("symbol", "strategy", "portfolio")
 _NOT_PLAIN: Final = frozenset(
     {semconv.Order.SIDE, semconv.Order.CLIENT_ID, semconv.Order.ID, semconv.Trading.VENUE}
 )
-_PADDING: Final = tuple((0.0,) * (SLOTS - number) for number in range(SLOTS + 1))
+_NONE: Final = type(None)
+_WORDS: Final = {str, _NONE}
 _MAX_KNOWN: Final = 8_192
+_MAX_SHAPES: Final = 64
+_NOTHING_LEFT: Final[dict[str, Any]] = {}
 _said = lru_cache(4096)(text_of)
 
 
-class _Plan(NamedTuple):
-    """Where events of one make keep what; None for what they have not."""
+class _Shape(NamedTuple):
+    """What plain events of one make have in common whose fields are of the same types.
 
-    event_type: str | None
-    event_time: str | None
-    named: tuple[str | None, ...]
-    numbers: tuple[str, ...]
-    is_mapping: bool
+    Attributes:
+        converts: Whether a number is no float.
+        padding: For the numbers that a record has room for beside these.
+        found: Place and site by topic, word of the kind, and names; None for what does not fit.
+    """
+
+    converts: bool
+    padding: tuple[float, ...]
+    found: dict[tuple[Any, ...], tuple[Place | None, int]]
 
 
-def _are_numbers(kinds: tuple[type, ...], values: list[Any]) -> bool:
-    for kind, value in zip(kinds, values, strict=True):
-        if kind is not float and (kind is not int or not -MAX_EXACT <= value <= MAX_EXACT):
+class _Plan:
+    """Where events of one make keep what; None for what they have not.
+
+    Attributes:
+        event_time: Name of the time.
+        numbers: Names of the numbers.
+        words: How many fields stand before the numbers: the kind and the names that there are.
+        named: Which of `_NAMED` there are, and whether there is a kind.
+        take: Function that gives those fields.
+        shapes: Shapes by the types of those fields; None for what is not plain.
+    """
+
+    __slots__ = ("event_time", "has_kind", "named", "numbers", "shapes", "take", "words")
+
+    def __init__(
+        self,
+        event_type: str | None,
+        event_time: str | None,
+        named: dict[str, str],
+        numbers: tuple[str, ...],
+    ) -> None:
+        self.event_time = event_time
+        self.numbers = numbers
+        self.has_kind = event_type is not None
+        self.named = tuple(named)
+        wanted = (*(() if event_type is None else (event_type,)), *named.values())
+        self.words = len(wanted)
+        self.take = _taker((*wanted, *numbers))
+        self.shapes: dict[tuple[type, ...], _Shape | None] = {}
+
+    def shape(self, kinds: tuple[type, ...]) -> None:
+        """Look up the shape of events with fields of these types."""
+        first = 1 if self.has_kind else 0
+        names, numbers = kinds[first : self.words], kinds[self.words :]
+        is_plain = (
+            all(kind is float or kind is int for kind in numbers)
+            and all(kind is str or kind is _NONE for kind in names)
+            and all(kind in _WORDS or issubclass(kind, Enum) for kind in kinds[:first])
+        )
+        padding = (0.0,) * (SLOTS - len(numbers))
+        shape = _Shape(int in numbers, padding, {}) if is_plain else None
+        if len(self.shapes) < _MAX_SHAPES:
+            self.shapes[kinds] = shape
+
+
+def _are_exact(numbers: tuple[Any, ...]) -> bool:
+    """Tell whether a record can hold the whole numbers among these."""
+    for number in numbers:
+        if type(number) is int and not -MAX_EXACT <= number <= MAX_EXACT:
             return False
     return True
 
 
-def _are_names(word: Any, names: list[Any]) -> bool:
-    for name in names:
-        if name is not None and type(name) is not str:
-            return False
-    return word is None or type(word) is str or isinstance(word, Enum)
+def _taker(names: tuple[str, ...]) -> Callable[[Mapping[Any, Any]], tuple[Any, ...]]:
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda fields: tuple(fields[name] for name in names)
 
 
 class PlainEvents:
@@ -65,8 +118,6 @@ class PlainEvents:
         self._reader = reader
         self._plans: dict[Make, _Plan | None] = {}
         self._tracer: EventTracer | None = None
-        self._places: dict[tuple[Any, ...], Place] = {}
-        self._sites: dict[tuple[Any, ...], int] = {}
 
     def open(
         self, tracer: EventTracer, event: Any, topic: str | None, cause: OpenEvent | None
@@ -89,32 +140,40 @@ class PlainEvents:
             plan = self._plans[make] = self._plan(make, fields, event)
         if plan is None:
             return None
-        values = [fields[name] for name in plan.numbers]
+        values = plan.take(fields)
         kinds = tuple(map(type, values))
-        word = None if plan.event_type is None else fields[plan.event_type]
-        names = [None if name is None else fields[name] for name in plan.named]
-        if not (_are_numbers(kinds, values) and _are_names(word, names)):
-            return None
         if tracer is not self._tracer:
-            self._tracer, self._places, self._sites = tracer, {}, {}
-        key = (word, topic, type(event), *names)
-        place = self._places.get(key) or self._place(tracer, key, event)
+            self._forget(tracer)
+        if kinds not in plan.shapes:
+            plan.shape(kinds)
+        shape = plan.shapes.get(kinds)
+        if shape is None:
+            return None
+        words = plan.words
+        numbers = values[words:]
+        if shape.converts and not _are_exact(numbers):
+            return None
+        key = (topic, *values[:words])
+        place, site = shape.found.get(key) or self._place(tracer, plan, shape, key, event, numbers)
         if place is None:
             return None
-        shape = (place, make, kinds)
-        site = self._sites.get(shape)
-        if site is None:
-            site = self._site(tracer, shape, plan.numbers, values)
-        at = self._time(None if plan.event_time is None else fields[plan.event_time], cause)
-        if not site or at is None:
+        if shape.converts:
+            numbers = tuple(map(float, numbers))
+        time = None if plan.event_time is None else fields[plan.event_time]
+        at: int | None
+        if time is None:
+            at = NO_TIME if cause is None else cause.event_time
+        else:
+            at = nanoseconds(time, self._reader.unit)
+        if at is None:
             return None
-        numbers = (*map(float, values), *_PADDING[len(values)])
-        return tracer.open_at(place, cause, at, (site, numbers, {}))
+        return tracer.open_at(place, cause, at, (site, numbers + shape.padding, _NOTHING_LEFT))
 
-    def _time(self, given: Any, cause: OpenEvent | None) -> int | None:
-        if given is not None:
-            return nanoseconds(given, self._reader.unit)
-        return NO_TIME if cause is None else cause.event_time
+    def _forget(self, tracer: EventTracer) -> None:
+        self._tracer = tracer
+        for plan in self._plans.values():
+            if plan is not None:
+                plan.shapes = {}
 
     def _plan(self, make: Make, fields: Mapping[Any, Any], event: Any) -> _Plan | None:
         at = make.at
@@ -129,39 +188,50 @@ class PlainEvents:
         numbers = tuple(name for name in make.names if name not in where.values())
         if len(numbers) > SLOTS or not all(name in fields for name in (*where.values(), *numbers)):
             return None
-        return _Plan(
-            where.get("event_type"),
-            where.get("event_time"),
-            tuple(where.get(part) for part in _NAMED),
-            numbers,
-            make.is_mapping,
-        )
+        named: dict[str, str] = {part: where[part] for part in _NAMED if part in where}
+        return _Plan(where.get("event_type"), where.get("event_time"), named, numbers)
 
-    def _place(self, tracer: EventTracer, key: tuple[Any, ...], event: Any) -> Place | None:
-        """Place of events of these names; None if one of them says nothing."""
-        word, topic, _, *names = key
-        symbol, strategy, portfolio = map(_said, names)
-        if any(name is not None and _said(name) is None for name in names):
-            return None
-        kind = self._reader.kind(kind_word(word, event, topic))
-        place = tracer.place(kind, portfolio=portfolio, strategy=strategy, symbol=symbol)
-        if len(self._places) < _MAX_KNOWN:
-            self._places[key] = place
-        return place
-
-    def _site(
+    def _place(
         self,
         tracer: EventTracer,
-        shape: tuple[Place, Make, tuple[type, ...]],
-        names: tuple[str, ...],
-        values: list[Any],
-    ) -> int:
-        """Number of the site for numbers of these meanings; 0 if they do not all fit."""
-        place = shape[0]
-        keys = self._reader.keys(place.parts[1], names)
-        site, _, rest = tracer.placed(place, dict(zip(keys, values, strict=True)))
+        plan: _Plan,
+        shape: _Shape,
+        key: tuple[Any, ...],
+        event: Any,
+        numbers: tuple[float, ...],
+    ) -> tuple[Place | None, int]:
+        """Place and site of events of these names; None if one says nothing, or a number has none.
+
+        They are looked up once.
+        """
+        found = self._find(tracer, plan, key, event, numbers)
+        if len(shape.found) < _MAX_KNOWN:
+            shape.found[key] = found
+        return found
+
+    def _find(
+        self,
+        tracer: EventTracer,
+        plan: _Plan,
+        key: tuple[Any, ...],
+        event: Any,
+        numbers: tuple[float, ...],
+    ) -> tuple[Place | None, int]:
+        topic, *words = key
+        word = words.pop(0) if plan.has_kind else None
+        named = dict(zip(plan.named, words, strict=True))
+        said = {part: _said(name) for part, name in named.items()}
+        if any(said[part] is None and name is not None for part, name in named.items()):
+            return None, 0
+        kind = self._reader.kind(kind_word(word, event, topic))
+        place = tracer.place(
+            kind,
+            portfolio=said.get("portfolio"),
+            strategy=said.get("strategy"),
+            symbol=said.get("symbol"),
+        )
+        keys = self._reader.keys(kind, plan.numbers)
+        site, _, rest = tracer.placed(place, dict(zip(keys, numbers, strict=True)))
         if rest or not _NOT_PLAIN.isdisjoint(keys):
-            site = 0
-        if len(self._sites) < _MAX_KNOWN:
-            self._sites[shape] = site
-        return site
+            return None, 0
+        return place, site

@@ -18,9 +18,9 @@ from typing import Any, Final
 from opentelemetry import context
 from opentelemetry.trace.propagation import _SPAN_KEY
 
+from fillpath.instrumentation.event_span import EventSpan
 from fillpath.instrumentation.event_tracer import EventTracer
 from fillpath.instrumentation.open_event import OpenEvent
-from fillpath.instrumentation.running_event import EventSpan
 from fillpath.instrumentation.semconv import PROCESS
 from fillpath.instrumentation.spool import NO_TIME
 
@@ -78,7 +78,7 @@ class Receipt:
         self._is_over = True
         if self.event is not None and self._before is not _NOBODY:
             if self._tracer.current is self.event:
-                self._tracer.enter(self._was_running)  # type: ignore[arg-type]  # None is nobody
+                self._tracer.enter(self._was_running)
             around = context.get_current()
             span = around.get(_SPAN_KEY)
             if isinstance(span, EventSpan) and span.event is self.event:
@@ -158,6 +158,10 @@ class Receipt:
 
 
 _RECEIPT: Final[ContextVar[Receipt | None]] = ContextVar("fillpath_receipt", default=None)
+
+
+receipt_here: Final = _RECEIPT.get
+"""Gives what the innermost loop of this thread or task got last; None where none is known."""
 
 
 def wait(tracer: EventTracer, frame: FrameType) -> Receipt:

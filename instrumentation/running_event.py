@@ -9,18 +9,31 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar, Token
+from time import perf_counter_ns
 from typing import Any, Final
 
 from opentelemetry import context, trace
 from opentelemetry.trace.propagation import _SPAN_KEY
 
-from fillpath.instrumentation.open_event import OpenEvent
+from fillpath.instrumentation.event_span import (
+    EventSpan,
+    HandlerRun,
+    Running,
+    enter_context,
+    get_context,
+    leave_context,
+    reset_context,
+    set_context,
+    span_of,
+)
+from fillpath.instrumentation.open_event import Cause, OpenEvent, Place
 from fillpath.instrumentation.payload import name_of, printed
 
 _log = logging.getLogger(__name__)
 
-UserCode = tuple[Token[OpenEvent | None], Token[context.Context] | None]
+UserCode = tuple[Token[Running], Any, EventSpan | None]
 """What undoes `RunningEvent.enter_user_code`."""
+_new_run: Final[Callable[[type[HandlerRun]], HandlerRun]] = object.__new__
 
 
 class RunningEvent(ABC):
@@ -41,12 +54,16 @@ class RunningEvent(ABC):
     def __init__(self) -> None:
         self.stopped = False
         self._complained = False
-        self._current: ContextVar[OpenEvent | None] = ContextVar("fillpath_event", default=None)
-        self.enter: Callable[[OpenEvent], Token[OpenEvent | None]] = self._current.set
+        self._current: ContextVar[Running] = ContextVar("fillpath_event", default=None)
+        self.enter: Callable[[Running], Token[Running]] = self._current.set
 
     @abstractmethod
     def span_context(self, event: OpenEvent) -> trace.SpanContext:
         """OpenTelemetry's address of the event, which is recorded now if it was not yet."""
+
+    @abstractmethod
+    def event_of_run(self, run: HandlerRun) -> OpenEvent:
+        """Make an event of the run of a handler, because something asks for it."""
 
     @abstractmethod
     def lost(self, event_type: str) -> None:
@@ -57,15 +74,23 @@ class RunningEvent(ABC):
         """Begin an event."""
 
     @abstractmethod
-    def close(self, event: OpenEvent, *, error: BaseException | None = None) -> None:
+    def close(
+        self, event: OpenEvent, *, error: BaseException | None = None, end: int | None = None
+    ) -> None:
         """End an event."""
 
     @property
     def current(self) -> OpenEvent | None:
         """The event whose handler is running in this thread or task."""
-        return self._current.get()
+        found = self._current.get()
+        return found.event if type(found) is HandlerRun else found  # type: ignore[return-value]
 
-    def leave(self, token: Token[OpenEvent | None]) -> None:
+    @property
+    def is_idle(self) -> bool:
+        """Whether no handler is running in this thread or task."""
+        return self._current.get() is None
+
+    def leave(self, token: Token[Running]) -> None:
         """Undo `enter`."""
         try:
             self._current.reset(token)
@@ -98,18 +123,94 @@ class RunningEvent(ABC):
         """Do what `handling` does, until `leave_user_code`: a hot path has no room for it."""
         token = self.enter(event)
         if self.stopped or event.place.is_off:  # it is in no run, so nothing may name it
-            return token, None
-        around = context.get_current()
-        span = EventSpan(self, event)
-        inside = context.Context({**around, _SPAN_KEY: span} if around else {_SPAN_KEY: span})
-        return token, context.attach(inside)
+            return token, None, None
+        span = span_of(self, event)
+        return token, enter_context(span), span
 
     def leave_user_code(self, tokens: UserCode) -> None:
         """Undo `enter_user_code`."""
-        token, outer = tokens
+        token, outer, span = tokens
         if outer is not None:
-            context.detach(outer)
+            leave_context(outer, span)
         self.leave(token)
+
+    def enter_run(
+        self, place: Place, cause: Cause | None, event_time: int, links: tuple[Cause, ...] = ()
+    ) -> HandlerRun:
+        """Begin the run of a handler, and do what `handling` does until `leave_run`.
+
+        It is recorded only if it causes something or fails, and costs next to nothing if not.
+
+        Args:
+            place: What it has in common with other runs of the handler: an operation ``process``.
+            cause: What is handled.
+            event_time: Simulated time, or `spool.NO_TIME`.
+            links: Further causes.
+        """
+        run = _new_run(HandlerRun)
+        run.tracer = self
+        run.place = place
+        run.cause = cause
+        run.event_time = event_time
+        run.links = links
+        run.ended = 0
+        run.made = None
+        if self.stopped or place.is_off:  # it is in no run, so nothing may name it
+            run.made = self.nothing
+            run.token, run.outer, run.began = self._current.set(self.nothing), None, 0
+            return run
+        run.token = self._current.set(run)
+        around = get_context()
+        inside = {**around, _SPAN_KEY: run} if around else {_SPAN_KEY: run}
+        run.outer = set_context(context.Context(inside))
+        run.began = perf_counter_ns()
+        return run
+
+    def leave_run(self, run: HandlerRun, error: BaseException | None = None) -> None:
+        """End the run of a handler.
+
+        Args:
+            run: What `enter_run` gave.
+            error: What the handler raised.
+        """
+        token = run.token
+        if token is None:
+            return  # a second time
+        if error is not None:
+            self.event_of_run(run)
+        run.ended = perf_counter_ns()
+        if run.outer is None:
+            self._leave_contexts(run)
+        else:
+            try:
+                reset_context(run.outer)
+                self._current.reset(token)
+                run.token = run.outer = None
+            except (ValueError, RuntimeError):
+                self._leave_contexts(run)
+        if run.made is not None:  # or another thread has asked for it meanwhile
+            self.close(run.made, error=error, end=run.ended)
+
+    def interrupt_run(self, run: HandlerRun) -> OpenEvent:
+        """Leave the run of a handler that goes on later; gives its event, to be closed then."""
+        event = run.event
+        self._leave_contexts(run)
+        return event
+
+    def _leave_contexts(self, run: HandlerRun) -> None:
+        token, outer = run.token, run.outer
+        if token is None:
+            return
+        # An ancestor must not be kept by a run that is itself kept in a task's context.
+        run.token = run.outer = None
+        try:
+            if outer is not None:
+                reset_context(outer)
+            self._current.reset(token)
+        except (ValueError, RuntimeError):  # as in `leave` and `leave_context`
+            if outer is not None:
+                leave_context(outer, run)
+            self.leave(token)
 
     def is_taken(self, portfolio: Any) -> bool:
         """Tell whether the events of a portfolio are recorded; None is that of the session."""
@@ -162,19 +263,6 @@ class RunningEvent(ABC):
         if not self._complained:
             self._complained = True
             _log.warning("fillpath could not record an event: %r", error, exc_info=error)
-
-
-class EventSpan(trace.NonRecordingSpan):
-    """The event in OpenTelemetry's context; it gets its ids only when somebody asks for them."""
-
-    def __init__(self, tracer: RunningEvent, event: OpenEvent) -> None:
-        self._context = trace.INVALID_SPAN_CONTEXT  # all that the base class has
-        self.tracer = tracer
-        self.event = event
-
-    def get_span_context(self) -> trace.SpanContext:
-        """The event's ids."""
-        return self.tracer.span_context(self.event)
 
 
 class Unrecorded(contextlib.ContextDecorator):

@@ -12,7 +12,8 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 NAMES = ["caller", "disabled", "pipeline", "api", "otlp", "size", "find", "memory", "sampling"]
-NAMES += ["engines", "postgres", "queries", "report"]
+ENGINES = ["nautilus", "backtrader", "zipline", "backtesting", "basana", "bus"]
+NAMES += [*(f"engine_{name}" for name in ENGINES), "postgres", "queries", "report"]
 KEYS = {"value", "unit", "peer", "peer_value", "ratio", "goal", "met"}
 
 
@@ -31,7 +32,7 @@ def measured(output: Path, *names: str) -> dict[str, Any]:
 
 
 # These make a run, and have most of their time from starting: their parts are tested elsewhere.
-SLOW = ("report", "engines")
+SLOW = {"report", *(f"engine_{name}" for name in ENGINES if name != "bus")}
 MEASURED = [pytest.param(one, marks=pytest.mark.full if one in SLOW else ()) for one in NAMES]
 
 
@@ -51,6 +52,35 @@ def test_a_benchmark_writes_its_figures_in_the_agreed_form(name: str, tmp_path: 
     machine = results["machine"]
     assert machine["size"] == "tiny"
     assert {"processor", "cores", "python", "versions", "load"} <= set(machine)
+
+
+def test_an_engine_that_is_not_installed_is_left_out_and_named(tmp_path: Path) -> None:
+    copy = tmp_path / "benchmarks"
+    copy.mkdir()
+    for path in (CHECKOUT / "benchmarks").glob("*.py"):
+        text = path.read_text()
+        (copy / path.name).write_text(text.replace('"backtrader", "backtrader"', '"it", "no-such"'))
+    output = tmp_path / "bench.json"
+    arguments = ["--only", "engine_backtrader,engine_bus", "--size", "tiny"]
+    done = subprocess.run(
+        [sys.executable, "-P", str(copy), *arguments, "--output", str(output)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "engine_backtrader is left out: it is not installed" in done.stderr
+    assert set(json.loads(output.read_text())) == {"engine_bus", "machine"}
+
+
+@pytest.mark.full
+def test_all_engines_have_a_name_together(tmp_path: Path) -> None:
+    output = tmp_path / "bench.json"
+    done = bench("--only", "engines", "--size", "tiny", "--output", str(output))
+    assert done.returncode == 0, done.stderr
+    left_out = {line.split()[2] for line in done.stderr.splitlines() if "is left out" in line}
+    measured_ones = set(json.loads(output.read_text())) - {"machine"}
+    assert measured_ones | left_out == {f"engine_{name}" for name in ENGINES}
 
 
 def test_results_are_printed_as_a_table_of_markdown(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opentelemetry import trace
+from opentelemetry import context, trace
 
 from fillpath.exporters.spool_events import RecordedEvent, SpoolEvents
 from fillpath.instrumentation import TracedEventBus, Tracing
@@ -29,6 +29,14 @@ class Event:
 
     type: str
     number: int = 0
+
+
+@pytest.fixture(autouse=True)
+def the_context_of_before() -> Iterator[None]:
+    """A loop that just stops leaves its last event current, which other tests must not see."""
+    token = context.attach(context.get_current())
+    yield
+    context.detach(token)
 
 
 class Run:
