@@ -81,7 +81,7 @@ def report_data(
             run=_run_card(run, results, store, connection),
             accounts=tuple(_accounts(accounts, equity)),
             completeness=tuple(map(_completeness, results.rows("completeness", run_id))),
-            equity=tuple(_equity(equity)),
+            equity=tuple(equity_series(equity)),
             pnl_totals={one.currency: _amounts(one) for one in results.pnl_by(run_id)},
             pnl_by_portfolio=_pnl(results, run_id, groups, "portfolio"),
             pnl_by_strategy=_pnl(results, run_id, groups, "portfolio", "strategy"),
@@ -195,7 +195,7 @@ def _completeness(row: Row) -> CompletenessRow:
     )
 
 
-def _equity(rows: Iterable[Row]) -> Iterator[EquitySeries]:
+def equity_series(rows: Iterable[Row]) -> Iterator[EquitySeries]:
     """Add up the accounts of one portfolio and currency, at every change of one of them."""
     points: dict[tuple[str, str], list[EquityPoint]] = {}
     last: dict[tuple[str, str], dict[str, tuple[Decimal, Decimal]]] = {}
@@ -204,15 +204,19 @@ def _equity(rows: Iterable[Row]) -> Iterator[EquitySeries]:
         known = last.setdefault(key, {})
         known[row["account_id"]] = (row["balance"], row["equity"])
         balances, equities = zip(*known.values(), strict=True)
+        series = points.setdefault(key, [])
         point = EquityPoint(
-            time=row["event_time"] or 0,
+            time=row["event_time"] or (series[-1].time if series else 0),
             balance=sum(balances, ZERO),
             equity=sum(equities, ZERO),
             trace_id=row["trace_id"],
         )
-        points.setdefault(key, []).append(point)
+        series.append(point)
     for (portfolio, currency), series in points.items():
-        yield EquitySeries(portfolio, currency, tuple(series))
+        # What is stated before the market's first event has no time of its own.
+        first = next((point.time for point in series if point.time), 0)
+        timed = (point if point.time else replace(point, time=first) for point in series)
+        yield EquitySeries(portfolio, currency, tuple(timed))
 
 
 def _amounts(one: PnlSum) -> PnlAmounts:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fillpath.analytics import report_format
+from fillpath.analytics.report_data import equity_series
 from fillpath.analytics.report_equity import curve
 from fillpath.analytics.report_model import EquityPoint, EquitySeries
 
@@ -92,6 +93,19 @@ def test_drawdown_is_measured_from_the_highest_so_far() -> None:
     assert drawn.deepest.at.time == 2
     assert drawn.change == 17
     assert curve(a_series(0, -5)).deepest is None
+
+
+def test_what_is_stated_before_the_market_begins_is_drawn_where_it_begins() -> None:
+    stated = [(None, 100), (7, 110), (None, 120)]
+    rows = [
+        {
+            "portfolio": "p", "currency": "USD", "account_id": "a", "event_time": time,
+            "balance": Decimal(amount), "equity": Decimal(amount), "trace_id": "t",
+        }
+        for time, amount in stated
+    ]  # fmt: skip
+    (series,) = equity_series(rows)
+    assert [point.time for point in series.points] == [7, 7, 7]
 
 
 def test_equity_is_drawn_only_where_every_point_has_it() -> None:
