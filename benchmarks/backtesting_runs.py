@@ -7,11 +7,14 @@ without its cause.
 
 from __future__ import annotations
 
+import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
+
+os.environ["TQDM_DISABLE"] = "1"  # read on import; the engine would draw a bar for every run
 
 from backtesting import Backtest, Strategy, backtesting
 from backtesting.lib import crossover
