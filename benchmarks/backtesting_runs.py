@@ -8,10 +8,9 @@ without its cause.
 from __future__ import annotations
 
 import os
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any, Final
 
 os.environ["TQDM_DISABLE"] = "1"  # read on import; the engine would draw a bar for every run
@@ -21,7 +20,7 @@ from backtesting.lib import crossover
 from backtesting.test import GOOG, SMA
 from opentelemetry.trace import SpanKind
 
-from fillpath.instrumentation import Tracing
+from engine_variants import Prepared, engine_variants
 from fillpath.instrumentation.backtesting import BacktestingInstrumentor
 from fillpath.instrumentation.semconv import (
     PUBLISH,
@@ -35,11 +34,8 @@ from fillpath.instrumentation.semconv import (
     Trading,
     span_name,
 )
-from fillpath.instrumentation.spool import BlockType, SpoolReader
 from harness import Size
-from peers import NullExporter, sdk_provider
 
-Prepared = Callable[[], AbstractContextManager[Callable[[], int]]]
 _SYMBOL: Final = "GOOG"
 _PRICES: Final = (
     (Bar.OPEN, "Open"),
@@ -76,34 +72,14 @@ def variants(size: Size, events: list[int], spans: list[int]) -> dict[str, Prepa
     bars = size.pick(100, len(GOOG), len(GOOG))
     times = size.pick(1, 3, 12)
 
-    @contextmanager
-    def untraced() -> Iterator[Callable[[], int]]:
-        yield _ready(bars, times)
-
-    @contextmanager
-    def traced() -> Iterator[Callable[[], int]]:
-        instrumentor = BacktestingInstrumentor()
-        with tempfile.TemporaryDirectory() as folder:
-            with Tracing("benchmark", data=folder, writer="none") as session:
-                instrumentor.instrument()
-                try:
-                    yield _ready(bars, times)
-                finally:
-                    instrumentor.uninstrument()
-            blocks = SpoolReader(session.folder.spool / session.run_id).blocks()
-            totals = [block.counts() for block in blocks if block.type is BlockType.COUNTS]
-            published = sum(count.published for count in totals[-1])
-            # Bars come through the fast door, whose events the totals do not count one by one.
-            events.append(published + times * (bars - _Crossing.slow))
-
-    @contextmanager
-    def spanned() -> Iterator[Callable[[], int]]:
-        provider = sdk_provider(NullExporter(), 100_000)
-        with _spans(provider.get_tracer("benchmark"), spans):
-            yield _ready(bars, times)
-        provider.shutdown()
-
-    return {"untraced": untraced, "traced": traced, "sdk": spanned}
+    return engine_variants(
+        BacktestingInstrumentor,
+        lambda: _ready(bars, times),
+        _spans,
+        lambda: times * (bars - _Crossing.slow),
+        events,
+        spans,
+    )
 
 
 def _ready(bars: int, times: int) -> Callable[[], int]:

@@ -7,9 +7,8 @@ the same attributes but without its cause.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any, Final
 
 import backtrader as bt
@@ -18,7 +17,8 @@ from backtrader.brokers.bbroker import BackBroker
 from backtrader.order import OrderBase
 from opentelemetry.trace import SpanKind
 
-from fillpath.instrumentation import BacktraderInstrumentor, Tracing
+from engine_variants import Prepared, engine_variants
+from fillpath.instrumentation import BacktraderInstrumentor
 from fillpath.instrumentation.semconv import (
     PUBLISH,
     Account,
@@ -30,11 +30,8 @@ from fillpath.instrumentation.semconv import (
     Trading,
     span_name,
 )
-from fillpath.instrumentation.spool import BlockType, SpoolReader
 from harness import Size
-from peers import NullExporter, sdk_provider
 
-Prepared = Callable[[], AbstractContextManager[Callable[[], int]]]
 _SYMBOL: Final = "EURUSD"
 _SIDES: Final = ("BUY", "SELL")
 
@@ -60,33 +57,14 @@ def variants(size: Size, events: list[int], spans: list[int]) -> dict[str, Prepa
     """
     bars = size.pick(200, 2_000, 5_000)
 
-    @contextmanager
-    def untraced() -> Iterator[Callable[[], int]]:
-        yield _ready(bars)
-
-    @contextmanager
-    def traced() -> Iterator[Callable[[], int]]:
-        instrumentor = BacktraderInstrumentor()
-        with tempfile.TemporaryDirectory() as folder:
-            with Tracing("benchmark", data=folder, writer="none") as session:
-                instrumentor.instrument()
-                try:
-                    yield _ready(bars)
-                finally:
-                    instrumentor.uninstrument()
-            blocks = SpoolReader(session.folder.spool / session.run_id).blocks()
-            totals = [block.counts() for block in blocks if block.type is BlockType.COUNTS]
-            # Bars come through the fast door, whose events the totals do not count one by one.
-            events.append(sum(count.published for count in totals[-1]) + bars)
-
-    @contextmanager
-    def spanned() -> Iterator[Callable[[], int]]:
-        provider = sdk_provider(NullExporter(), 100_000)
-        with _spans(provider.get_tracer("benchmark"), spans):
-            yield _ready(bars)
-        provider.shutdown()
-
-    return {"untraced": untraced, "traced": traced, "sdk": spanned}
+    return engine_variants(
+        BacktraderInstrumentor,
+        lambda: _ready(bars),
+        _spans,
+        lambda: bars,
+        events,
+        spans,
+    )
 
 
 def _ready(bars: int) -> Callable[[], int]:

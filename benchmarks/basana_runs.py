@@ -11,9 +11,8 @@ import asyncio
 import csv
 import datetime as dt
 import gzip
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,7 +23,8 @@ from basana.backtesting import liquidity, order_mgr, orders
 from basana.backtesting.exchange import Exchange
 from opentelemetry.trace import SpanKind
 
-from fillpath.instrumentation import BasanaInstrumentor, Tracing
+from engine_variants import Prepared, engine_variants
+from fillpath.instrumentation import BasanaInstrumentor
 from fillpath.instrumentation.semconv import (
     PUBLISH,
     Bar,
@@ -35,11 +35,8 @@ from fillpath.instrumentation.semconv import (
     Trading,
     span_name,
 )
-from fillpath.instrumentation.spool import BlockType, SpoolReader
 from harness import Size
-from peers import NullExporter, sdk_provider
 
-Prepared = Callable[[], AbstractContextManager[Callable[[], int]]]
 _PAIR: Final = bs.Pair("AAPL", "USD")
 _DAY: Final = dt.timedelta(days=1)
 _USD: Final = bs.PairInfo(base_precision=0, quote_precision=2)
@@ -84,33 +81,14 @@ def variants(size: Size, events: list[int], spans: list[int]) -> dict[str, Prepa
     """
     bars = _bars(size.pick(100, 3_000, 3_000)) * size.pick(1, 2, 6)
 
-    @contextmanager
-    def untraced() -> Iterator[Callable[[], int]]:
-        yield _ready(bars)
-
-    @contextmanager
-    def traced() -> Iterator[Callable[[], int]]:
-        instrumentor = BasanaInstrumentor()
-        with tempfile.TemporaryDirectory() as folder:
-            with Tracing("benchmark", data=folder, writer="none") as session:
-                instrumentor.instrument()
-                try:
-                    yield _ready(bars)
-                finally:
-                    instrumentor.uninstrument()
-            blocks = SpoolReader(session.folder.spool / session.run_id).blocks()
-            totals = [block.counts() for block in blocks if block.type is BlockType.COUNTS]
-            # Bars come through the fast door, whose events the totals do not count one by one.
-            events.append(sum(count.published for count in totals[-1]) + len(bars))
-
-    @contextmanager
-    def spanned() -> Iterator[Callable[[], int]]:
-        provider = sdk_provider(NullExporter(), 100_000)
-        with _spans(provider.get_tracer("benchmark"), spans):
-            yield _ready(bars)
-        provider.shutdown()
-
-    return {"untraced": untraced, "traced": traced, "sdk": spanned}
+    return engine_variants(
+        BasanaInstrumentor,
+        lambda: _ready(bars),
+        _spans,
+        lambda: len(bars),
+        events,
+        spans,
+    )
 
 
 def _bars(count: int) -> list[Any]:

@@ -11,8 +11,8 @@ import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +26,8 @@ from zipline.finance.blotter import SimulationBlotter
 from zipline.finance.metrics.tracker import MetricsTracker
 from zipline.utils.paths import data_path
 
-from fillpath.instrumentation import Tracing, ZiplineInstrumentor
+from engine_variants import Prepared, engine_variants
+from fillpath.instrumentation import ZiplineInstrumentor
 from fillpath.instrumentation.semconv import (
     PUBLISH,
     Bar,
@@ -37,11 +38,8 @@ from fillpath.instrumentation.semconv import (
     Trading,
     span_name,
 )
-from fillpath.instrumentation.spool import BlockType, SpoolReader
 from harness import Size
-from peers import NullExporter, sdk_provider
 
-Prepared = Callable[[], AbstractContextManager[Callable[[], int]]]
 _SYMBOLS: Final = ("AAPL", "GOOG", "IBM", "MSFT")
 _FIRST: Final = pd.Timestamp("2005-01-03")
 _BUNDLE: Final = "fillpath-benchmark"
@@ -66,34 +64,14 @@ def variants(size: Size, events: list[int], spans: list[int]) -> dict[str, Prepa
     last = _FIRST + pd.Timedelta(days=size.pick(60, 500, 1_500))
     _make_bundle()
 
-    @contextmanager
-    def untraced() -> Iterator[Callable[[], int]]:
-        yield lambda: _run(last)
-
-    @contextmanager
-    def traced() -> Iterator[Callable[[], int]]:
-        instrumentor = ZiplineInstrumentor()
-        with tempfile.TemporaryDirectory() as folder:
-            with Tracing("benchmark", data=folder, writer="none") as session:
-                instrumentor.instrument()
-                try:
-                    yield lambda: _run(last, days)
-                finally:
-                    instrumentor.uninstrument()
-            blocks = SpoolReader(session.folder.spool / session.run_id).blocks()
-            totals = [block.counts() for block in blocks if block.type is BlockType.COUNTS]
-            # Bars come through the fast door, whose events the totals do not count one by one.
-            bars = days[-1] * (len(_SYMBOLS) + 1)
-            events.append(sum(count.published for count in totals[-1]) + bars)
-
-    @contextmanager
-    def spanned() -> Iterator[Callable[[], int]]:
-        provider = sdk_provider(NullExporter(), 100_000)
-        with _spans(provider.get_tracer("benchmark"), spans):
-            yield lambda: _run(last)
-        provider.shutdown()
-
-    return {"untraced": untraced, "traced": traced, "sdk": spanned}
+    return engine_variants(
+        ZiplineInstrumentor,
+        lambda: lambda: _run(last, days),
+        _spans,
+        lambda: days[-1] * (len(_SYMBOLS) + 1),
+        events,
+        spans,
+    )
 
 
 def _make_bundle() -> None:
@@ -132,7 +110,7 @@ def _make_bundle() -> None:
     logging.getLogger("zipline").setLevel(logging.ERROR)
 
 
-def _run(last: pd.Timestamp, days: list[int] | None = None) -> int:
+def _run(last: pd.Timestamp, days: list[int]) -> int:
     def initialize(context: Any) -> None:
         context.assets = context.symbols(*_SYMBOLS)
         context.is_long = {}
@@ -156,8 +134,7 @@ def _run(last: pd.Timestamp, days: list[int] | None = None) -> int:
         benchmark_returns=pd.Series(0.0, index=pd.date_range(_FIRST, last, tz="UTC")),
         default_extension=False,
     )
-    if days is not None:
-        days.append(len(perf))
+    days.append(len(perf))
     return 1
 
 

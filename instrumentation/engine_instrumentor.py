@@ -23,11 +23,10 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion
 
 from fillpath.instrumentation.engine_run import EngineRun
-from fillpath.instrumentation.errors import FillpathError
 from fillpath.instrumentation.patches import Patches
 from fillpath.instrumentation.settings import recording_enabled
 from fillpath.instrumentation.tracing import Tracing
-from fillpath.instrumentation.worker_runs import is_worker, session_of_worker
+from fillpath.instrumentation.worker_runs import end_session, is_worker, session_of_worker
 
 _log = logging.getLogger(__name__)
 
@@ -209,11 +208,11 @@ class EngineInstrumentor(BaseInstrumentor):  # type: ignore[misc, unused-ignore]
             yield run
         except BaseException as error:
             if session is not None:
-                self._end(session, error)
+                end_session(session, error)
             raise
         else:
             if session is not None:
-                self._end(session, None)
+                end_session(session)
         finally:
             run.active = False
 
@@ -241,14 +240,7 @@ class EngineInstrumentor(BaseInstrumentor):  # type: ignore[misc, unused-ignore]
                 self._warned.add((self.engine, str(error)))
                 _log.warning("A run of %s goes untraced: %s", self.engine, error)
             if own is not None:
-                self._end(own, None)
+                end_session(own)
             return None
         self._runs.add(run)
         return run, own
-
-    @staticmethod
-    def _end(session: Tracing, error: BaseException | None) -> None:
-        try:
-            session.stop(error=error)
-        except FillpathError as failure:
-            _log.warning("%s", failure)

@@ -57,6 +57,19 @@ def session_of_worker(parameters: Mapping[str, Any] | None) -> Tracing:
     return session
 
 
+def end_session(session: Tracing, error: BaseException | None = None) -> None:
+    """End a session that belongs to a run of the engine; the host is only told if that fails.
+
+    Args:
+        session: The session.
+        error: What the run failed with.
+    """
+    try:
+        session.stop(error=error)
+    except FillpathError as failure:
+        _log.warning("%s", failure)
+
+
 class WorkerSession:
     """The session of the engines that live at one time in a worker process.
 
@@ -93,7 +106,4 @@ class WorkerSession:
     def _end(self) -> None:
         session, self._session = self._session, None
         if session is not None:
-            try:
-                session.stop()
-            except FillpathError as error:
-                _log.warning("%s", error)
+            end_session(session)
