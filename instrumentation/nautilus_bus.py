@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from threading import get_ident
-from time import monotonic, perf_counter_ns
+from time import perf_counter_ns
 from types import FrameType
 from typing import Any, Final
 
@@ -20,21 +20,20 @@ from nautilus_trader.model import events
 from nautilus_trader.model.instruments import Instrument
 
 from fillpath.instrumentation.event_columns import time_of
-from fillpath.instrumentation.event_span import HandlerRun
 from fillpath.instrumentation.event_tracer import EventTracer, OpenEvent
 from fillpath.instrumentation.nautilus import namespace_of_trader
 from fillpath.instrumentation.nautilus_causes import OrderCauses, is_command
 from fillpath.instrumentation.nautilus_events import describe, is_engine_reset, plain_attributes
+from fillpath.instrumentation.nautilus_handlers import FollowedHandler
 from fillpath.instrumentation.nautilus_market import MARKET_DATA, MarketReader
+from fillpath.instrumentation.nautilus_orders import OrderReader
 from fillpath.instrumentation.open_event import Place
-from fillpath.instrumentation.semconv import PROCESS, EventType
+from fillpath.instrumentation.semconv import EventType
 from fillpath.instrumentation.spool import NO_TIME
 from fillpath.instrumentation.tracing import Tracing
 
 _TAP_PRIORITY: Final = 2**31 - 1
 _REMEMBERED_MESSAGES: Final = 4096
-_SECONDS_OF_A_FAILURE: Final = 1.0
-"""How long a live engine waits at most, when a handler has failed, for that to be written."""
 _ENGINE_INTAKE: Final = "ExecEngine.process"
 """Endpoint of raw order events; the engine may still refuse one, so it is no news yet."""
 _DATA_INTAKE: Final = "DataEngine.process"
@@ -58,27 +57,31 @@ class TracedMessageBus(MessageBus):  # type: ignore[misc]  # the engine ships no
     def send(self, endpoint: str, msg: Any) -> None:
         """Send a message and follow what its handler does."""
         if endpoint == _DATA_INTAKE:
-            super().send(endpoint, msg)
+            _send(self, endpoint, msg)
             return
         follower = self.follower
         event = follower.on_sent(endpoint, msg)
         if event is None:
             if endpoint != _ENGINE_INTAKE:
-                super().send(endpoint, msg)
+                _send(self, endpoint, msg)
                 return
             follower.intakes += 1
             try:
-                super().send(endpoint, msg)
+                _send(self, endpoint, msg)
             finally:
                 follower.intakes -= 1
                 follower.end_intake(msg)
             return
-        token = event.tracer.enter(event)
+        tracer = event.tracer
+        token = tracer.enter(event)
         try:
-            super().send(endpoint, msg)
+            _send(self, endpoint, msg)
         finally:
-            event.tracer.leave(token)
+            tracer.leave(token)
             event.end = perf_counter_ns()
+
+
+_send: Final[Callable[[MessageBus, str, Any], None]] = MessageBus.send
 
 
 class Turn:
@@ -116,21 +119,25 @@ class BusFollower:
 
     Attributes:
         intakes: How many raw order events the engine is working on, one within another.
+        is_live: As given.
+        last: The message that was recorded or looked up last, and its event.
+        places_of_runs: Places of the runs of strategies' handlers.
+        portfolio: The portfolio namespace.
+        recording: The session's tracer, once there is one, until it is detached.
     """
 
     def __init__(self, trader_id: str, *, is_live: bool = False) -> None:
         self.intakes = 0
         self._trader_id = trader_id
-        self._is_live = is_live
+        self.is_live = is_live
         self._tracing: Tracing | None = None
         self._tracer: EventTracer | None = None
-        self._recording: EventTracer | None = None  # the same, until it is detached
+        self.recording: EventTracer | None = None
         self._is_detached = False
         self._market: MarketReader | None = None
-        self._places: dict[tuple[str | None, ...], Place] = {}
-        self._run_places: dict[tuple[Place, str, str], Place] = {}
-        self._places_of_runs: set[Place] = set()
-        self._portfolio = ""
+        self._orders: OrderReader | None = None
+        self.places_of_runs: set[Place] = set()
+        self.portfolio = ""
         self._instruments: dict[Any, Instrument] = {}
         self._start_leg()
 
@@ -143,6 +150,7 @@ class BusFollower:
         self._seen_before: dict[int, tuple[Any, OpenEvent]] = {}
         self._ticks: dict[int, tuple[Any, OpenEvent]] = {}
         self._ticks_before: dict[int, tuple[Any, OpenEvent]] = {}
+        self.last: tuple[Any, OpenEvent | None] = self, None
         self._turn = Turn()  # of the thread that publishes market data
         self._turns = {get_ident(): self._turn}  # by thread
         self._signals: dict[OpenEvent, OpenEvent] = {}  # the last of each strategy's run
@@ -158,7 +166,7 @@ class BusFollower:
     def detach(self) -> None:
         """Record nothing any more; handlers that run now still end."""
         self._is_detached = True
-        self._recording = None
+        self.recording = None
 
     def settle(self) -> None:
         """Close what is still open: the session ends, or the engine starts afresh."""
@@ -168,7 +176,7 @@ class BusFollower:
 
     def _turn_here(self) -> Turn:
         """The turn of this thread. A live engine's timers run in other threads than its loop."""
-        if not self._is_live:
+        if not self.is_live:
             return self._turn
         thread = get_ident()
         turn = self._turns.get(thread)
@@ -177,20 +185,19 @@ class BusFollower:
         return turn
 
     def _name_books(self, tracing: Tracing, tracer: EventTracer) -> None:
-        self._portfolio = tracing.claim_portfolio(namespace_of_trader(self._trader_id))
-        self._market = MarketReader(tracer, self._portfolio)
-        self._places.clear()
-        self._run_places.clear()
+        self.portfolio = tracing.claim_portfolio(namespace_of_trader(self._trader_id))
+        self._market = MarketReader(tracer, self.portfolio)
+        self._orders = OrderReader(tracer, self.portfolio, self._instruments)
 
     def running_tracer(self) -> EventTracer | None:
         """The running session's tracer, or None when nothing is to be recorded."""
-        tracer = self._recording
+        tracer = self.recording
         if tracer is None:
             tracing = Tracing.active()
             if self._is_detached or tracing is None or not tracing.running:
                 return None
             self._tracing = tracing
-            self._tracer = self._recording = tracer = tracing.tracer
+            self._tracer = self.recording = tracer = tracing.tracer
             self._name_books(tracing, tracer)
             tracing.before_stop(self.settle)
         return None if tracer.stopped else tracer
@@ -199,29 +206,28 @@ class BusFollower:
 
     def on_published(self, message: Any) -> None:
         """Take a publication before any of its subscribers does."""
-        tracer = self._recording
+        tracer = self.recording
         if tracer is None or tracer.stopped:
             tracer = self.running_tracer()
             if tracer is None:
                 return
         try:
-            kind = type(message)
             current = tracer.current
-            opener = self._market.opener(kind) if self._market is not None else None
-            turn = self._turn_here() if self._is_live else self._turn
+            opener = self._market.opener(type(message)) if self._market is not None else None
+            turn = self._turn_here() if self.is_live else self._turn
             if current is None:
                 if turn.pending and not self.intakes:
                     self._close_pending(turn)
-                if opener is None or self._is_live or turn.callback is not None:
+                if opener is None or self.is_live or turn.callback is not None:
                     self._begin_turn(turn, message)
             if opener is None:
-                if self.event_of(message) is None:
-                    self._record(tracer, message)
+                if self.last[0] is not message and self.event_of(message) is None:
+                    self._record(tracer, message, turn, current)
             elif id(message) not in self._ticks and id(message) not in self._ticks_before:
                 event = self._last_market_event = opener(message, current)
                 turn.pending.append(event)
                 ticks = self._ticks
-                ticks[id(message)] = message, event
+                ticks[id(message)] = self.last = message, event
                 if len(ticks) >= _REMEMBERED_MESSAGES:
                     self._ticks_before = ticks
                     self._ticks = {}
@@ -231,16 +237,20 @@ class BusFollower:
 
     def on_sent(self, endpoint: str, message: Any) -> OpenEvent | None:
         """Take a message to an endpoint; gives the event whose handling begins, if it is one."""
-        tracer = self.running_tracer()
-        if tracer is None:
-            return None
+        tracer = self.recording
+        if tracer is None or tracer.stopped:
+            tracer = self.running_tracer()
+            if tracer is None:
+                return None
         try:
-            turn = self._turn_here()
-            if turn.pending and not self.intakes and tracer.current is None:
+            turn = self._turn_here() if self.is_live else self._turn
+            if turn.pending and not self.intakes and tracer.is_idle:
                 self._close_pending(turn)
-            event = self.event_of(message)
+            known, event = self.last
+            if known is not message:
+                event = self.event_of(message)
             if event is None and endpoint != _ENGINE_INTAKE:
-                event = self._record(tracer, message)
+                event = self._record(tracer, message, turn, tracer.current)
         except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
             tracer.lost(type(message).__name__)
             tracer.complain(error)
@@ -249,7 +259,9 @@ class BusFollower:
 
     def end_intake(self, message: Any) -> None:
         """The engine has done all that an order event leads to at once, such as a position."""
-        event = self.event_of(message)
+        known, event = self.last
+        if known is not message:
+            event = self.event_of(message)
         if event is not None:
             event.end = perf_counter_ns()
 
@@ -257,83 +269,64 @@ class BusFollower:
         """Wrap a handler; the wrapper compares, hashes and prints like the handler."""
         return FollowedHandler(self, handler)
 
-    def delivery(
-        self, tracer: EventTracer, event: OpenEvent, message: Any, actor: Any, handler_name: str
-    ) -> HandlerRun | None:
-        """Begin a strategy's run of a handler, which is an event of its own."""
-        try:
-            # The engine makes the text of an id anew each time, but keeps the id.
-            key = event.place, actor.id, handler_name
-            place = self._run_places.get(key)
-            if place is None:
-                symbol, venue = _place_of(message)
-                place = tracer.place(
-                    event.event_type,
-                    operation=PROCESS,
-                    portfolio=self._portfolio,
-                    strategy=actor.id.value,
-                    symbol=symbol,
-                    venue=venue,
-                    handler=f"{type(actor).__name__}.{handler_name}",
-                )
-                self._places_of_runs.add(place)
-                if (symbol, venue) == event.place.parts[4:6]:
-                    self._run_places[key] = place
-            return tracer.enter_run(place, event, event.event_time)
-        except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
-            tracer.complain(error)
-            return None
-
-    def end_delivery(
-        self, tracer: EventTracer, run: HandlerRun, failure: BaseException | None
-    ) -> None:
-        """End a strategy's run of a handler."""
-        try:
-            tracer.leave_run(run, failure)
-            if self._signals and run.made is not None:
-                self._signals.pop(run.made, None)
-            if failure is not None and self._is_live:
-                # Unless it is told otherwise, a live engine now ends the process as it stands.
-                _, recorder = tracer.direct()
-                recorder.written(monotonic() + _SECONDS_OF_A_FAILURE)
-        except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
-            tracer.complain(error)
+    def forget_signal(self, run: OpenEvent) -> None:
+        """A strategy's run of a handler has ended: what comes now does not follow its signal."""
+        if self._signals:
+            self._signals.pop(run, None)
 
     # -- Recording ------------------------------------------------------------------------------
 
-    def _record(self, tracer: EventTracer, message: Any) -> OpenEvent:
+    def _record(
+        self, tracer: EventTracer, message: Any, turn: Turn, current: OpenEvent | None
+    ) -> OpenEvent:
+        causes, orders = self._causes, self._orders
+        if isinstance(message, events.OrderFilled):
+            causes.count_fill(message)
+        row = None if orders is None else orders.row(message, causes)
+        if row is None:
+            event = self._record_other(tracer, message, current)
+        else:
+            parent, links = causes.of(message)
+            if parent is None:
+                parent = self._cause_by_stack(tracer, message, current)
+            place, attributes, time = row
+            event = tracer.open_at(place, parent, time, attributes, links)
+        # The message is kept too, so that its address is not given to another one meanwhile.
+        seen = self._seen
+        seen[id(message)] = self.last = message, event
+        if len(seen) >= _REMEMBERED_MESSAGES:
+            self._seen_before = seen
+            self._seen = {}
+        turn.pending.append(event)
+        turn.within[event] = current
+        causes.recorded(message, event)
+        return event
+
+    def _record_other(
+        self, tracer: EventTracer, message: Any, current: OpenEvent | None
+    ) -> OpenEvent:
+        """Record a message of a class that is described each time."""
         if isinstance(message, Instrument):
             self._instruments[message.id] = message
+            self._orders.forget_patterns()
         description = self._causes.complete(message, describe(message, self._instruments))
         parent, links = self._causes.of(message)
         if parent is None:
-            parent = self._cause_by_stack(tracer, message)
+            parent = self._cause_by_stack(tracer, message, current)
         is_signal = description.event_type == EventType.SIGNAL
         run = self._run_of_strategy(tracer.current) if is_signal else None
         if run is not None:
             # The engine's signals name neither; they are about what the handler was given.
             strategy, symbol, venue = run.place.parts[3:6]
             description = description._replace(strategy=strategy, symbol=symbol, venue=venue)
-        event_type, _, *where, time = description
-        key = event_type, *where
-        place = self._places.get(key)
-        if place is None:
-            strategy, symbol, venue = where
-            place = self._places[key] = tracer.place(
-                event_type, portfolio=self._portfolio, strategy=strategy, symbol=symbol, venue=venue
-            )
+        time = description.event_time
         event = tracer.open_at(
-            place,
+            self._orders.place_of(description),
             parent,
             NO_TIME if time is None else time_of(time),
             plain_attributes(message, description),
             links,
         )
-        self._remember(message, event)
-        turn = self._turn_here()
-        turn.pending.append(event)
-        turn.within[event] = tracer.current
-        self._causes.recorded(message, event)
         if isinstance(message, MARKET_DATA):
             self._last_market_event = event
         if run is not None:
@@ -342,13 +335,14 @@ class BusFollower:
 
     def _run_of_strategy(self, current: OpenEvent | None) -> OpenEvent | None:
         """The event whose handler runs, if that is a strategy's and has not ended."""
-        if current is None or current.closed or current.place not in self._places_of_runs:
+        if current is None or current.closed or current.place not in self.places_of_runs:
             return None
         return current
 
-    def _cause_by_stack(self, tracer: EventTracer, message: Any) -> OpenEvent | None:
+    def _cause_by_stack(
+        self, tracer: EventTracer, message: Any, current: OpenEvent | None
+    ) -> OpenEvent | None:
         """The running delivery, or the signal it has just published; else the call-back."""
-        current = tracer.current
         if current is None:
             is_market_data = isinstance(message, MARKET_DATA)
             return None if is_market_data else self._callback_event(tracer)
@@ -364,7 +358,7 @@ class BusFollower:
         In a backtest it follows the last market event, because simulated time moves only with
         those. A live clock moves by itself.
         """
-        before = None if self._is_live else self._last_market_event
+        before = None if self.is_live else self._last_market_event
         frame = _outermost_actor_frame()
         if frame is None:
             return before
@@ -374,7 +368,7 @@ class BusFollower:
             actor = frame.f_locals["self"]
             event = tracer.open(
                 EventType.SYSTEM,
-                portfolio=self._portfolio,
+                portfolio=self.portfolio,
                 strategy=actor.id.value,
                 handler=f"{type(actor).__name__}.{frame.f_code.co_name}",
                 event_time=_time_of(actor),
@@ -389,26 +383,21 @@ class BusFollower:
         """The event that a message was recorded as, if that was lately."""
         key = id(message)
         found = (
-            self._ticks.get(key)
-            or self._seen.get(key)
+            self._seen.get(key)
+            or self._ticks.get(key)
             or self._seen_before.get(key)
             or self._ticks_before.get(key)
         )
-        return found[1] if found is not None else None
-
-    def _remember(self, message: Any, event: OpenEvent) -> None:
-        # The message is kept too, so that its address is not given to another one meanwhile.
-        seen = self._seen
-        seen[id(message)] = message, event
-        if len(seen) >= _REMEMBERED_MESSAGES:
-            self._seen_before = seen
-            self._seen = {}
+        if found is None:
+            return None
+        self.last = found
+        return found[1]
 
     def _begin_turn(self, turn: Turn, message: Any) -> None:
         """Nothing is being handled in this thread, and this is published."""
         if isinstance(message, MARKET_DATA):
             self._close_callback(turn)
-            if self._is_live:
+            if self.is_live:
                 self._turn = turn
                 self._close_turns_that_are_over()
         elif is_engine_reset(message):
@@ -450,7 +439,7 @@ class BusFollower:
             if around is not None and event.start < around.end < event.end:
                 event.end = around.end  # its message went on to others after that
             parent = event.parent
-            if parent is None or parent.closed or parent.place in self._places_of_runs:
+            if parent is None or parent.closed or parent.place in self.places_of_runs:
                 continue
             limit = within.get(parent)
             if limit is None or not parent.end < limit.end < event.end:
@@ -462,84 +451,6 @@ class BusFollower:
             turn.callback = None
             if self._tracer is not None and not self._tracer.stopped:
                 self._tracer.close(event, end=max(event.end, event.start))
-
-
-class FollowedHandler:
-    """A subscriber that is followed; equal to the handler it wraps, so it can be unsubscribed."""
-
-    __slots__ = ("_actor", "_follower", "_handler", "_name")
-
-    def __init__(self, follower: BusFollower, handler: Callable[[Any], None]) -> None:
-        self._follower = follower
-        self._handler = handler
-        owner = getattr(handler, "__self__", None)
-        self._actor = owner if isinstance(owner, Actor) else None
-        self._name = _USER_METHODS.get(handler.__name__, handler.__name__) if self._actor else ""
-
-    def __call__(self, message: Any) -> None:
-        """Hand the message to the handler, as a delivery."""
-        follower = self._follower
-        tracer = follower.running_tracer()
-        event = follower.event_of(message) if tracer is not None else None
-        if event is None or tracer is None:
-            self._handler(message)
-            return
-        actor = self._actor
-        if actor is None:
-            token = tracer.enter(event)
-            try:
-                self._handler(message)
-            finally:
-                tracer.leave(token)
-                event.end = perf_counter_ns()
-            return
-        run = follower.delivery(tracer, event, message, actor, self._name)
-        if run is None:
-            self._handler(message)
-            return
-        failure: BaseException | None = None
-        try:
-            self._handler(message)
-        except BaseException as error:
-            failure = error
-            raise
-        finally:
-            follower.end_delivery(tracer, run, failure)
-            event.end = run.ended
-
-    def __eq__(self, other: object) -> bool:
-        return bool(self._handler == getattr(other, "_handler", other))
-
-    def __hash__(self) -> int:
-        return hash(self._handler)
-
-    def __str__(self) -> str:
-        return str(self._handler)
-
-    __repr__ = __str__
-
-
-_USER_METHODS: Final = {
-    "handle_bar": "on_bar",
-    "handle_quote_tick": "on_quote_tick",
-    "handle_trade_tick": "on_trade_tick",
-    "handle_order_book_deltas": "on_order_book_deltas",
-    "handle_order_book_depth": "on_order_book_depth",
-    "handle_order_book": "on_order_book",
-    "handle_event": "on_event",
-    "handle_signal": "on_signal",
-    "handle_data": "on_data",
-    "handle_instrument": "on_instrument",
-}
-"""The engine's handlers, and the method of the user's that each one calls."""
-
-
-def _place_of(message: Any) -> tuple[str | None, str | None]:
-    owner = message.bar_type if hasattr(message, "bar_type") else message
-    instrument_id = getattr(owner, "instrument_id", None)
-    if instrument_id is None:
-        return None, None
-    return instrument_id.symbol.value, instrument_id.venue.value
 
 
 def _time_of(actor: Any) -> int | None:

@@ -16,8 +16,9 @@ Where the parent is not the order's own chain, the order's last state is linked.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any, Final
 
 from nautilus_trader.core.message import Command as EngineCommand
 from nautilus_trader.execution.messages import (
@@ -39,7 +40,6 @@ Cause = tuple[OpenEvent | None, tuple[OpenEvent, ...]]
 _OF_THE_COMMAND = (events.OrderUpdated, events.OrderModifyRejected)
 _OF_THE_CANCELLATION = (events.OrderCanceled, events.OrderCancelRejected)
 _OVER = (
-    events.OrderCanceled,
     events.OrderExpired,
     events.OrderRejected,
     events.OrderDenied,
@@ -51,15 +51,16 @@ def is_command(message: Any) -> bool:
     return isinstance(message, EngineCommand)
 
 
-class _OrderState:
+class OrderState:
     """What is known of one order."""
 
     __slots__ = (
-        "changing", "fill", "filled", "instrument", "last", "linked", "order", "over", "parent_id",
-        "pending", "quantity", "reduces", "resting", "side", "strategy", "type",
+        "changing", "client_id", "fill", "filled", "instrument", "last", "linked", "order", "over",
+        "parent_id", "pending", "quantity", "reduces", "resting", "side", "strategy", "type",
     )  # fmt: skip
 
     def __init__(self, initialized: Any) -> None:
+        self.client_id: str = initialized.client_order_id.value
         self.strategy = initialized.strategy_id
         self.instrument = initialized.instrument_id
         self.side = OrderSide(initialized.side).name
@@ -89,10 +90,20 @@ class OrderCauses:
     """Remembers orders and positions of one engine run."""
 
     def __init__(self) -> None:
-        self._orders: dict[Any, _OrderState] = {}
+        self._orders: dict[Any, OrderState] = {}
         self._entries: dict[Any, OpenEvent] = {}  # position id -> fill that opened it
         self._last_fill: OpenEvent | None = None
         self._last_fills: dict[Any, OpenEvent] = {}  # by strategy and instrument
+
+    def state_of(self, event: Any) -> OrderState | None:
+        """What is known of the order that an event is about."""
+        return self._orders.get(event.client_order_id)
+
+    def count_fill(self, fill: Any) -> None:
+        """Take note of how much of an order is filled now."""
+        state = self._orders.get(fill.client_order_id)
+        if state is not None:
+            state.filled += fill.last_qty.as_decimal()
 
     def complete(self, message: Any, description: Description) -> Description:
         """Add what the order's earlier events told: side, type, whether it is filled now."""
@@ -107,74 +118,97 @@ class OrderCauses:
             **description.attributes,
         }
         if isinstance(message, events.OrderFilled):
-            state.filled += message.last_qty.as_decimal()
             attributes[semconv.Order.STATUS] = state.status_after_fill()
             attributes[semconv.Order.QUANTITY] = state.quantity
         return description._replace(attributes=attributes)
 
     def of(self, message: Any) -> Cause:
         """Cause by ids; (None, ()) when the stack of deliveries must tell."""
-        if isinstance(message, events.OrderEvent):
-            return self._of_order_event(message)
-        if isinstance(message, events.PositionEvent):
-            entry = None
-            if isinstance(message, events.PositionClosed):
-                entry = self._entries.get(message.position_id)
-            return self._last_fill, (entry,) if entry is not None else ()
-        if isinstance(message, SubmitOrder | ModifyOrder | CancelOrder | SubmitOrderList):
-            return self._of_command(message)
-        return None, ()
+        find = _finder(type(message))
+        return _UNKNOWN if find is None else find(self, message)
 
-    def _of_command(self, command: Any) -> Cause:
-        if isinstance(command, SubmitOrder):
-            state = self._orders.get(command.order.client_order_id)
-            return (state.resting, ()) if state is not None else (None, ())
-        if isinstance(command, SubmitOrderList):
-            states = [self._orders.get(o.client_order_id) for o in command.order_list.orders]
-            placed = [s.resting for s in states if s is not None and s.resting is not None]
-            return (placed[0], tuple(placed[1:])) if placed else (None, ())
+    def _of_position_event(self, event: Any) -> Cause:
+        return self._last_fill, ()
+
+    def _of_closing(self, event: Any) -> Cause:
+        entry = self._entries.get(event.position_id)
+        return self._last_fill, () if entry is None else (entry,)
+
+    def _of_submission(self, command: Any) -> Cause:
+        state = self._orders.get(command.order.client_order_id)
+        return _UNKNOWN if state is None else (state.resting, ())
+
+    def _of_submissions(self, command: Any) -> Cause:
+        states = [self._orders.get(o.client_order_id) for o in command.order_list.orders]
+        placed = [s.resting for s in states if s is not None and s.resting is not None]
+        return (placed[0], tuple(placed[1:])) if placed else _UNKNOWN
+
+    def _of_change(self, command: Any) -> Cause:
         state = self._orders.get(command.client_order_id)
         if state is None:
-            return None, ()
+            return _UNKNOWN
         pending, state.pending = state.pending, None
         links = (state.last,) if state.last is not None and state.last is not pending else ()
         return pending, links
 
-    def _of_order_event(self, event: Any) -> Cause:
-        if isinstance(event, events.OrderInitialized):
-            primary = self._orders.get(event.exec_spawn_id) if event.exec_spawn_id else None
-            return (primary.resting, ()) if primary is not None else (None, ())
+    def _of_new_order(self, event: Any) -> Cause:
+        primary = self._orders.get(event.exec_spawn_id) if event.exec_spawn_id else None
+        return _UNKNOWN if primary is None else (primary.resting, ())
+
+    def _of_pending(self, event: Any) -> Cause:
+        state = self._orders.get(event.client_order_id)
+        return _UNKNOWN if state is None or state.last is None else (None, (state.last,))
+
+    def _of_fill(self, fill: Any) -> Cause:
+        state = self._orders.get(fill.client_order_id)
+        if state is None:
+            return _UNKNOWN
+        entry = self._entries.get(fill.position_id)
+        links = (entry,) if entry is not None and entry is not state.fill else ()
+        return state.resting, self._with_last(state, links)
+
+    def _of_update(self, event: Any) -> Cause:
         state = self._orders.get(event.client_order_id)
         if state is None:
-            return None, ()
-        if isinstance(event, events.OrderPendingUpdate | events.OrderPendingCancel):
-            return None, (state.last,) if state.last is not None else ()
-        if isinstance(event, events.OrderFilled):
-            entry = self._entries.get(event.position_id)
-            links = (entry,) if entry is not None and entry is not state.fill else ()
-            return state.resting, self._with_last(state, links)
-        parent = None
-        if isinstance(event, _OF_THE_COMMAND):
-            parent = state.changing
-        elif isinstance(event, _OF_THE_CANCELLATION):
-            parent = state.changing or self._sibling_end(state) or self._nothing_left(state)
-        elif isinstance(event, events.OrderAccepted) and state.parent_id is not None:
-            primary = self._orders.get(state.parent_id)
-            parent = primary.fill if primary is not None else None
+            return _UNKNOWN
+        parent = state.changing
         if parent is None and isinstance(event, events.OrderUpdated):
             parent = self._sibling_end(state)
+        return self._of_state(state, parent)
+
+    def _of_cancellation(self, event: Any) -> Cause:
+        state = self._orders.get(event.client_order_id)
+        if state is None:
+            return _UNKNOWN
+        parent = state.changing or self._sibling_end(state) or self._nothing_left(state)
+        return self._of_state(state, parent)
+
+    def _of_acceptance(self, event: Any) -> Cause:
+        state = self._orders.get(event.client_order_id)
+        if state is None:
+            return _UNKNOWN
+        primary = None if state.parent_id is None else self._orders.get(state.parent_id)
+        return self._of_state(state, None if primary is None else primary.fill)
+
+    def _of_order_event(self, event: Any) -> Cause:
+        state = self._orders.get(event.client_order_id)
+        return _UNKNOWN if state is None else (state.resting, ())
+
+    @staticmethod
+    def _of_state(state: OrderState, parent: OpenEvent | None) -> Cause:
+        """The parent that was found, with the order's last state as a link; else that state."""
         if parent is None:
             return state.resting, ()
-        return parent, (state.last,) if state.last is not None else ()
+        return parent, () if state.last is None else (state.last,)
 
-    def _with_last(self, state: _OrderState, links: tuple[OpenEvent, ...]) -> tuple[OpenEvent, ...]:
+    def _with_last(self, state: OrderState, links: tuple[OpenEvent, ...]) -> tuple[OpenEvent, ...]:
         """Link a change that another chain made to the order before it filled."""
         last = state.last
         if last is None or last is state.resting or last is state.fill:
             return links
         return (*links, last)
 
-    def _sibling_end(self, state: _OrderState) -> OpenEvent | None:
+    def _sibling_end(self, state: OrderState) -> OpenEvent | None:
         """The latest fill or end among the linked orders, if it is later than this order's own."""
         own = state.last.sequence if state.last is not None else 0
         siblings = self._known(state.linked)
@@ -186,7 +220,7 @@ class OrderCauses:
         later = [end for end in ends if end is not None and end.sequence > own]
         return max(later, key=lambda event: event.sequence, default=None)
 
-    def _nothing_left(self, state: _OrderState) -> OpenEvent | None:
+    def _nothing_left(self, state: OrderState) -> OpenEvent | None:
         """The fill since which there is no position that an order could reduce."""
         fill = self._last_fills.get((state.strategy, state.instrument))
         if not state.reduces or fill is None or fill is state.fill:
@@ -196,68 +230,82 @@ class OrderCauses:
         own = state.last.sequence if state.last is not None else 0
         return fill if is_entry or fill.sequence > own else None
 
-    def _known(self, ids: Iterable[Any]) -> list[_OrderState]:
+    def _known(self, ids: Iterable[Any]) -> list[OrderState]:
         return [self._orders[i] for i in ids if i in self._orders]
 
     def recorded(self, message: Any, event: OpenEvent) -> None:
         """Remember the event under which a message was recorded."""
-        if isinstance(message, events.OrderEvent):
-            self._order_event_recorded(message, event)
-        elif isinstance(message, events.PositionOpened):
-            if self._last_fill is not None:
-                self._entries[message.position_id] = self._last_fill
-        elif isinstance(message, events.PositionClosed):
-            self._entries.pop(message.position_id, None)
-        elif is_command(message):
-            self._command_recorded(message, event)
+        remember = _rememberer(type(message))
+        if remember is not None:
+            remember(self, message, event)
+
+    def _new_order_recorded(self, message: Any, event: OpenEvent) -> None:
+        if message.client_order_id not in self._orders:
+            self._orders[message.client_order_id] = OrderState(message)
+        self._order_event_recorded(message, event)
+
+    def _fill_recorded(self, message: Any, event: OpenEvent) -> None:
+        self._last_fill = event
+        state = self._orders.get(message.client_order_id)
+        if state is not None:
+            state.fill = state.last = event
+            self._last_fills[state.strategy, state.instrument] = event
+
+    def _pending_recorded(self, message: Any, event: OpenEvent) -> None:
+        state = self._orders.get(message.client_order_id)
+        if state is not None:
+            state.pending = state.last = event
 
     def _order_event_recorded(self, message: Any, event: OpenEvent) -> None:
-        order_id = message.client_order_id
-        if isinstance(message, events.OrderInitialized) and order_id not in self._orders:
-            self._orders[order_id] = _OrderState(message)
-        state = self._orders.get(order_id)
-        if state is None:
-            if isinstance(message, events.OrderFilled):
-                self._last_fill = event
-            return
-        if isinstance(message, events.OrderFilled):
-            state.fill = self._last_fill = event
-            self._last_fills[state.strategy, state.instrument] = event
-        elif isinstance(message, events.OrderPendingUpdate | events.OrderPendingCancel):
-            state.pending = event
-        elif state.resting is None or event.chain is state.resting.chain:
-            state.resting = event
-        if isinstance(message, events.OrderUpdated):
-            state.quantity = message.quantity.as_decimal()
-        if isinstance(message, _OF_THE_COMMAND + _OF_THE_CANCELLATION):
+        state = self._orders.get(message.client_order_id)
+        if state is not None:
+            if state.resting is None or event.chain is state.resting.chain:
+                state.resting = event
+            state.last = event
+
+    def _change_recorded(self, message: Any, event: OpenEvent) -> None:
+        self._order_event_recorded(message, event)
+        state = self._orders.get(message.client_order_id)
+        if state is not None:
             state.changing = None
-        state.over = state.over or isinstance(message, _OVER)
-        state.last = event
+            if isinstance(message, events.OrderUpdated):
+                state.quantity = message.quantity.as_decimal()
+            elif isinstance(message, events.OrderCanceled):
+                state.over = True
+
+    def _end_recorded(self, message: Any, event: OpenEvent) -> None:
+        self._order_event_recorded(message, event)
+        state = self._orders.get(message.client_order_id)
+        if state is not None:
+            state.over = True
+
+    def _opening_recorded(self, message: Any, event: OpenEvent) -> None:
+        if self._last_fill is not None:
+            self._entries[message.position_id] = self._last_fill
+
+    def _closing_recorded(self, message: Any, event: OpenEvent) -> None:
+        self._entries.pop(message.position_id, None)
+
+    def _submission_recorded(self, command: Any, event: OpenEvent) -> None:
+        is_list = isinstance(command, SubmitOrderList)
+        for order in command.order_list.orders if is_list else (command.order,):
+            state = self._orders.get(order.client_order_id)
+            if state is not None:
+                state.order = order
+                state.resting = state.last = event
 
     def _command_recorded(self, command: Any, event: OpenEvent) -> None:
-        if isinstance(command, SubmitOrder | SubmitOrderList):
-            is_list = isinstance(command, SubmitOrderList)
-            orders = command.order_list.orders if is_list else [command.order]
-            states = self._known(order.client_order_id for order in orders)
-            for order in orders:
-                if order.client_order_id in self._orders:
-                    self._orders[order.client_order_id].order = order
-        elif isinstance(command, ModifyOrder | CancelOrder):
-            states = self._known([command.client_order_id])
-        elif isinstance(command, BatchCancelOrders):
+        if isinstance(command, BatchCancelOrders):
             states = self._known(cancel.client_order_id for cancel in command.cancels)
         elif isinstance(command, CancelAllOrders):
             states = [s for s in self._orders.values() if self._covers(command, s)]
         else:
-            return
+            states = self._known([command.client_order_id])
         for state in states:
-            if isinstance(command, SubmitOrder | SubmitOrderList):
-                state.resting = state.last = event
-            else:
-                state.changing = event
+            state.changing = event
 
     @staticmethod
-    def _covers(command: Any, state: _OrderState) -> bool:
+    def _covers(command: Any, state: OrderState) -> bool:
         side = OrderSide(command.order_side).name
         return (
             not state.over
@@ -266,3 +314,50 @@ class OrderCauses:
             and state.strategy == command.strategy_id
             and side in ("NO_ORDER_SIDE", state.side)
         )
+
+
+_UNKNOWN: Final[Cause] = None, ()
+_Finder = Callable[[OrderCauses, Any], Cause]
+_Rememberer = Callable[[OrderCauses, Any, OpenEvent], None]
+_Kinds = tuple[type, ...]
+_FINDERS: Final[tuple[tuple[_Kinds, _Finder], ...]] = (
+    ((events.OrderInitialized,), OrderCauses._of_new_order),
+    ((events.OrderPendingUpdate, events.OrderPendingCancel), OrderCauses._of_pending),
+    ((events.OrderFilled,), OrderCauses._of_fill),
+    (_OF_THE_COMMAND, OrderCauses._of_update),
+    (_OF_THE_CANCELLATION, OrderCauses._of_cancellation),
+    ((events.OrderAccepted,), OrderCauses._of_acceptance),
+    ((events.OrderEvent,), OrderCauses._of_order_event),
+    ((events.PositionClosed,), OrderCauses._of_closing),
+    ((events.PositionEvent,), OrderCauses._of_position_event),
+    ((SubmitOrder,), OrderCauses._of_submission),
+    ((SubmitOrderList,), OrderCauses._of_submissions),
+    ((ModifyOrder, CancelOrder), OrderCauses._of_change),
+)
+_REMEMBERERS: Final[tuple[tuple[_Kinds, _Rememberer], ...]] = (
+    ((events.OrderInitialized,), OrderCauses._new_order_recorded),
+    ((events.OrderFilled,), OrderCauses._fill_recorded),
+    ((events.OrderPendingUpdate, events.OrderPendingCancel), OrderCauses._pending_recorded),
+    (_OF_THE_COMMAND + _OF_THE_CANCELLATION, OrderCauses._change_recorded),
+    (_OVER, OrderCauses._end_recorded),
+    ((events.OrderEvent,), OrderCauses._order_event_recorded),
+    ((events.PositionOpened,), OrderCauses._opening_recorded),
+    ((events.PositionClosed,), OrderCauses._closing_recorded),
+    ((SubmitOrder, SubmitOrderList), OrderCauses._submission_recorded),
+    (
+        (ModifyOrder, CancelOrder, BatchCancelOrders, CancelAllOrders),
+        OrderCauses._command_recorded,
+    ),
+)
+
+
+@cache
+def _finder(kind: type) -> _Finder | None:
+    """What finds the cause of a message of a class."""
+    return next((find for kinds, find in _FINDERS if issubclass(kind, kinds)), None)
+
+
+@cache
+def _rememberer(kind: type) -> _Rememberer | None:
+    """What remembers a message of a class."""
+    return next((take for kinds, take in _REMEMBERERS if issubclass(kind, kinds)), None)

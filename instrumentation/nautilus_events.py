@@ -60,6 +60,11 @@ _ORDER_STATUS: Final = {
     "OrderPendingUpdate": "PENDING_UPDATE",
     "OrderPendingCancel": "PENDING_CANCEL",
 }
+_POSITION_EVENTS: Final = {
+    "PositionOpened": EventType.POSITION_OPEN,
+    "PositionChanged": EventType.POSITION_CHANGE,
+    "PositionClosed": EventType.POSITION_CLOSE,
+}
 
 
 class Description(NamedTuple):
@@ -232,11 +237,8 @@ def _fill_attributes(fill: Any, instrument: Any) -> dict[str, Any]:
 
 def _read_position_event(event: Any, _: Mapping[Any, Instrument]) -> Description:
     symbol, venue = _place(event.instrument_id)
-    event_type = {
-        "PositionOpened": EventType.POSITION_OPEN,
-        "PositionChanged": EventType.POSITION_CHANGE,
-        "PositionClosed": EventType.POSITION_CLOSE,
-    }.get(type(event).__name__, _upper_snake(type(event).__name__))
+    kind = type(event).__name__
+    event_type = _POSITION_EVENTS.get(kind) or _upper_snake(kind)
     closing = getattr(event, "closing_order_id", None)
     realized = getattr(event, "realized_pnl", None)
     attributes = {
