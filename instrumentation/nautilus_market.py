@@ -3,6 +3,9 @@
 What the events of one instrument have in common is looked up once. A price is read as the integer
 that its digits are, by way of a float: a number of at most 15 digits survives that, because three
 roundings of 2**-53 each are less than half of its last digit.
+
+The engine makes an id anew each time that it is asked for, so to hash one takes longer than to
+compare it with the last.
 """
 
 from __future__ import annotations
@@ -44,7 +47,10 @@ _PRICES_OF_A_QUOTE: Final = (
     semconv.Tick.ASK_SIZE,
 )
 _PRICES_OF_A_TRADE: Final = (semconv.Tick.PRICE, semconv.Tick.SIZE)
-_LIMIT: Final = float(MAX_MANTISSA)
+_LIMIT: Final = float(MAX_MANTISSA) ** 2
+"""No number whose square is less, alone or among others, has more digits than a record holds."""
+_NEAREST: Final = 1.5 * 2.0**52
+"""Added and taken away again it leaves the nearest integer, for there is no room for a fraction."""
 _UNIT: Final[int] = Price(1, 0).raw
 """What the engine's integers are parts of."""
 _MAX_PRECISION: Final = len(str(_UNIT)) - 1
@@ -71,13 +77,21 @@ class _Source:
         precisions: Digits behind the point of the numbers that `site` and `factors` are for.
         site: Site of events with such numbers.
         factors: What makes integers of such numbers.
+        instrument_id: Of the instrument.
+        spec: Of bars, how they are made; None if that does not say which bars they are.
+        is_external: Of bars, whether somebody else made them.
     """
 
-    __slots__ = ("factors", "place", "precisions", "site", "texts")
+    __slots__ = (
+        "factors", "instrument_id", "is_external", "place", "precisions", "site", "spec", "texts",
+    )  # fmt: skip
 
-    def __init__(self, place: Place, texts: dict[str, Any]) -> None:
+    def __init__(self, place: Place, instrument_id: Any) -> None:
         self.place = place
-        self.texts = texts
+        self.texts: dict[str, Any] = {}
+        self.instrument_id = instrument_id
+        self.spec: Any = None
+        self.is_external = False
         self.precisions: tuple[int, ...] = ()
         self.site = 0
         self.factors: tuple[float, ...] = ()
@@ -96,9 +110,13 @@ class MarketReader:
         self._open_at = tracer.open_at
         self._portfolio = portfolio
         self._bars: dict[Any, _Source] = {}
+        self._bars_of: dict[Any, _Source] = {}
+        """The last bars of each instrument: a type of bars takes longest to compare."""
         self._quotes: dict[Any, _Source] = {}
         self._trades: dict[Any, _Source] = {}
         self._books: dict[Any, _Source] = {}
+        self._last_quotes: _Source | None = None
+        self._last_trades: _Source | None = None
         openers: dict[type, Callable[[Any, OpenEvent | None], OpenEvent]] = {
             Bar: self._open_bar,
             QuoteTick: self._open_quote,
@@ -112,66 +130,84 @@ class MarketReader:
 
     def _open_bar(self, bar: Any, cause: OpenEvent | None) -> OpenEvent:
         bar_type = bar.bar_type
-        source = self._bars.get(bar_type)
-        if source is None:
-            source = self._source(EventType.BAR, bar_type.instrument_id)
-            source.texts[semconv.Bar.TYPE] = str(bar_type)
-            self._bars[bar_type] = source
+        source = self._bars_of.get(bar_type.instrument_id)
+        if (
+            source is None
+            or bar_type.spec != source.spec
+            or bar_type.is_externally_aggregated() != source.is_external
+            or bar_type.is_composite()
+        ):
+            source = self._source_of_bars(bar_type)
         a, b, c, d, e = bar.open, bar.high, bar.low, bar.close, bar.volume
         if source.precisions == (a.precision, b.precision, c.precision, d.precision, e.precision):
             fa, fb, fc, fd, fe = source.factors
-            # Halfway up and down again is the nearest integer, as a float.
-            a_ = (a.as_double() * fa + 0.5) // 1
-            b_ = (b.as_double() * fb + 0.5) // 1
-            c_ = (c.as_double() * fc + 0.5) // 1
-            d_ = (d.as_double() * fd + 0.5) // 1
-            e_ = (e.as_double() * fe + 0.5) // 1
-            if (
-                -_LIMIT < a_ < _LIMIT
-                and -_LIMIT < b_ < _LIMIT
-                and -_LIMIT < c_ < _LIMIT
-                and -_LIMIT < d_ < _LIMIT
-                and -_LIMIT < e_ < _LIMIT
-            ):
+            a_ = a.as_double() * fa + _NEAREST - _NEAREST
+            b_ = b.as_double() * fb + _NEAREST - _NEAREST
+            c_ = c.as_double() * fc + _NEAREST - _NEAREST
+            d_ = d.as_double() * fd + _NEAREST - _NEAREST
+            e_ = e.as_double() * fe + _NEAREST - _NEAREST
+            if a_ * a_ + b_ * b_ + c_ * c_ + d_ * d_ + e_ * e_ < _LIMIT:
                 placed = source.site, (a_, b_, c_, d_, e_), _NOTHING_LEFT
-                return self._open_at(source.place, cause, time_of(bar), placed)
+                time = bar.ts_event
+                return self._open_at(
+                    source.place, cause, time if 0 < time < -NO_TIME else NO_TIME, placed
+                )
         return self._open_slowly(source, bar, cause, _PRICES_OF_A_BAR, (a, b, c, d, e))
+
+    def _source_of_bars(self, bar_type: Any) -> _Source:
+        instrument_id = bar_type.instrument_id
+        source = self._bars.get(bar_type)
+        if source is None:
+            source = self._bars[bar_type] = self._source(EventType.BAR, instrument_id)
+            source.texts[semconv.Bar.TYPE] = str(bar_type)
+            if not bar_type.is_composite():
+                source.spec = bar_type.spec
+                source.is_external = bar_type.is_externally_aggregated()
+        self._bars_of[instrument_id] = source
+        return source
 
     def _open_quote(self, tick: Any, cause: OpenEvent | None) -> OpenEvent:
         instrument_id = tick.instrument_id
-        source = self._quotes.get(instrument_id)
-        if source is None:
-            source = self._quotes[instrument_id] = self._source(EventType.TICK, instrument_id)
+        source = self._last_quotes
+        if source is None or not instrument_id == source.instrument_id:  # noqa: SIM201 - quicker
+            source = self._quotes.get(instrument_id)
+            if source is None:
+                source = self._quotes[instrument_id] = self._source(EventType.TICK, instrument_id)
+            self._last_quotes = source
         a, b, c, d = tick.bid_price, tick.ask_price, tick.bid_size, tick.ask_size
         if source.precisions == (a.precision, b.precision, c.precision, d.precision):
             fa, fb, fc, fd = source.factors
-            a_ = (a.as_double() * fa + 0.5) // 1
-            b_ = (b.as_double() * fb + 0.5) // 1
-            c_ = (c.as_double() * fc + 0.5) // 1
-            d_ = (d.as_double() * fd + 0.5) // 1
-            if (
-                -_LIMIT < a_ < _LIMIT
-                and -_LIMIT < b_ < _LIMIT
-                and -_LIMIT < c_ < _LIMIT
-                and -_LIMIT < d_ < _LIMIT
-            ):
+            a_ = a.as_double() * fa + _NEAREST - _NEAREST
+            b_ = b.as_double() * fb + _NEAREST - _NEAREST
+            c_ = c.as_double() * fc + _NEAREST - _NEAREST
+            d_ = d.as_double() * fd + _NEAREST - _NEAREST
+            if a_ * a_ + b_ * b_ + c_ * c_ + d_ * d_ < _LIMIT:
                 placed = source.site, (a_, b_, c_, d_, 0.0), _NOTHING_LEFT
-                return self._open_at(source.place, cause, time_of(tick), placed)
+                time = tick.ts_event
+                return self._open_at(
+                    source.place, cause, time if 0 < time < -NO_TIME else NO_TIME, placed
+                )
         return self._open_slowly(source, tick, cause, _PRICES_OF_A_QUOTE, (a, b, c, d))
 
     def _open_trade(self, tick: Any, cause: OpenEvent | None) -> OpenEvent:
         instrument_id = tick.instrument_id
-        source = self._trades.get(instrument_id)
-        if source is None:
-            source = self._trades[instrument_id] = self._source(EventType.TICK, instrument_id)
+        source = self._last_trades
+        if source is None or not instrument_id == source.instrument_id:  # noqa: SIM201 - quicker
+            source = self._trades.get(instrument_id)
+            if source is None:
+                source = self._trades[instrument_id] = self._source(EventType.TICK, instrument_id)
+            self._last_trades = source
         a, b = tick.price, tick.size
         if source.precisions == (a.precision, b.precision):
             fa, fb = source.factors
-            a_ = (a.as_double() * fa + 0.5) // 1
-            b_ = (b.as_double() * fb + 0.5) // 1
-            if -_LIMIT < a_ < _LIMIT and -_LIMIT < b_ < _LIMIT:
+            a_ = a.as_double() * fa + _NEAREST - _NEAREST
+            b_ = b.as_double() * fb + _NEAREST - _NEAREST
+            if a_ * a_ + b_ * b_ < _LIMIT:
                 placed = source.site, (a_, b_, 0.0, 0.0, 0.0), _NOTHING_LEFT
-                return self._open_at(source.place, cause, time_of(tick), placed)
+                time = tick.ts_event
+                return self._open_at(
+                    source.place, cause, time if 0 < time < -NO_TIME else NO_TIME, placed
+                )
         return self._open_slowly(source, tick, cause, _PRICES_OF_A_TRADE, (a, b))
 
     def _open_book(self, message: Any, cause: OpenEvent | None) -> OpenEvent:
@@ -188,7 +224,7 @@ class MarketReader:
             symbol=instrument_id.symbol.value,
             venue=instrument_id.venue.value,
         )
-        return _Source(place, {})
+        return _Source(place, instrument_id)
 
     def _open_slowly(
         self,
