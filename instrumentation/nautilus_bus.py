@@ -134,8 +134,8 @@ class BusFollower:
         self._tracer: EventTracer | None = None
         self.recording: EventTracer | None = None
         self._is_detached = False
-        self._market: MarketReader | None = None
-        self._orders: OrderReader | None = None
+        self._market: MarketReader
+        self._orders: OrderReader
         self.places_of_runs: set[Place] = set()
         self.portfolio = ""
         self._instruments: dict[Any, Instrument] = {}
@@ -197,9 +197,10 @@ class BusFollower:
             if self._is_detached or tracing is None or not tracing.running:
                 return None
             self._tracing = tracing
-            self._tracer = self.recording = tracer = tracing.tracer
+            self._tracer = tracer = tracing.tracer
             self._name_books(tracing, tracer)
             tracing.before_stop(self.settle)
+            self.recording = tracer  # only now: other threads take it without a look at the rest
         return None if tracer.stopped else tracer
 
     # -- What the bus reports. Nothing here may raise: the engine would end the run. ------------
@@ -213,7 +214,7 @@ class BusFollower:
                 return
         try:
             current = tracer.current
-            opener = self._market.opener(type(message)) if self._market is not None else None
+            opener = self._market.opener(type(message))
             turn = self._turn_here() if self.is_live else self._turn
             if current is None:
                 if turn.pending and not self.intakes:
@@ -282,7 +283,7 @@ class BusFollower:
         causes, orders = self._causes, self._orders
         if isinstance(message, events.OrderFilled):
             causes.count_fill(message)
-        row = None if orders is None else orders.row(message, causes)
+        row = orders.row(message, causes)
         if row is None:
             event = self._record_other(tracer, message, current)
         else:

@@ -17,8 +17,7 @@ Where the parent is not the order's own chain, the order's last state is linked.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import cache
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from nautilus_trader.core.message import Command as EngineCommand
 from nautilus_trader.execution.messages import (
@@ -124,7 +123,7 @@ class OrderCauses:
 
     def of(self, message: Any) -> Cause:
         """Cause by ids; (None, ()) when the stack of deliveries must tell."""
-        find = _finder(type(message))
+        find = _FIND[type(message)]
         return _UNKNOWN if find is None else find(self, message)
 
     def _of_position_event(self, event: Any) -> Cause:
@@ -235,7 +234,7 @@ class OrderCauses:
 
     def recorded(self, message: Any, event: OpenEvent) -> None:
         """Remember the event under which a message was recorded."""
-        remember = _rememberer(type(message))
+        remember = _REMEMBER[type(message)]
         if remember is not None:
             remember(self, message, event)
 
@@ -320,6 +319,7 @@ _UNKNOWN: Final[Cause] = None, ()
 _Finder = Callable[[OrderCauses, Any], Cause]
 _Rememberer = Callable[[OrderCauses, Any, OpenEvent], None]
 _Kinds = tuple[type, ...]
+_Found = TypeVar("_Found")
 _FINDERS: Final[tuple[tuple[_Kinds, _Finder], ...]] = (
     ((events.OrderInitialized,), OrderCauses._of_new_order),
     ((events.OrderPendingUpdate, events.OrderPendingCancel), OrderCauses._of_pending),
@@ -351,13 +351,18 @@ _REMEMBERERS: Final[tuple[tuple[_Kinds, _Rememberer], ...]] = (
 )
 
 
-@cache
-def _finder(kind: type) -> _Finder | None:
-    """What finds the cause of a message of a class."""
-    return next((find for kinds, find in _FINDERS if issubclass(kind, kinds)), None)
+class _ByClass(dict[type, _Found | None], Generic[_Found]):
+    """Remembers which row of a table fits a class of messages; None where none does."""
+
+    def __init__(self, table: tuple[tuple[_Kinds, _Found], ...]) -> None:
+        super().__init__()
+        self._table = table
+
+    def __missing__(self, kind: type) -> _Found | None:
+        found = next((found for kinds, found in self._table if issubclass(kind, kinds)), None)
+        self[kind] = found
+        return found
 
 
-@cache
-def _rememberer(kind: type) -> _Rememberer | None:
-    """What remembers a message of a class."""
-    return next((take for kinds, take in _REMEMBERERS if issubclass(kind, kinds)), None)
+_FIND: Final = _ByClass(_FINDERS)
+_REMEMBER: Final = _ByClass(_REMEMBERERS)

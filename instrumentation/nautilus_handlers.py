@@ -29,8 +29,9 @@ class FollowedHandler:
         self._follower = follower
         self._handler = handler
         owner = getattr(handler, "__self__", None)
-        self._actor = owner if isinstance(owner, Actor) else None
-        self._name = _USER_METHODS.get(handler.__name__, handler.__name__) if self._actor else ""
+        self._actor: Any = owner if isinstance(owner, Actor) else None
+        is_actors = self._actor is not None
+        self._name = _USER_METHODS.get(handler.__name__, handler.__name__) if is_actors else ""
         self._places: dict[Place, tuple[Any, Place]] = {}
         """Of the events that were handled, by theirs, with the actor's id at that time."""
 

@@ -136,6 +136,7 @@ class MarketReader:
             source = self._bars_of.get(bar_type.instrument_id)
         if (
             source is None
+            or source.spec is None
             or bar_type.spec != source.spec
             or bar_type.is_externally_aggregated() != source.is_external
             or bar_type.is_composite()

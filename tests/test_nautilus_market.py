@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fillpath.instrumentation import Tracing
-from fillpath.instrumentation.spool import BlockType, Site, SpoolReader
+
+sys.path.append(str(Path(__file__).parent))
+
+from recorded_attributes import recorded
 
 pytest.importorskip("nautilus_trader", reason="the engine is not installed (extra 'nautilus')")
 
@@ -73,25 +77,6 @@ def opened(reader: MarketReader, message: Any, cause: OpenEvent | None = None) -
     return opener(message, cause)
 
 
-def recorded(session: Tracing) -> list[dict[str, str]]:
-    """Printed attributes of every event of the run, in order."""
-    sites: dict[int, Site] = {}
-    found: dict[int, dict[str, str]] = {}
-    for block in SpoolReader(session.folder.spool / session.run_id).blocks():
-        if block.type is BlockType.SITES:
-            sites.update((site.number, site) for site in block.sites())
-        elif block.type is BlockType.EVENTS:
-            for event in block.events():
-                read = sites[event.site].attributes(event.numbers, event.flags)
-                printed = {key: str(value) for key, value in read.items()}
-                found.setdefault(event.sequence, {}).update(printed)
-        elif block.type is BlockType.SIDE:
-            for side in block.side_records():
-                printed = {key: str(value) for key, value in side.attributes.items()}
-                found.setdefault(side.sequence, {}).update(printed)
-    return [found[sequence] for sequence in sorted(found)]
-
-
 @settings(max_examples=40)
 @given(st.lists(st.tuples(numbers(2), numbers(2, lowest=0)), min_size=1, max_size=6))
 def test_quotes_and_trades_are_recorded_to_the_last_digit(
@@ -149,3 +134,33 @@ def test_bars_are_recorded_to_the_last_digit(
         "trading.bar.volume": str(exact(bar.volume)),
     }
     assert recorded(session) == [said] * 3
+
+
+KINDS_OF_BARS = [
+    BarType.from_str(f"{instrument}-{kind}")
+    for instrument in ("EUR/USD.SIM", "USD/JPY.SIM")
+    for kind in (
+        "1-MINUTE-MID-EXTERNAL",
+        "1-MINUTE-MID-INTERNAL",
+        "1-MINUTE-BID-EXTERNAL",
+        "5-MINUTE-MID-EXTERNAL",
+        "5-MINUTE-MID-INTERNAL@1-MINUTE-EXTERNAL",
+    )
+]
+
+
+@settings(max_examples=30)
+@given(st.lists(st.sampled_from(KINDS_OF_BARS), min_size=1, max_size=12))
+def test_bars_of_several_types_in_turn_keep_their_type_and_instrument(
+    folder: Path, types: list[BarType]
+) -> None:
+    one, many = price((112345, 5)), quantity((1, 0))
+    with Tracing(f"run-{next(RUNS)}", data=folder, writer="none") as session:
+        reader = MarketReader(session.tracer, "fund")
+        events = [opened(reader, Bar(kind, one, one, one, one, many, 1, 1)) for kind in types]
+        places = [event.place.parts[4:6] for event in events]
+        session.tracer.close_all(events)
+    assert [read["trading.bar.type"] for read in recorded(session)] == list(map(str, types))
+    assert places == [
+        (kind.instrument_id.symbol.value, kind.instrument_id.venue.value) for kind in types
+    ]
