@@ -223,7 +223,8 @@ class BusFollower:
                     self._begin_turn(turn, message)
             if opener is None:
                 if self.last[0] is not message and self.event_of(message) is None:
-                    self._record(tracer, message, turn, current)
+                    # Not the turn from above: an engine that starts afresh has begun a new one.
+                    self._record(tracer, message, self._turn_here(), current)
             elif id(message) not in self._ticks and id(message) not in self._ticks_before:
                 event = self._last_market_event = opener(message, current)
                 turn.pending.append(event)
