@@ -24,6 +24,7 @@ _PATHS: Final = {
     "valuation_method": FillKeys.VALUATION_METHOD,
     "is_inverse": FillKeys.IS_INVERSE,
     "base_currency": FillKeys.BASE_CURRENCY,
+    "order_reason": Order.REASON,
     "account_id": Account.ID,
     "position_side": PositionKeys.SIDE,
     "position_quantity": PositionKeys.QUANTITY,
@@ -117,6 +118,7 @@ class FillEvent:
         is_traded: False for what a corporate action came to, whose price is no market's.
         is_margined: Whether the position is paid what it gains as it gains it, by cash flows of
             type `VARIATION_MARGIN`.
+        reason: Why it was made, in the host's word; that of an order is with the order.
     """
 
     ref: SpanRef
@@ -141,6 +143,7 @@ class FillEvent:
     price_factor: Decimal = Decimal(1)
     is_traded: bool = True
     is_margined: bool = False
+    reason: str | None = None
 
     def with_currency(self, currency: str) -> FillEvent:
         """Fill in the currency of a fill that names none."""
@@ -443,6 +446,7 @@ def _fill(ref: SpanRef, row: dict[str, Any]) -> FillEvent | UnreadableFill:
         account_id=row["account_id"],
         contributions=_contributions(row["contributions"]),
         is_margined=str(row["valuation_method"] or "").upper().startswith(_FUTURES_STYLE),
+        reason=row["order_reason"] or None,
     )
 
 

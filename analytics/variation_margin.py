@@ -75,7 +75,7 @@ class VariationMargin:
 
         Args:
             entries: Of the account; what doubles leave over is rounded off in them, what exchange
-                rates made between the payments and the profit is told, and any more is a difference.
+                rates made between payments and profit is told, and any more is a difference.
             digits: Decimal places by currency.
 
         Yields:

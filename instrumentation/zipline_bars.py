@@ -24,6 +24,8 @@ MAX_HELD: Final = 64
 """Held assets whose bars are recorded all the time; of further ones, the last of each session."""
 MAX_LINKS: Final = 8
 """Bars that a handler's run names as further causes."""
+_NO_DATA: Final = frozenset({"NoDataOnDate", "NoDataForSid"})
+"""What the engine's readers raise where there is no price."""
 _FIELDS: Final = ("open", "high", "low", "close", "volume")
 
 
@@ -141,16 +143,16 @@ class ZiplineBars:
     def _record(self, asset: Any, time: int | None) -> None:
         """Record the bar of an asset, if it has one: not where nothing was traded."""
         self._now[asset] = None
-        read, when = self._reading(time)
         try:
+            read, when = self._reading(time)
             close = float(read(asset, when, "close"))
             if math.isnan(close):
                 return
             prices = [close if f == "close" else float(read(asset, when, f)) for f in _FIELDS]
-        except Exception as error:
-            if _has_no_data(error):  # the asset was not traded yet, or is no more
-                return
-            raise
+        except Exception as error:  # noqa: BLE001 - other assets have their prices
+            if not _has_no_data(error):  # the asset was not traded yet, or is no more
+                self._run.tracer.complain(error)
+            return
         self._closes[asset] = close
         self._now[asset] = self._run.bar(self.instrument_of(asset), time, *prices)
 
@@ -170,4 +172,4 @@ class ZiplineBars:
 
 
 def _has_no_data(error: Exception) -> bool:
-    return any(kind.__name__ == "NoDataOnDate" for kind in type(error).__mro__)
+    return any(kind.__name__ in _NO_DATA for kind in type(error).__mro__)

@@ -1,8 +1,8 @@
 """What futures pay into a zipline account: it settles them whenever it looks at its portfolio.
 
 zipline pays nothing for a contract. It pays what the contract gains, from the price that it was
-last paid at to the price of now: before each of its fills, and when the portfolio is reckoned, which
-is at each session's end at the latest. So most of an open contract's profit is in the cash already.
+last paid at to the price of now: before each of its fills, and when the portfolio is reckoned. That
+is at each session's end at the latest, so that what an open contract has gained is in the cash.
 """
 
 from __future__ import annotations

@@ -264,6 +264,18 @@ def test_an_instrument_is_priced_by_its_own_portfolio_and_else_by_another(tmp_pa
     assert found == {("own", "ACME"): 20, ("other", "ACME"): D(20), ("other", "BETA"): None}
 
 
+def test_a_fill_without_an_order_says_itself_why_it_was_made(desk: Desk) -> None:
+    sale = {Order.SIDE: "SELL", Fill.QUANTITY: "1", Fill.PRICE: "9", Fill.CURRENCY: "USD"}
+    for number, reason in enumerate(({Order.REASON: "liquidation"}, {})):
+        cause = desk.market(price="9")
+        desk.fill(cause, f"entry-{number}", "BUY", "1", "10")
+        desk.say("FILL", cause, attributes={**sale, **reason})
+    rows = desk.rows()
+    assert [row["exit_reason"] for row in rows["trades"]] == ["liquidation", "market"]
+    found = {row["exit_reason"] for row in rows["pnl_slices"] if row["kind"] == "realized"}
+    assert found == {"liquidation", None}
+
+
 def test_reasons_are_the_hosts_words_or_told_by_type_and_cause(desk: Desk) -> None:
     signal = desk.say("SIGNAL", desk.market(price="10"), attributes={Signal.VALUE: 1})
     desk.order(signal, id="entry", side="BUY", type="LIMIT", links=["tp", "sl"])

@@ -83,9 +83,7 @@ class Clearing:
         self.held = now
         self.cash -= D("2.25")
         side = "BUY" if quantity > 0 else "SELL"
-        self.spans.fill(
-            side, abs(quantity), price, commission="2.25", attributes=self.attributes
-        )
+        self.spans.fill(side, abs(quantity), price, commission="2.25", attributes=self.attributes)
         self.state()
 
     def settle(self, price: int) -> None:
@@ -141,7 +139,8 @@ def test_a_payment_tells_that_the_fills_of_its_symbol_are_of_a_future() -> None:
     host.trade(-3, 2004)
     account = only(host.ledger())
     assert account.status is ReconciliationStatus.RECONCILED, account.notes
-    assert (account.realized, account.held) == (600, 0)
+    assert account.realized == 600
+    assert account.held == 0
 
 
 def test_a_future_that_never_moved_has_paid_nothing() -> None:

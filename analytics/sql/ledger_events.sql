@@ -24,6 +24,7 @@ SELECT
     attributes ->> $valuation_method AS valuation_method,
     attributes ->> $is_inverse AS is_inverse,
     attributes ->> $base_currency AS base_currency,
+    attributes ->> $order_reason AS order_reason,
     coalesce(
         attributes ->> $account_id,
         attributes ->> ('$."trading.' || lower(event_type) || '.account_id"'),

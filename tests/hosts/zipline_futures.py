@@ -1,4 +1,4 @@
-"""Futures on real prices: rolled, turned, short, closed by the engine, open at the end, with shares.
+"""Futures on real prices: rolled, turned, short, closed by the engine, open at the end; and shares.
 
 The contracts follow the daily prices of IBM and MSFT from October 2004 to June 2005, with a basis
 that runs out towards their end. Each is settled into the cash by the engine, day by day; the second
