@@ -7,9 +7,12 @@ is at each session's end at the latest, so that what an open contract has gained
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
+_DIGITS: Final = 15
+"""That a double knows, of any number."""
 Tell = Callable[[Any, float], None]
 """Takes an asset, and what it pays."""
 
@@ -62,4 +65,12 @@ class ZiplineSettlement:
     def _paid(self, asset: Any, price: float) -> float:
         position = self._positions.get(asset)
         held = 0.0 if position is None else float(position.amount)
-        return (float(price) - self._told_at[asset]) * float(asset.price_multiplier) * held
+        size = float(asset.price_multiplier) * held
+        return as_known((float(price) - self._told_at[asset]) * size, float(price) * size)
+
+
+def as_known(change: float, worth: float) -> float:
+    """Round a difference of doubles to the digits that it has: 15 of what it is the change of."""
+    if not worth or not math.isfinite(worth):
+        return change
+    return round(change, _DIGITS - math.ceil(math.log10(abs(worth))))
