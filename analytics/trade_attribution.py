@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import duckdb
 
+from fillpath.analytics.exact import quotient
 from fillpath.analytics.execution_rows import execution_rows
 from fillpath.analytics.executions import FilledPart, OrderKey, order_executions
 from fillpath.analytics.ledger import Ledger
@@ -48,13 +49,21 @@ def attribute_trades(
     prices, trips = MarketPrices(connection, run_id), ledger.trips
     by_order: dict[OrderKey, list[FilledPart]] = {}
     currencies: dict[OrderKey, str] = {}
-    for fill in _dicts(fills):
+    every_fill = list(_dicts(fills))
+    last_fills = {(f["portfolio"], f["client_order_id"]): f["sequence"] for f in every_fill}
+    for fill in every_fill:
         key = fill["portfolio"], fill["client_order_id"]
         currencies[key] = fill["currency"] or ""
+        # An order that waits over a split is filled in two kinds of shares.
+        place = fill["portfolio"], fill["symbol"] or "", fill["sequence"]
+        price = ledger.actions.of_price(*place, fill["price"], units_of=last_fills[key])
+        quantity = fill["quantity"]
+        if price != fill["price"]:
+            quantity = quotient(quantity * fill["price"], price)
         by_order.setdefault(key, []).append(
             FilledPart(
-                fill["quantity"],
-                fill["price"],
+                quantity,
+                price,
                 fill["commission"] or Decimal(0),
                 fill["commission_currency"],
             )
@@ -68,6 +77,8 @@ def attribute_trades(
         fills=by_order,
         worths=_worths(every_order, trips, currencies),
         reasons=reasons,
+        actions=ledger.actions,
+        last_fills=last_fills,
     )
     worths = {fill.ref.sequence: PriceWorth.of(fill) for fill in _fills_of(trips)}
     alone = lone_fills(connection, run_id, prices, worths)

@@ -102,8 +102,8 @@ def _leg(parts: Parts, order_of: OrderOf, worth: PriceWorth) -> LegCosts:
     totals: list[Decimal | None] = []
     for fill, quantity in parts:
         order = order_of(fill)
-        decision = _restated(order.decision_price if order else None, fill)
-        arrival = _restated(order.arrival_price if order else None, fill)
+        decision = _restated(order.decision_price if order else None, fill, order)
+        arrival = _restated(order.arrival_price if order else None, fill, order)
         decided.append(decision)
         arrived.append(arrival)
         delays.append(_cost(worth, fill.sign, quantity, decision, arrival))
@@ -119,9 +119,14 @@ def _leg(parts: Parts, order_of: OrderOf, worth: PriceWorth) -> LegCosts:
     )
 
 
-def _restated(price: Decimal | None, fill: FillEvent) -> Decimal | None:
-    """Bring a price of the moment to the units that the fill is told in."""
-    return price if price is None or fill.price_factor == 1 else price * fill.price_factor
+def _restated(
+    price: Decimal | None, fill: FillEvent, order: OrderExecution | None
+) -> Decimal | None:
+    """Bring a price of an order to the units that its fill is told in."""
+    factor = fill.price_factor
+    if order is not None and order.price_factor is not None:
+        factor = order.price_factor
+    return price if price is None or factor == 1 else price * factor
 
 
 def _cost(
