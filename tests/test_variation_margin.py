@@ -20,7 +20,7 @@ from made_spans import MadeSpans
 
 D = Decimal
 START, MULTIPLIER = D(100_000), 50
-PATIENT = settings(max_examples=10, deadline=None)
+PATIENT = settings(max_examples=6, deadline=None)
 FUTURE = {Fill.MULTIPLIER: str(MULTIPLIER), Fill.VALUATION_METHOD: "FUT"}
 DAYS = st.lists(
     st.tuples(

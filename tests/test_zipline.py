@@ -305,7 +305,7 @@ def test_each_contract_has_earned_what_its_transactions_and_its_last_price_make(
     }
     expected: Counter[str] = Counter()
     for one in truth["transactions"]:
-        expected[one["symbol"]] -= one["amount"] * float(one["price"]) * size.get(one["symbol"], 1)  # type: ignore[assignment]
+        expected[one["symbol"]] -= one["amount"] * float(one["price"]) * size.get(one["symbol"], 1)
     for one in truth["positions"]:
         worth = one["amount"] * float(one["last_sale_price"]) * size.get(one["symbol"], 1)
         expected[one["symbol"]] += worth
