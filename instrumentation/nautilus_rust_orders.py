@@ -7,7 +7,7 @@ that is taken before any rule.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from typing import Any, Final
 
@@ -80,10 +80,12 @@ class OrderRecorder:
 
     Attributes:
         cache: The engine's; asked for an order that is met for the first time.
+        since: Time in nanoseconds; what orders went through before it is of an earlier session.
     """
 
     def __init__(self, run: EngineRun, asking: Callable[[Any], OpenEvent | None]) -> None:
         self.cache: Any = None
+        self.since = 0
         self._run = run
         self._asking = asking
         self._orders: dict[str, _Order] = {}
@@ -144,8 +146,14 @@ class OrderRecorder:
             initialized = None if known is None else known.init_event
         order = self._orders[order_id] = _Order(initialized)
         if initialized is not None and initialized is not event:
-            self.order_event(initialized)
+            if initialized.ts_init < self.since:
+                order.told = {hash(one.event_id) for one in self._from_before(known.events())}
+            else:
+                self.order_event(initialized)
         return order
+
+    def _from_before(self, events: Iterable[Any]) -> Iterator[Any]:
+        return (event for event in events if event.ts_event < self.since)
 
     def _catch_up(self, event: Any, order: _Order) -> None:
         """Record what the order went through before this event without anyone being told."""
@@ -368,8 +376,8 @@ class OrderRecorder:
         """What an order of the engine's went through that is not recorded."""
         known = self._orders.get(order.client_order_id.value)
         if known is None:
-            found: list[Any] = order.events()
-            return found
+            # A live node begins with what it remembers, and what the venues tell it of before.
+            return [event for event in order.events() if event.ts_event >= self.since]
         if order.event_count == len(known.told):
             return []
         return [event for event in order.events() if hash(event.event_id) not in known.told]
