@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fillpath.instrumentation.nautilus_rust_calls import (
     STRATEGY_COMMANDS,
+    Told,
     on_data,
     on_order_event,
     on_position_event,
     submit_order,
 )
-from fillpath.instrumentation.nautilus_rust_engines import EngineKind, engine_kinds
+from fillpath.instrumentation.nautilus_rust_engines import EngineKind, EngineParts, engine_kinds
 from fillpath.instrumentation.nautilus_rust_run import RustRun, name_of
 from fillpath.instrumentation.patches import Patches
 
@@ -98,7 +99,7 @@ class RustAttachment:
     ) -> None:
         self._is_late = is_late
         self._made_by_config: set[Any] = set()
-        self._warned: set[str] = set()
+        self._warned: set[tuple[str, str]] = set()
         self._going_on: set[RustRun] = set()
         self._instrumentor = instrumentor
         self._namespace_of = namespace_of
@@ -165,20 +166,25 @@ class RustAttachment:
         run: RustRun | None = getattr(self._here, "run", None)
         return run if run is not None and run.run.is_recording else None
 
-    def _told_first(
-        self, tell: Callable[..., None]
-    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def _told_first(self, tell: Told) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Make what tells the run of a call before the engine's own method does it."""
 
         def make(original: Callable[..., Any]) -> Callable[..., Any]:
             def told(component: Any, *args: Any, **kwargs: Any) -> Any:
                 run = self.current
-                if run is not None:
-                    try:
-                        tell(run, component, *args, **kwargs)
-                    except Exception as error:  # noqa: BLE001 - a trading system must survive us
-                        run.run.tracer.complain(error)
-                return original(component, *args, **kwargs)
+                if run is None:
+                    return original(component, *args, **kwargs)
+                after = None
+                try:
+                    after = tell(run, component, *args, **kwargs)
+                except Exception as error:  # noqa: BLE001 - a trading system must survive us
+                    run.run.tracer.complain(error)
+                if after is None:
+                    return original(component, *args, **kwargs)
+                try:
+                    return original(component, *args, **kwargs)
+                finally:
+                    after()
 
             return told
 
@@ -212,7 +218,7 @@ class RustAttachment:
 
     def _run(self, kind: EngineKind, original: Callable[..., Any]) -> Callable[..., Any]:
         def run(engine: Any, *args: Any, **kwargs: Any) -> Any:
-            with self._recording(kind, engine):
+            with self._recording(kind, self._read(kind, engine)):
                 return original(engine, *args, **kwargs)
 
         return run
@@ -221,21 +227,43 @@ class RustAttachment:
         """Record what an engine does while the coroutine runs that drives it."""
 
         def run_async(engine: Any, *args: Any, **kwargs: Any) -> Any:
+            read = self._read(kind, engine)  # which is not answered any more in the coroutine
             driving = original(engine, *args, **kwargs)
 
             async def drive() -> Any:
-                with self._recording(kind, engine):
+                with self._recording(kind, read):
                     return await driving
 
             return drive()
 
         return run_async
 
+    def _read(self, kind: EngineKind, engine: Any) -> tuple[Any, EngineParts] | None:
+        """Read an engine that is about to run; None, with a warning, if it cannot be traced."""
+        try:
+            parts = kind.read(engine)
+            if parts is not None:
+                return kind.key(engine), parts
+        except Exception as error:  # noqa: BLE001 - the engine runs, whatever we do
+            self._warn(kind, repr(error))
+            return None
+        self._warn(
+            kind,
+            "its engine is not built, so there is no strategy to follow. Call build(), and add "
+            "strategies, before run().",
+        )
+        return None
+
+    def _warn(self, kind: EngineKind, why: str) -> None:
+        if (kind.name, why) not in self._warned:  # a sweep has thousands of runs
+            self._warned.add((kind.name, why))
+            _log.warning("A %s of NautilusTrader runs untraced: %s", kind.name, why)
+
     @contextlib.contextmanager
-    def _recording(self, kind: EngineKind, engine: Any) -> Iterator[None]:
+    def _recording(self, kind: EngineKind, read: tuple[Any, EngineParts] | None) -> Iterator[None]:
         """Record what an engine does in the body."""
         outer = getattr(self._here, "run", None)
-        found = self._begun(kind, engine) if outer is None else None
+        found = self._begun(kind, *read) if outer is None and read is not None else None
         if found is None:
             yield
             return
@@ -253,14 +281,12 @@ class RustAttachment:
             self._going_on.discard(run)
             self._here.run = outer
 
-    def _begun(self, kind: EngineKind, engine: Any) -> tuple[RustRun, ExitStack] | None:
+    def _begun(
+        self, kind: EngineKind, key: Any, parts: EngineParts
+    ) -> tuple[RustRun, ExitStack] | None:
         """Begin to record a run of an engine, or go on with an earlier one of it."""
         stack = ExitStack()
         try:
-            key, parts = kind.key(engine), kind.read(engine)
-            if parts is None:
-                self._warn_of_unbuilt(kind)
-                return None
             components = self._components_of(key, parts.trader_id)
             known = self._runs.get(key)
             if known is not None and not known.run.tracer.stopped:
@@ -281,19 +307,10 @@ class RustAttachment:
             run.of(parts)
             run.wrap(components, is_disposing=kind.is_disposing)
         except Exception as error:  # noqa: BLE001 - the engine runs, whatever we do
-            _log.warning("A run of NautilusTrader goes untraced: %r", error)
+            self._warn(kind, repr(error))
             stack.close()
             return None
         return run, stack
-
-    def _warn_of_unbuilt(self, kind: EngineKind) -> None:
-        if kind.name not in self._warned:
-            self._warned.add(kind.name)
-            _log.warning(
-                "A %s of NautilusTrader runs untraced: its engine was not built before, so there "
-                "is no strategy to follow. Call its build() and add strategies to it first.",
-                kind.name,
-            )
 
     def _components_of(self, key: Any, trader_id: Any) -> list[Any]:
         """The strategies, actors and algorithms of an engine that are written in Python.

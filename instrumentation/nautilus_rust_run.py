@@ -37,6 +37,27 @@ _ABSENT: Final = object()
 Body = AbstractContextManager[Any]
 
 
+class _Call:
+    """A call of a strategy's that has the engine make orders."""
+
+    __slots__ = ("caller", "end", "instrument", "start", "strategy")
+
+    def __init__(
+        self, strategy: str, instrument: str | None, start: int, caller: OpenEvent | None
+    ) -> None:
+        self.strategy, self.instrument, self.caller = strategy, instrument, caller
+        self.start = start
+        self.end: int | None = None  # it goes on
+
+    def makes(self, strategy: str, instrument: str, time: int) -> bool:
+        """Whether an order of that time may be one of the call's."""
+        return (
+            strategy == self.strategy
+            and self.instrument in (None, instrument)
+            and self.start <= time <= (time if self.end is None else self.end)
+        )
+
+
 class RustRun:
     """The record of what one engine does.
 
@@ -54,7 +75,7 @@ class RustRun:
         self._kinds = kinds
         self._wrapped: list[tuple[Any, str, Any, Any]] = []
         self._signals: dict[tuple[str, str], OpenEvent] = {}
-        self._calls: list[tuple[str, str | None, int, OpenEvent | None]] = []
+        self._calls: list[_Call] = []
         self._callback: tuple[FrameType, OpenEvent] | None = None
         self._market_of: dict[str, Callable[[Any, int], Feed]] = {
             "on_bar": self.market.bar,
@@ -244,13 +265,25 @@ class RustRun:
     def _signal_of(self, signal: Any) -> OpenEvent | None:
         return self._signals.get((signal.name, str(signal.value)))
 
-    def closing(self, component: Any, instrument: str | None) -> None:
-        """Remember a call that has the engine make orders, to know them when they turn up."""
-        time = clock_of(component)
-        if time is not None:
-            current = self.run.asking()
-            self._calls.append((name_of(component), instrument, time, current))
-            del self._calls[:-64]
+    def closing(self, component: Any, instrument: str | None) -> Callable[[], None]:
+        """Remember a call that has the engine make orders, to know them when they turn up.
+
+        Args:
+            component: The strategy.
+            instrument: What the orders are about; None for whatever it holds.
+
+        Returns:
+            What is to be called when the call is over. On a live clock that is later.
+        """
+        call = _Call(name_of(component), instrument, clock_of(component) or 0, self.run.asking())
+        self._calls.append(call)
+        del self._calls[:-64]
+
+        def over() -> None:
+            if instrument is not None:  # else the engine goes on until nothing is held
+                call.end = clock_of(component) or 0
+
+        return over
 
     def _asking(self, event: Any) -> OpenEvent | None:
         """What a new order or a wish follows from: handler, signal, call, or the calling code."""
@@ -259,9 +292,9 @@ class RustRun:
             return asking
         if event is not None:
             strategy, instrument = str(event.strategy_id), str(event.instrument_id)
-            for name, about_which, time, caller in reversed(self._calls):
-                if (name, time) == (strategy, event.ts_init) and about_which in (None, instrument):
-                    return caller
+            for call in reversed(self._calls):
+                if call.makes(strategy, instrument, event.ts_init):
+                    return call.caller
         return self._callback_event()
 
     def _callback_event(self) -> OpenEvent | None:
