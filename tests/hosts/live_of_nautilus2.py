@@ -83,7 +83,7 @@ class Feed(MarketDataClient):
             self._handle_data(
                 QuoteTick(PAIR.id, Price(bid, 5), Price(bid + 0.0001, 5), size, size, now, now)
             )
-            while not self.is_settled(number):
+            while not self.is_settled(number):  # noqa: ASYNC110 - the engine sets no event
                 await asyncio.sleep(0.001)
         NODES[1].stop()
 

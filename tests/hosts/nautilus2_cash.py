@@ -8,7 +8,6 @@ stays.
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import Decimal
 from typing import Any
 
 from nautilus_trader.model import (
