@@ -180,7 +180,7 @@ class RustRun:
                     feed.handle,
                     event_type=feed.event_type,
                     instrument=feed.instrument,
-                    event_time=time_of(data),
+                    event_time=feed.time,
                 )
 
             return of_market

@@ -296,16 +296,30 @@ def test_each_backtest_of_a_sweep_over_processes_is_a_run_with_its_parameters(
     assert {run_id: given[run_id] for run_id in amounts} == amounts
 
 
-def test_the_example_of_the_page_is_traced(tmp_path: Path) -> None:
+def test_the_examples_of_the_page_are_traced(tmp_path: Path) -> None:
+    """A backtest by an engine, and the same over a catalog by a node."""
     page = (HERE.parent / "docs" / "nautilus-2.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    script, data = tmp_path / "my_backtest.py", tmp_path / "data"
-    script.write_text(example)
-    done = run_python(*recording(data), str(script))
-    rows = rows_of(
-        DataFolder(data),
-        "select attributes from spans where event_type = 'PORTFOLIO' order by sequence",
-    )
-    (balance,) = json.loads(rows[-1]["attributes"])["trading.account.balances"]
-    assert done.stdout.strip() == f"{balance['total']} USD"
-    assert f"balance {Decimal(balance['total']):,} USD" in page
+    examples = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    said = []
+    for name, example in zip(("my_backtest", "my_node"), examples, strict=True):
+        script, data = tmp_path / f"{name}.py", tmp_path / name
+        script.write_text(example.replace('Path("catalog")', f'Path("{tmp_path}/catalog")'))
+        said.append(run_python(*recording(data), str(script)).stdout.strip())
+        rows = rows_of(
+            DataFolder(data),
+            "select attributes from spans where event_type = 'PORTFOLIO' order by sequence",
+        )
+        (balance,) = json.loads(rows[-1]["attributes"])["trading.account.balances"]
+        assert said[-1] == f"{balance['total']} USD"
+        assert f"balance {Decimal(balance['total']):,} USD" in page
+    assert said[0] == said[1]
+
+
+def test_the_benchmark_of_the_engine_runs_here(tmp_path: Path) -> None:
+    """Where 1.x is installed, `test_benchmarks` runs that of 1.x instead."""
+    output = tmp_path / "bench.json"
+    arguments = ("--only", "engine_nautilus2", "--size", "tiny", "--output", str(output))
+    run_python("-P", str(HERE.parent / "benchmarks"), *arguments)
+    figures = json.loads(output.read_text())["engine_nautilus2"]
+    assert figures["events"]["value"] > 100
+    assert figures["run, traced ÷ untraced"]["value"] > 0
