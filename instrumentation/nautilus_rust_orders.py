@@ -40,7 +40,7 @@ class _Order:
 
     __slots__ = (
         "changing", "fill", "filled", "instrument", "last", "linked", "over", "parent_id",
-        "quantity", "resting", "side", "strategy", "told", "type",
+        "quantity", "reduces", "resting", "side", "strategy", "told", "type",
     )  # fmt: skip
 
     def __init__(self, initialized: Any = None) -> None:
@@ -48,12 +48,14 @@ class _Order:
         self.instrument: Any = None
         self.quantity: Decimal | None = None
         self.linked: tuple[str, ...] = ()
+        self.reduces = False
         if initialized is not None:
             self.strategy = initialized.strategy_id
             self.instrument = initialized.instrument_id
             self.side = initialized.order_side.name
             self.type = initialized.order_type.name
             self.quantity = initialized.quantity.as_decimal()
+            self.reduces = initialized.reduce_only
             linked = initialized.linked_order_ids or ()
             self.linked = tuple(one.value for one in linked if one is not None)
             parent = initialized.parent_order_id
@@ -92,6 +94,7 @@ class OrderRecorder:
         self._contracts: dict[Any, dict[str, Any]] = {}
         self._fills: dict[str, OpenEvent] = {}  # position id -> the last fill of it
         self._entries: dict[str, OpenEvent] = {}  # position id -> the fill that opened it
+        self._last_fills: dict[Any, OpenEvent] = {}  # by strategy and instrument
         # Two generations: what is remembered is forgotten by the thousand, not one by one.
         self._seen: dict[Any, OpenEvent] = {}
         self._seen_before: dict[Any, OpenEvent] = {}
@@ -179,7 +182,7 @@ class OrderRecorder:
         if kind in _PENDING:
             parent = order.changing or self._sibling_end(order) or self._asking(event)
         elif kind in _OF_THE_COMMAND or kind in _OF_THE_CANCELLATION:
-            parent = order.changing or self._sibling_end(order)
+            parent = order.changing or self._sibling_end(order) or self._less_left(order)
         elif kind == "OrderAccepted" and order.parent_id is not None:
             primary = self._orders.get(order.parent_id)
             parent = None if primary is None else primary.fill
@@ -211,6 +214,16 @@ class OrderRecorder:
         if entry is not None and entry.over and entry.last and entry.last.sequence > own:
             ends.append(entry.last)
         return max(ends, key=lambda end: end.sequence, default=None)
+
+    def _less_left(self, order: _Order) -> OpenEvent | None:
+        """The fill since which there is less of a position, or none, that an order could reduce."""
+        fill = self._last_fills.get((order.strategy, order.instrument))
+        if not order.reduces or fill is None or fill is order.fill:
+            return None
+        entry = None if order.parent_id is None else self._orders.get(order.parent_id)
+        is_entry = entry is not None and entry.fill is fill  # which turned the position round
+        own = order.last.sequence if order.last is not None else 0
+        return fill if is_entry or fill.sequence > own else None
 
     def _record_fill(
         self, fill: Any, order: _Order, parent: OpenEvent | None, links: tuple[Any, ...]
@@ -248,7 +261,7 @@ class OrderRecorder:
 
     def _note(self, kind: str, event: Any, order: _Order, recorded: OpenEvent) -> None:
         if kind == "OrderFilled":
-            order.fill = recorded
+            order.fill = self._last_fills[order.strategy, order.instrument] = recorded
             if event.position_id is not None:
                 self._fills[event.position_id.value] = recorded
         elif kind not in _PENDING and (

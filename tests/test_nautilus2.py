@@ -299,3 +299,133 @@ def test_data_that_two_strategies_are_given_are_one_event(host: TracedHost) -> N
         " and name like 'publish%'"
     )
     assert found["events"] == sum(run["totals"][0] for run in host.engines.values())
+
+
+ENDS = """
+from nautilus_trader.model import Bar, BarType, OrderSide, Price, Quantity
+from nautilus_trader.trading import Strategy
+from rust_engine import (
+    MINUTE_NS, MONDAY_NS, XNAS, ScriptedStrategy, add_margin_venue, named, pair, quiet_engine,
+    quotes, stock,
+)
+
+EURUSD, AAPL = pair("EUR/USD"), stock("AAPL")
+BARS = BarType.from_str(f"{AAPL.id}-1-MINUTE-LAST-EXTERNAL")
+BUY, SELL = OrderSide.BUY, OrderSide.SELL
+
+
+class Reduces(ScriptedStrategy):
+    def market(self, side, amount):
+        self.submit_order(self.order_factory.market(EURUSD.id, side, Quantity.from_int(amount)))
+
+    def exits(self):
+        make, amount = self.order_factory, Quantity.from_int(1000)
+        self.submit_order(make.limit(EURUSD.id, SELL, amount, Price(1.2, 5), reduce_only=True))
+        self.submit_order(
+            make.stop_market(EURUSD.id, SELL, amount, Price(1.05, 5), reduce_only=True)
+        )
+
+    def script(self):
+        return {
+            2: lambda: self.market(BUY, 1000),
+            3: self.exits,
+            5: lambda: self.market(SELL, 300),
+            6: lambda: self.market(SELL, 700),
+        }
+
+
+class WithinOneBar(Strategy):
+    seen = 0
+
+    def __new__(cls):
+        return super().__new__(cls, named("W", "WithinOneBar"))
+
+    def __init__(self):
+        super().__init__(named("W", "WithinOneBar"))
+
+    def on_start(self):
+        self.subscribe_bars(BARS)
+
+    def on_bar(self, bar):
+        self.seen += 1
+        if self.seen == 2:
+            for side, trigger in ((BUY, 100.5), (SELL, 99.5)):
+                self.submit_order(
+                    self.order_factory.stop_market(
+                        AAPL.id, side, Quantity.from_int(10), Price(trigger, 2)
+                    )
+                )
+
+
+def bar(minute, *prices):
+    time = MONDAY_NS + minute * MINUTE_NS
+    return Bar(BARS, *(Price(one, 2) for one in prices), Quantity.from_int(5000), time, time)
+
+
+engine = quiet_engine("ENDS-001")
+add_margin_venue(engine)
+add_margin_venue(engine, XNAS)
+engine.add_instrument(EURUSD)
+engine.add_instrument(AAPL)
+engine.add_data(quotes(EURUSD, [1.1] * 8))
+engine.add_data([bar(1, 100, 100, 100, 100), bar(2, 100, 100, 100, 100), bar(3, 100, 101, 99, 100)])
+engine.add_strategy(Reduces(EURUSD, tag="R"))
+engine.add_strategy(WithinOneBar())
+engine.run()
+"""
+
+
+@pytest.fixture(scope="module")
+def ends(tmp_path_factory: pytest.TempPathFactory) -> TracedHost:
+    """A backtest of how orders may end without anyone asking for it."""
+    folder = tmp_path_factory.mktemp("ends")
+    script, data = folder / "ends.py", folder / "data"
+    script.write_text(ENDS)
+    run_python(*recording(data), str(script), PYTHONPATH=str(HERE / "hosts"))
+    with EventStore(DataFolder(data)).connect(["host"]) as connection:
+        results = compute_results(connection, "host")
+    return TracedHost("ends", "", "", DataFolder(data), results)
+
+
+def test_entry_and_exit_within_one_bar_are_told_apart(ends: TracedHost) -> None:
+    """What the engine fills at one time: the exit still follows from its own order's states."""
+    fills = ends.rows(
+        """
+        select fill.client_order_id, fill.side, fill.price, fill.event_time,
+            parent.client_order_id as of_order, root.event_type as root,
+            fill.links
+        from spans fill join spans parent on parent.span_id = fill.parent_span_id
+        join spans root on root.sequence = fill.root_sequence
+        where fill.event_type = 'FILL' and fill.symbol = 'AAPL' order by fill.sequence
+        """
+    )
+    entry, leaves = fills
+    assert entry["event_time"] == leaves["event_time"]
+    assert (entry["side"], entry["price"]) == ("BUY", Decimal("100.5"))
+    assert (leaves["side"], leaves["price"]) == ("SELL", Decimal("99.5"))
+    for fill in fills:
+        assert fill["of_order"] == fill["client_order_id"]
+        assert fill["root"] == "BAR"
+    assert json.loads(leaves["links"])  # the fill that opened the position
+    assert {account.status for account in ends.results.ledger.accounts} == {"reconciled"}
+
+
+def test_what_is_left_to_reduce_is_changed_and_cancelled_by_the_fills_that_leave_it(
+    ends: TracedHost,
+) -> None:
+    """Orders that only reduce are cut down to the position, and cancelled when there is none."""
+    changed = ends.rows(
+        """
+        select child.order_type, child.status, parent.event_type, parent.quantity, child.links
+        from spans child join spans parent on parent.span_id = child.parent_span_id
+        where child.status in ('UPDATED', 'CANCELED') order by child.order_type, child.sequence
+        """
+    )
+    assert [
+        (row["order_type"], row["status"], row["event_type"], row["quantity"]) for row in changed
+    ] == [
+        (kind, status, "FILL", quantity)
+        for kind in ("LIMIT", "STOP_MARKET")
+        for status, quantity in (("UPDATED", 300), ("CANCELED", 700))
+    ]
+    assert all(json.loads(row["links"]) for row in changed)  # the order's own last state
