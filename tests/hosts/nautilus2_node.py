@@ -107,7 +107,7 @@ class RoundTrip(Strategy):
 
     def on_quote(self, quote: QuoteTick) -> None:
         self.seen += 1
-        amount: int = self.config.amount  # type: ignore[union-attr]
+        amount: int = self.config.amount
         steps: dict[int, tuple[OrderSide, int]] = {
             3: (OrderSide.BUY, amount),
             25: (OrderSide.SELL, 2 * amount),
