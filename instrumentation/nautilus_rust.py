@@ -49,25 +49,21 @@ _TIMERS: Final = {
 _MARKET_HANDLERS: Final = ("on_bar", "on_quote", "on_trade")
 
 PROBES: Final[Mapping[str, tuple[str, ...]]] = {
-    "nautilus_trader.backtest": (
-        *(
-            f"BacktestEngine.{name}"
-            for name in (
-                "add_strategy",
-                "add_actor",
-                "add_exec_algorithm",
-                "run",
-                "end",
-                "reset",
-                "dispose",
-                "instance_id",
-                "cache",
-                "list_venues",
-                "portfolio",
-            )
-        ),
-        "BacktestNode.get_engine_cache",
-        "BacktestNode.get_engine_portfolio",
+    "nautilus_trader.backtest": tuple(
+        f"BacktestEngine.{name}"
+        for name in (
+            "add_strategy",
+            "add_actor",
+            "add_exec_algorithm",
+            "run",
+            "end",
+            "reset",
+            "dispose",
+            "instance_id",
+            "cache",
+            "list_venues",
+            "portfolio",
+        )
     ),
     "nautilus_trader.trading": (
         *(f"Strategy.{name}" for name in STRATEGY_COMMANDS),
@@ -141,7 +137,7 @@ class RustAttachment:
             for name in names:
                 if hasattr(kind.owner, name):  # rc3's nodes take configurations alone
                     patches.wrap(kind.owner, name, functools.partial(make, kind))
-        if kind.is_disposing:
+        if kind.is_disposing and hasattr(kind.owner, "build"):
             patches.wrap(kind.owner, "build", functools.partial(self._build, kind))
 
     def _attach_to_strategies(self, patches: Patches) -> None:

@@ -85,17 +85,22 @@ def engine_kinds() -> list[EngineKind]:
             runs=("run", "end"),
             resets=("reset", "dispose"),
         ),
-        EngineKind(
-            native.backtest.BacktestNode,
-            "BacktestNode",
-            id,  # it has no name, and cannot be referred to weakly
-            parts_of_backtest_node,
-            _ONE_BY_ONE,
-            _BY_CONFIG,
-            runs=("run",),
-            is_disposing=True,
-        ),
     ]
+    # A release without a node still has its engine traced.
+    node = getattr(native.backtest, "BacktestNode", None)
+    if node is not None:
+        found.append(
+            EngineKind(
+                node,
+                "BacktestNode",
+                id,  # it has no name, and cannot be referred to weakly
+                _parts_of_backtest_node,
+                _ONE_BY_ONE,
+                _BY_CONFIG,
+                runs=("run",),
+                is_disposing=True,
+            )
+        )
     live = getattr(getattr(native, "live", None), "LiveNode", None)
     if live is not None:
         found.append(
@@ -118,7 +123,7 @@ def _parts_of_engine(engine: Any) -> EngineParts:
     return EngineParts(engine.trader_id, cache, engine.portfolio, _accounts_at(cache, venues))
 
 
-def parts_of_backtest_node(node: Any) -> EngineParts | None:
+def _parts_of_backtest_node(node: Any) -> EngineParts | None:
     """Read the engine of a node of backtests; None before the node has built it."""
     (config, *_) = node.configs  # the engine takes no second one
     try:
