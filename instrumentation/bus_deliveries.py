@@ -32,6 +32,7 @@ class Deliveries:
 
     Attributes:
         products: What handlers gave back, and which run of which did.
+        has_products: Whether any handler has given something back.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Deliveries:
         self._memory = memory
         self._reader = reader
         self.products = EventMemory()
+        self.has_products = False
         self._failures: OrderedDict[tuple[int, int], None] = OrderedDict()
         self._places: dict[tuple[Any, ...], Place] = {}
 
@@ -206,6 +208,7 @@ class Deliveries:
 
     def _take(self, run: OpenEvent, given: Any) -> None:
         """Note what a handler gave back: the host may be about to publish it."""
+        self.has_products = True
         is_list = isinstance(given, list) or type(given) is tuple
         for item in given[:_MAX_ITEMS_TAKEN] if is_list else (given,):
             self.products.remember(item, run)

@@ -21,10 +21,9 @@ from fillpath.instrumentation.event_span import Publication
 from fillpath.instrumentation.event_tracer import EventTracer
 from fillpath.instrumentation.followed_calls import finish
 from fillpath.instrumentation.host_fields import EventFields, EventReader, HostEvent
-from fillpath.instrumentation.open_event import Cause, OpenEvent, RemoteEvent
+from fillpath.instrumentation.open_event import Cause, OpenEvent, Place, RemoteEvent
 from fillpath.instrumentation.order_memory import OrderMemory
 from fillpath.instrumentation.plain_events import PlainEvents
-from fillpath.instrumentation.plain_readers import known_by
 from fillpath.instrumentation.semconv import EventType
 from fillpath.instrumentation.spool import NO_TIME
 from fillpath.instrumentation.subscriptions import Subscriptions
@@ -80,7 +79,6 @@ class BusFollower:
         self._plain = PlainEvents(self.reader)
         self.is_off = False
         self.deliveries = Deliveries(self.tracer, self.memory, self.reader)
-        self._products = self.deliveries.products
         self.queue = BusQueue(self.tracer, self.memory, self.deliveries)
         self.subscriptions = Subscriptions(
             self.deliveries.deliver, self.deliveries.deliver_to_method
@@ -105,9 +103,16 @@ class BusFollower:
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """Publish an event; what is published meanwhile is caused by it."""
-        tracer = self.tracer()
-        if tracer is None:
-            return function(*args, **kwargs)
+        tracer = self._noted
+        if (
+            tracer is None
+            or tracer.stopped
+            or self.is_off
+            or (self._tracing or Tracing._active) is not self._noted_in
+        ):
+            tracer = self.tracer()
+            if tracer is None:
+                return function(*args, **kwargs)
         if len(args) == 1 and not kwargs and type(args[0]) is not tuple:  # as it mostly is
             event, topic = args[0], self._topic
         else:
@@ -119,8 +124,28 @@ class BusFollower:
                 return function(*args, **kwargs)
         if self._is_queue and (event is None or _is_end(event)):
             return function(*args, **kwargs)
-        made, outer = self._enter_plain(tracer, event, topic)
-        if made is None:
+        made: Publication | None = None
+        plain = self._plain
+        if plain.tracer is tracer and tracer.takes is None:
+            try:
+                kind = type(event)
+                reader = plain.readers.get(kind if kind is not dict else tuple(event))
+                read = None if reader is None else reader(event, topic)
+                if read is not None and read[0] is not None:
+                    receipt = queue_loop.receipt_here()
+                    if (
+                        tracer.running() is None
+                        and not self.deliveries.has_products
+                        and (receipt is None or receipt.is_quiet)
+                    ):
+                        made = tracer.enter_publication(*read)
+                    else:
+                        made = self._enter_caused(tracer, event, *read)
+            except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
+                tracer.complain(error)
+        if made is not None:
+            outer = self.memory.keep(event, made)
+        else:
             opened, outer = self.open(tracer, event, topic, 1)
             if opened is None:
                 return function(*args, **kwargs)
@@ -152,37 +177,20 @@ class BusFollower:
         after = partial(self._published, event, known, outer, is_caused)
         return finish(tracer, opened, result, after=lambda _: after())
 
-    def _enter_plain(
-        self, tracer: EventTracer, event: Any, topic: str | None
-    ) -> tuple[Publication | None, Known | None]:
-        """Begin and enter an event that is but numbers, of a sort that came before.
-
-        Returns:
-            What was begun, None if it is not that simple; and as what the same object was recorded
-            before.
-        """
-        try:
-            plain = self._plain
-            if plain.tracer is not tracer or tracer.takes is not None:
-                return None, None
-            reader = plain.readers.get(known_by(event))
-            read = None if reader is None else reader(event, topic)
-            if read is None or read[0] is None:
-                return None, None
-            cause: OpenEvent | None = None
-            receipt = queue_loop.receipt_here()
-            if not self._products.is_empty or not (receipt is None or receipt.is_quiet):
-                cause = self._running(tracer, event, 2, None)
-            elif tracer.running() is not None:
-                cause = tracer.current
-            place, site, numbers, at = read
-            if at == NO_TIME and cause is not None:
-                at = cause.event_time
-            made = tracer.enter_publication(place, site, numbers, at, cause)
-            return made, None if made is None else self.memory.keep(event, made)
-        except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
-            tracer.complain(error)
-        return None, None
+    def _enter_caused(
+        self,
+        tracer: EventTracer,
+        event: Any,
+        place: Place,
+        site: int,
+        numbers: tuple[float, ...],
+        event_time: int,
+    ) -> Publication | None:
+        """Begin and enter a plain event that may have a cause; None if there is more to it."""
+        cause = self._running(tracer, event, 2, None)
+        if event_time == NO_TIME and cause is not None:
+            event_time = cause.event_time  # the market's time stands while it is handled
+        return tracer.enter_publication(place, site, numbers, event_time, cause)
 
     def publish_each(
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -266,8 +274,8 @@ class BusFollower:
         self, tracer: EventTracer, event: Any, depth: int, enclosing: OpenEvent | None
     ) -> OpenEvent | None:
         """The handler that runs, or that gave the event back to be published; or an event."""
-        if not self._products.is_empty:
-            running = self._products.find(event)
+        if self.deliveries.has_products:
+            running = self.deliveries.products.find(event)
             if running is not None and running.tracer is tracer:
                 return running
         running = None

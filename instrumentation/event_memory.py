@@ -16,8 +16,8 @@ _MAX_DELIVERED: Final = 64
 """Objects that are kept after their delivery, in case that it has more receivers."""
 _MAX_WAITING: Final = 1024
 """Objects that were published by handlers and are kept until their bus gets to them."""
-_FEW: Final = 4096
-"""Entries among which nobody looks for objects that are gone."""
+_FEW: Final = 1024
+"""Objects among which nobody looks for those that are gone."""
 
 Known = OpenEvent | Publication
 """As what an event was recorded."""
@@ -42,12 +42,15 @@ class EventMemory:
     other (a dict, a tuple) has to be kept, lest its address be given to another one: until it has
     been published, on a bus that delivers at once, or until soon after its delivery, on one with a
     queue. A bus may deliver at once but for what handlers publish, which waits until they are done:
-    that is kept until what they handle has been published. Texts and numbers are not remembered: two that are
+    that is kept until what they handle has been published. On a bus that has never delivered later,
+    of the objects that have been delivered and can be weakly referenced the newest are remembered:
+    what stays makes every garbage collection of the host's longer. Texts and numbers are not remembered: two that are
     equal may be one object.
     """
 
     def __init__(self) -> None:
         self._weak: dict[int, _Entry | Publication] = {}
+        self._old: dict[int, _Entry | Publication] = {}
         self._look_at = _FEW
         self._strong: OrderedDict[int, _Entry | Publication] = OrderedDict()
         self._delivered: deque[int] = deque()
@@ -70,7 +73,7 @@ class EventMemory:
         if type(item).__weakrefoffset__:
             entry.item, entry.weak = None, weakref.ref(item)
             weak = self._weak
-            before = weak.get(key)
+            before = weak.get(key) or self._old.get(key)
             weak[key] = entry
             if len(weak) > self._look_at:
                 self._forget_gone()
@@ -87,21 +90,25 @@ class EventMemory:
         return _known(before)
 
     def _forget_gone(self) -> None:
-        """Forget objects that the host has dropped: by the thousand, a call for each is dear."""
-        weak = self._weak
-        there = []
-        for key, entry in weak.copy().items():
-            if entry.weak is not None and entry.weak() is not None:
-                there.append(key)
-            elif (gone := weak.pop(key, None)) is not entry and gone is not None:
-                weak[key] = gone  # another thread's, of which the object has come to the same place
-        for key in there[: max(0, len(there) - _MAX_OBJECTS)]:
-            weak.pop(key, None)
-        self._look_at = max(_FEW, min(2 * len(weak), _MAX_OBJECTS + _MAX_OBJECTS // 4))
+        """Forget objects that the host has dropped, a generation at a time: each call is dear."""
+        young, old = self._weak, self._old
+        is_brief = self._at_once and not self._later
+        kept = [
+            (key, entry)
+            for key, entry in old.copy().items()
+            if entry.weak is not None
+            and entry.weak() is not None
+            and not (is_brief and entry.is_delivered and _known(entry).closed)
+        ]
+        for key, entry in kept[max(0, len(kept) + len(young) - _MAX_OBJECTS) :]:
+            young.setdefault(key, entry)
+        # Another thread may be about to put something into the young ones: so they become the old.
+        self._old, self._weak = young, {}
+        self._look_at = max(_FEW, len(young)) if kept else _FEW
 
     def _entry(self, item: Any) -> _Entry | Publication | None:
         key = id(item)
-        entry = self._weak.get(key)
+        entry = self._weak.get(key) or self._old.get(key)
         if entry is not None:
             weak = entry.weak
             if weak is not None and weak() is item:
@@ -193,11 +200,6 @@ class EventMemory:
     def is_weak(self) -> bool:
         """Whether no object is kept, so that none has to be let go."""
         return not self._strong and not self._waiting
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no object is remembered."""
-        return not self._weak and not self._strong
 
     def peek(self, item: Any) -> OpenEvent | None:
         """Event of an object, whether it is being delivered or not."""

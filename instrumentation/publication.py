@@ -53,7 +53,7 @@ class Publications(EventWriting):
         site: int,
         numbers: tuple[float, ...],
         event_time: int,
-        cause: OpenEvent | None,
+        cause: OpenEvent | None = None,
     ) -> Publication | None:
         """Begin a plain event, and do what `handling` does until `leave_publication`.
 
