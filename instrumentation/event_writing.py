@@ -71,7 +71,6 @@ class EventWriting(NamedCauses):
                 return
             # A task that a handler left behind may name a delivery that has ended already.
             self._write(event, placed, {}, 0 if event.closed else _BEGIN)
-        self._recorder.flush_if_full()
 
     def _placed(self, event: OpenEvent, attributes: dict[str, Any]) -> Placed:
         """Site and numbers for the attributes, and what has to go beside the record."""
@@ -155,6 +154,10 @@ class EventWriting(NamedCauses):
         ):
             self._recorder.flush_if_full()
             return
+        if error is None and attributes is None and event.claimed and not event.links:
+            self._close_begun(event, time.perf_counter_ns() if end is None else end)
+            self._recorder.flush_if_full()
+            return
         if error is None and event.place.is_delivery and not event.claimed:
             with self._lock:
                 if not event.claimed:  # it caused nothing, so there is nothing to write
@@ -182,6 +185,30 @@ class EventWriting(NamedCauses):
             self._open.pop(event.sequence, None)
             event.parent = None  # an adapter may keep this event; its ancestors must not pile up
         self._recorder.flush_if_full()
+
+    def _close_begun(self, event: OpenEvent, end: int) -> None:
+        """End an event of which everything is written but that it is over."""
+        with self._lock:
+            if event.closed:  # another thread was quicker
+                return
+            event.closed = True
+            event.end = end
+            parent, sequence = event.parent, event.sequence
+            self._append(
+                (
+                    sequence,
+                    0 if parent is None else parent.sequence,
+                    event.chain.root,
+                    event.start,
+                    end,
+                    event.event_time,
+                    event.place.site | _FINISH << FLAGS_SHIFT,
+                    *NO_NUMBERS,
+                    None,
+                )
+            )
+            self._open.pop(sequence, None)
+            event.parent = None  # an adapter may keep this event; its ancestors must not pile up
 
     def _at_last(self, event: OpenEvent, late: dict[str, Any]) -> Placed:
         """Place the attributes of an event that ends before anything has named it."""
