@@ -96,7 +96,9 @@ class Deliveries:
                 known = self.delivered(tracer, (*given, *kwargs.values()))
                 if known is None:
                     return None
-            return tracer.enter_run(self._place(known, function, owner), known, known.event_time)
+            return tracer.enter_run(
+                self._place(tracer, known, function, owner), known, known.event_time
+            )
         except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
             tracer.complain(error)
         return None
@@ -119,10 +121,12 @@ class Deliveries:
             after=lambda error: self._failed(event, error),
         )
 
-    def _place(self, event: Known, function: Callable[..., Any], owner: Any) -> Place:
+    def _place(
+        self, tracer: EventTracer, event: Known, function: Callable[..., Any], owner: Any
+    ) -> Place:
         """What the runs of a handler have in common; its name is made up once."""
         if type(function) is not FunctionType:  # what else can be called may have any name
-            return self._place_of(event, handler_name(function, owner), owner)
+            return self._place_of(tracer, event, handler_name(function, owner), owner)
         key: tuple[Any, ...]
         if owner is None:
             key = event.place, function.__qualname__
@@ -132,17 +136,19 @@ class Deliveries:
             key = event.place, strategy, kind.__name__, function.__name__
         place = self._places.get(key)
         if place is None:
-            place = self._place_of(event, handler_name(function, owner), owner)
+            place = self._place_of(tracer, event, handler_name(function, owner), owner)
             self._places[key] = place
         return place
 
-    def _place_of(self, event: Known, handler: str | None, owner: Any) -> Place:
+    def _place_of(
+        self, tracer: EventTracer, event: Known, handler: str | None, owner: Any
+    ) -> Place:
         _, event_type, portfolio, *_ = event.place.parts
         strategy = self._reader.strategy_of(owner)
         key = (event.place, strategy, None, handler)
         place = self._places.get(key)
         if place is None:
-            place = event.tracer.place(  # type: ignore[union-attr]  # an EventTracer
+            place = tracer.place(
                 event_type,
                 operation=PROCESS,
                 portfolio=portfolio,
@@ -162,7 +168,9 @@ class Deliveries:
             handler: Its name.
             owner: The object it is a method of, or None.
         """
-        return event.tracer.open_at(self._place_of(event, handler, owner), event, event.event_time)
+        tracer = event.tracer
+        place = self._place_of(tracer, event, handler, owner)
+        return tracer.open_at(place, event, event.event_time)
 
     def delivered(
         self, tracer: EventTracer, values: Iterable[Any], *, nearest: bool = True

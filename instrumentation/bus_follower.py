@@ -16,7 +16,7 @@ from fillpath.instrumentation import queue_loop
 from fillpath.instrumentation.bus_deliveries import Deliveries
 from fillpath.instrumentation.bus_queue import BusQueue
 from fillpath.instrumentation.event_argument import EventArgument
-from fillpath.instrumentation.event_memory import EventMemory, Known
+from fillpath.instrumentation.event_memory import EventMemory, Known, event_of
 from fillpath.instrumentation.event_span import Publication
 from fillpath.instrumentation.event_tracer import EventTracer
 from fillpath.instrumentation.followed_calls import finish
@@ -24,12 +24,18 @@ from fillpath.instrumentation.host_fields import EventFields, EventReader, HostE
 from fillpath.instrumentation.open_event import Cause, OpenEvent, Place, RemoteEvent
 from fillpath.instrumentation.order_memory import OrderMemory
 from fillpath.instrumentation.plain_events import PlainEvents
+from fillpath.instrumentation.running_event import UserCode
 from fillpath.instrumentation.semconv import EventType
 from fillpath.instrumentation.spool import NO_TIME
 from fillpath.instrumentation.subscriptions import Subscriptions
 from fillpath.instrumentation.tracing import Tracing
 
 _PLAIN_RESULTS: Final = (bool, int, float, str, list, dict, tuple)
+
+
+_Begun = tuple[Known, Known | None, UserCode | None, bool]
+"""An event, as what the same object was recorded before, what leaves its handling, and whether
+another event caused it."""
 
 
 class BusFollower:
@@ -103,16 +109,9 @@ class BusFollower:
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """Publish an event; what is published meanwhile is caused by it."""
-        tracer = self._noted
-        if (
-            tracer is None
-            or tracer.stopped
-            or self.is_off
-            or (self._tracing or Tracing._active) is not self._noted_in
-        ):
-            tracer = self.tracer()
-            if tracer is None:
-                return function(*args, **kwargs)
+        tracer = self.tracer()
+        if tracer is None:
+            return function(*args, **kwargs)
         if len(args) == 1 and not kwargs and type(args[0]) is not tuple:  # as it mostly is
             event, topic = args[0], self._topic
         else:
@@ -124,6 +123,21 @@ class BusFollower:
                 return function(*args, **kwargs)
         if self._is_queue and (event is None or _is_end(event)):
             return function(*args, **kwargs)
+        begun = self._enter(tracer, event, topic)
+        if begun is None:
+            return function(*args, **kwargs)
+        try:
+            result = function(*args, **kwargs)
+        except BaseException as error:
+            self._leave(tracer, event, begun, error)
+            raise
+        if result is None or type(result) in _PLAIN_RESULTS:
+            self._leave(tracer, event, begun)
+            return result
+        return self._finish(tracer, event, begun, result)
+
+    def _enter(self, tracer: EventTracer, event: Any, topic: str | None) -> _Begun | None:
+        """Begin and enter an event; None if it is not recorded."""
         made: Publication | None = None
         plain = self._plain
         if plain.tracer is tracer and tracer.takes is None:
@@ -131,7 +145,7 @@ class BusFollower:
                 kind = type(event)
                 reader = plain.readers.get(kind if kind is not dict else tuple(event))
                 read = None if reader is None else reader(event, topic)
-                if read is not None and read[0] is not None:
+                if read is not None:
                     receipt = queue_loop.receipt_here()
                     if (
                         tracer.running() is None
@@ -141,39 +155,40 @@ class BusFollower:
                         made = tracer.enter_publication(*read)
                     else:
                         made = self._enter_caused(tracer, event, *read)
+                    if made is not None:
+                        # Whether it has a cause is asked now: it forgets that when it ends.
+                        return made, self.memory.keep(event, made), None, made.parent is not None
             except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
                 tracer.complain(error)
-        if made is not None:
-            outer = self.memory.keep(event, made)
-        else:
-            opened, outer = self.open(tracer, event, topic, 1)
-            if opened is None:
-                return function(*args, **kwargs)
-            tokens = tracer.enter_user_code(opened)
-        known = made or opened
-        is_caused = known.parent is not None  # which it forgets when it ends
-        try:
-            result = function(*args, **kwargs)
-        except BaseException as error:
-            if made is None:
-                tracer.close(opened, error=error)
-                tracer.leave_user_code(tokens)
-            else:
-                tracer.leave_publication(made, error)
-            self._published(event, known, outer, is_caused)
-            raise
-        if made is None:
+                if made is not None:
+                    return made, None, None, True
+        opened, outer = self.open(tracer, event, topic, 2)
+        if opened is None:
+            return None
+        is_caused = opened.parent is not None
+        return opened, outer, tracer.enter_user_code(opened), is_caused
+
+    def _leave(
+        self, tracer: EventTracer, event: Any, begun: _Begun, error: BaseException | None = None
+    ) -> None:
+        known, outer, tokens, is_caused = begun
+        if type(known) is Publication:
+            tracer.leave_publication(known, error)
+        elif tokens is not None:
             tracer.leave_user_code(tokens)
-        if result is None or type(result) in _PLAIN_RESULTS:
-            if made is None:
-                tracer.close(opened)
-            else:
-                tracer.leave_publication(made)
-            if outer is not None or not self.memory.is_weak:
-                self._published(event, known, outer, is_caused)
-            return result
-        if made is not None:
-            opened = tracer.interrupt_publication(made)
+            tracer.close(event_of(known), error=error)
+        if outer is not None or not self.memory.is_weak:
+            self._published(event, known, outer, is_caused)
+
+    def _finish(self, tracer: EventTracer, event: Any, begun: _Begun, result: Any) -> Any:
+        """End an event when the result of its publishing has been awaited."""
+        known, outer, tokens, is_caused = begun
+        if type(known) is Publication:
+            opened = tracer.interrupt_publication(known)
+        else:
+            opened = event_of(known)
+        if tokens is not None:
+            tracer.leave_user_code(tokens)
         after = partial(self._published, event, known, outer, is_caused)
         return finish(tracer, opened, result, after=lambda _: after())
 
@@ -200,11 +215,33 @@ class BusFollower:
         if tracer is None or len(args) != 1 or kwargs:
             return function(*args, **kwargs)
         events = list(args[0])
+        self._put(tracer, events)
+        return function(events)
+
+    def assign(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Put events into a place or places of a queue; those that were there before only move."""
+        tracer = self.tracer()
+        if tracer is None:
+            return function(*args, **kwargs)
+        where, given = args
+        if not isinstance(where, slice):
+            self._put(tracer, [given] if self._is_new(tracer, given) else [])
+            return function(where, given)
+        events = list(given)
+        self._put(tracer, [event for event in events if self._is_new(tracer, event)])
+        return function(where, events)
+
+    def _is_new(self, tracer: EventTracer, event: Any) -> bool:
+        known = self.memory.at(event)
+        return known is None or known.tracer is not tracer
+
+    def _put(self, tracer: EventTracer, events: list[Any]) -> None:
         for event in events:
-            opened = None if event is None else self.open(tracer, event, self._topic, 1)[0]
+            opened = None if event is None else self.open(tracer, event, self._topic, 2)[0]
             if opened is not None:
                 tracer.close(opened)
-        return function(events)
 
     def _published(self, event: Any, opened: Known, outer: Known | None, is_caused: bool) -> None:
         self.memory.published(event, opened, is_caused=is_caused)

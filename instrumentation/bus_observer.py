@@ -223,7 +223,7 @@ class BusObserver:
 
     def _event(self, tracer: EventTracer, event: Any) -> OpenEvent | None:
         known = self._follower.deliveries.delivered(tracer, [event], nearest=False)
-        return known.event if type(known) is Publication else known
+        return known.event if isinstance(known, Publication) else known
 
     def _delivered(
         self, said: tuple[Any, ...], named: dict[str, Any], tracer: EventTracer, _: FrameType

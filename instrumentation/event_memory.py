@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict, deque
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from fillpath.instrumentation.event_span import Publication
 from fillpath.instrumentation.host_parts import is_scalar
@@ -44,8 +44,8 @@ class EventMemory:
     queue. A bus may deliver at once but for what handlers publish, which waits until they are done:
     that is kept until what they handle has been published. On a bus that has never delivered later,
     of the objects that have been delivered and can be weakly referenced the newest are remembered:
-    what stays makes every garbage collection of the host's longer. Texts and numbers are not remembered: two that are
-    equal may be one object.
+    what stays makes every garbage collection of the host's longer. Texts and numbers are not
+    remembered: two that are equal may be one object.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class EventMemory:
         """Note the event of an object; gives the one it had before."""
         if item is None or is_scalar(item):
             return None
-        return self.keep(item, event if type(event) is Publication else _Entry(event))  # type: ignore
+        return self.keep(item, event if isinstance(event, Publication) else _Entry(event))
 
     def keep(self, item: Any, entry: _Entry | Publication) -> Known | None:
         """Do what `remember` does, for an object that has fields."""
@@ -122,14 +122,14 @@ class EventMemory:
     def at(self, item: Any) -> Known | None:
         """As what an object was recorded, whether it is being delivered or not."""
         entry = self._entry(item)
-        return entry if entry is None or type(entry) is Publication else entry.known  # type: ignore
+        return None if entry is None else _known(entry)
 
     def given(self, item: Any) -> Known | None:
         """As what an object was recorded that is being delivered."""
         entry = self._entry(item)
         if entry is None:
             return None
-        known = entry if type(entry) is Publication else entry.known  # type: ignore
+        known = _known(entry)
         if not entry.is_delivered:
             entry.is_delivered = True
             self._learn(id(item), entry, known)
@@ -137,7 +137,8 @@ class EventMemory:
 
     def find(self, item: Any) -> OpenEvent | None:
         """Event of an object that is being delivered."""
-        return _event(self.given(item))
+        found: OpenEvent | None = event_of(self.given(item))
+        return found
 
     def _learn(self, key: int, entry: _Entry | Publication, known: Known) -> None:
         """Whether the bus delivers while an event is published, or when it is over."""
@@ -203,15 +204,17 @@ class EventMemory:
 
     def peek(self, item: Any) -> OpenEvent | None:
         """Event of an object, whether it is being delivered or not."""
-        return _event(self.at(item))
+        found: OpenEvent | None = event_of(self.at(item))
+        return found
 
 
 def _known(entry: _Entry | Publication) -> Known:
-    return entry if type(entry) is Publication else entry.known  # type: ignore
+    return entry.known if type(entry) is _Entry else cast("Publication", entry)
 
 
-def _event(known: Known | None) -> OpenEvent | None:
-    return known.event if type(known) is Publication else known  # type: ignore[return-value]
+def event_of(known: Known | None) -> Any:
+    """The event that something was recorded as; None for nothing."""
+    return known.event if type(known) is Publication else known
 
 
 def _bound(remembered: OrderedDict[Any, Any], size: int) -> None:

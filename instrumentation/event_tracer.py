@@ -24,7 +24,7 @@ from fillpath.instrumentation.emitter import (
 from fillpath.instrumentation.errors import UsageError
 from fillpath.instrumentation.event_columns import time_of
 from fillpath.instrumentation.event_numbers import EventNumbers
-from fillpath.instrumentation.event_span import HandlerRun, Publication
+from fillpath.instrumentation.event_span import Publication
 from fillpath.instrumentation.lineage_door import lineage
 from fillpath.instrumentation.open_event import (
     CURRENT,
@@ -340,7 +340,7 @@ class EventTracer(Publications):
         with self._lock:
             self.stopped = True
             unfinished, self._open = list(self._open.values()), {}
-            events = [e.event if type(e) is Publication else e for e in unfinished]
+            events = [e.event if isinstance(e, Publication) else e for e in unfinished]
         for event in events:
             self.begin(event)
 

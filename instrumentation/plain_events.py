@@ -58,7 +58,7 @@ class _Plan:
     Attributes:
         event_time: Name of the time.
         numbers: Names of the numbers.
-        names: Names of the fields that stand before the numbers: the kind and the names that there are.
+        names: Names of the fields that stand before the numbers: the kind and the names.
         words: How many those are.
         named: Which of `_NAMED` there are, and whether there is a kind.
         take: Function that gives those fields.

@@ -17,12 +17,13 @@ from fillpath.instrumentation.host_times import TimeUnit, nanoseconds
 from fillpath.instrumentation.open_event import Place
 from fillpath.instrumentation.spool import MAX_EXACT, NO_TIME, SLOTS
 
-Read = tuple[Place | None, int, tuple[float, ...], int]
-"""Place, site, numbers and time of an event; no place where it is none for this way."""
+Read = tuple[Place, int, tuple[float, ...], int]
+"""Place, site, numbers and time of an event."""
 Reader = Callable[[Any, str | None], Read | None]
 """Reads an event that was published on a topic; None where it is not of the sort it knows."""
 
-_AS_DICT: Final = namedtuple("_Example", "field")._asdict.__code__  # noqa: PYI024 - what others use
+_EXAMPLE: Final[Any] = namedtuple("_EXAMPLE", "field")  # noqa: PYI024 - a class like the host's
+_AS_DICT: Final = _EXAMPLE._asdict.__code__
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _NANOSECONDS: Final = 10**17
 _HEAD: Final = "def make(found, other, nanoseconds, unit, utc, naive, aware, kinds):"
@@ -80,7 +81,8 @@ def make_reader(
     if fetched is None:
         return None
     variables = {name: f"v{number}" for number, name in enumerate(names)}
-    checks, kinds = [], []
+    checks: list[str] = []
+    kinds: list[type] = []
     for name, kind in zip(names, (*layout.kinds, layout.time_kind), strict=False):
         checks.append(f"type({variables[name]}) is k{len(kinds)}")
         kinds.append(kind)
@@ -99,7 +101,7 @@ def make_reader(
         "    return other(event, topic)",
         *_timing(time_variable, layout.time_kind, unit),
         f"place = found((topic, {''.join(variables[name] + ', ' for name in layout.words)}))",
-        "if place is None:",
+        "if place is None or place[0] is None:",
         "    return None",
         f"return *place, ({', '.join(numbers)}), at",
     ]

@@ -159,7 +159,7 @@ class Publications(EventWriting):
             event = made.made
             if event is not None:
                 return event
-            attributes = made.site, made.numbers, {}
+            attributes: Placed = made.site, made.numbers, {}
             event = OpenEvent(
                 self,  # type: ignore[arg-type]  # an EventTracer
                 made.place,

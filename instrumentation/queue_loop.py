@@ -18,7 +18,7 @@ from typing import Any, Final
 from opentelemetry import context
 from opentelemetry.trace.propagation import _SPAN_KEY
 
-from fillpath.instrumentation.event_memory import Known
+from fillpath.instrumentation.event_memory import Known, event_of
 from fillpath.instrumentation.event_span import Publication, get_context, set_context, span_of
 from fillpath.instrumentation.event_tracer import EventTracer
 from fillpath.instrumentation.open_event import OpenEvent
@@ -73,7 +73,7 @@ class Receipt:
             return  # `asyncio.wait_for` waits in a task of its own
         tracer = self._tracer
         tracer.enter(known)
-        span = known if type(known) is Publication else span_of(tracer, known)  # type: ignore
+        span = known if isinstance(known, Publication) else span_of(tracer, known)
         around = self._around = get_context()
         inside = {**around, _SPAN_KEY: span} if around else {_SPAN_KEY: span}
         self._inside = context.Context(inside)
@@ -119,8 +119,7 @@ class Receipt:
 
     def is_at(self, frame: FrameType) -> None:
         """Note the line where the loop gets an event: it may do so in several."""
-        if frame.f_lineno < self._first_line:
-            self._first_line = frame.f_lineno
+        self._first_line = min(self._first_line, frame.f_lineno)
 
     def _close_run(self) -> None:
         run, self._run = self._run, None
@@ -139,7 +138,7 @@ class Receipt:
         """
         if self._thread_and_task != _thread_and_task():
             # A task or thread of a handler: its context says whose child it is, if that knew it.
-            return True, _event(self._known) if self._inside is None else None
+            return True, event_of(self._known) if self._inside is None else None
         handler: FrameType | None = None
         each: FrameType | None = frame
         while each is not None and not self.is_of(each):
@@ -153,8 +152,9 @@ class Receipt:
             or (current is not known and current is not self._was_running)
         ):
             return True, None  # something nearer is running
-        event = known.event if type(known) is Publication else known
-        return True, self._run_in(event, each if handler is None else handler, strategy_of)
+        return True, self._run_in(
+            event_of(known), each if handler is None else handler, strategy_of
+        )
 
     def _run_in(self, event: OpenEvent, handler: FrameType, strategy_of: Any) -> OpenEvent:
         code, owner = handler.f_code, _owner(handler)
@@ -273,10 +273,6 @@ def host_frame(depth: int) -> FrameType:
     while frame.f_back is not None and frame.f_globals.get("__package__") == _OURS:
         frame = frame.f_back
     return frame
-
-
-def _event(known: Known | None) -> OpenEvent | None:
-    return known.event if type(known) is Publication else known  # type: ignore[return-value]
 
 
 def _owner(frame: FrameType) -> Any:

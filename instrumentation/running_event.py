@@ -93,7 +93,9 @@ class RunningEvent(ABC):
         """The event whose handler is running in this thread or task."""
         found = self._current.get()
         kind = type(found)
-        return found.event if kind is HandlerRun or kind is Publication else found  # type: ignore
+        if kind is HandlerRun or kind is Publication:
+            return found.event  # type: ignore[union-attr]
+        return found  # type: ignore[return-value]
 
     @property
     def is_idle(self) -> bool:

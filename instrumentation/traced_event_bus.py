@@ -121,6 +121,7 @@ class TracedEventBus(_Proxy):  # type: ignore[misc]
 
     def _self_follow(self, shape: BusShape) -> None:
         follower = self._self_follower
+        self._self_takes_several = bool(shape.publish_each)  # so it is a sequence of events
         for names, caller in (
             (shape.idle, follower.queue.pause),
             (shape.receive, follower.queue.receive),
@@ -157,6 +158,19 @@ class TracedEventBus(_Proxy):  # type: ignore[misc]
             self._self_follower.queue.asked(2)
         return number
 
+    def __iadd__(self, others: Any) -> Any:
+        add = getattr(self.__wrapped__, "__iadd__", None)
+        if add is None or not self._self_takes_several:
+            return super().__iadd__(others)
+        self._self_follower.publish_each(add, (others,), {})
+        return self
+
+    def __setitem__(self, where: Any, given: Any) -> None:
+        if self._self_takes_several:
+            self._self_follower.assign(self.__wrapped__.__setitem__, (where, given), {})
+        else:
+            self.__wrapped__[where] = given
+
     def __copy__(self) -> Any:
         return TracedEventBus(copy.copy(self.__wrapped__), **self._self_settings)
 
@@ -171,7 +185,9 @@ class TracedEventBus(_Proxy):  # type: ignore[misc]
 def _class_for(shape: BusShape) -> type[Any]:
     """The class of buses of this shape, which has their methods: to look for them is dear."""
     methods = {name: _method(name) for group in shape for name in group}
-    return type(TracedEventBus)("TracedEventBus", (TracedEventBus,), methods)  # type: ignore
+    metaclass: Any = type(TracedEventBus)
+    made: type[Any] = metaclass("TracedEventBus", (TracedEventBus,), methods)
+    return made
 
 
 def _method(name: str) -> property:
