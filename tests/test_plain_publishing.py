@@ -25,6 +25,7 @@ from fillpath.instrumentation.event_span import Publication
 from fillpath.instrumentation.spool import SpoolReader
 
 _AT = 1_704_186_000_000_000_000
+_NAIVE = dt.datetime(1990, 1, 1, tzinfo=dt.UTC).replace(tzinfo=None)
 _PARTS = ("symbol", "timestamp", "open", "high", "volume")
 
 
@@ -148,8 +149,8 @@ _numbers = st.one_of(
 _times = st.one_of(
     st.integers(_AT, _AT + 10**9),
     st.integers(0, 10**12),
-    st.datetimes(dt.datetime(1990, 1, 1), dt.datetime(2060, 1, 1)),
-    st.datetimes(dt.datetime(1990, 1, 1), timezones=st.sampled_from([dt.UTC, dt.timezone.min])),
+    st.datetimes(_NAIVE, _NAIVE.replace(year=2060)),
+    st.datetimes(_NAIVE, timezones=st.sampled_from([dt.UTC, dt.timezone.min])),
     st.none(),
     st.just("2024-01-02T09:30"),
     st.just("no time"),
