@@ -121,13 +121,20 @@ def session(tmp_path: Path) -> Iterator[Tracing]:
 def recorded(session: Tracing) -> list[RecordedEvent]:
     """What a run left, in order; its parents are there, and every event is counted."""
     session.stop()
-    spool, events = SpoolEvents(), {}
+    spool = SpoolEvents()
+    events: dict[int, RecordedEvent] = {}
     for block in SpoolReader(session.folder.spool / session.run_id).blocks():
         events.update((event.sequence, event) for event in spool.feed(block))
     assert all(e.parent == 0 or e.parent in events for e in events.values())
     published = sum(e.site.operation == "publish" for e in events.values())
     assert sum(count.published for count in spool.counts) == published
     return [event for _, event in sorted(events.items())]
+
+
+def handled_now() -> Any:
+    """What the running handler was given, before anything asked for its event."""
+    run: Any = trace.get_current_span()
+    return run.cause
 
 
 def what(event: RecordedEvent) -> Any:
@@ -184,8 +191,9 @@ def test_it_is_recorded_as_if_its_parts_were_looked_for(tmp_path: Path, made: li
 
 @pytest.mark.parametrize("maker", [*_MAKERS[:4], dict_bar])
 def test_it_is_no_event_until_something_asks(session: Tracing, maker: Callable[..., Any]) -> None:
-    bus, running = TracedEventBus(Bus()), []
-    bus.subscribe(lambda _: running.append(trace.get_current_span().cause))
+    bus = TracedEventBus(Bus())
+    running: list[Any] = []
+    bus.subscribe(lambda _: running.append(handled_now()))
     for number in range(3):
         bus.publish(maker("ACME", _AT + number, 1.0, 2.0, 3.0))
     assert [type(each) for each in running[1:]] == [Publication] * 2
@@ -262,7 +270,7 @@ def test_threads_that_ask_for_it_get_the_same_event(session: Tracing) -> None:
     found: list[Any] = []
 
     def on_bar(_: Bar) -> None:
-        publication = trace.get_current_span().cause  # type: ignore[attr-defined]
+        publication = handled_now()
         asking = [
             threading.Thread(target=lambda: found.append(publication.event)) for _ in range(8)
         ]
