@@ -42,6 +42,7 @@ class RunFacts:
         self._later_parameters: dict[str, Any] = {}
         self._later: dict[str, str] = {}
         self._backtests = 0
+        self._noted: set[str] = set()
         self._namespaces: dict[str, int] = {}
         self._write: Note | None = None
 
@@ -84,10 +85,12 @@ class RunFacts:
             namespace: The portfolio that it asked for: several that asked for one are comparable.
             parameters: What it was made with.
         """
-        if not parameters:
+        if not parameters or portfolio in self._noted:  # an engine may run on
             return
+        self._noted.add(portfolio)
         if portfolio == namespace:
-            self.note_parameters(parameters)
+            self._later_parameters = snapshot(parameters) | self._later_parameters
+            self._note_later()
         self._backtests += 1
         about = {"portfolio": portfolio, "namespace": namespace, "parameters": snapshot(parameters)}
         # One key each: a note replaces what was noted under its key, and a loop may be long.

@@ -17,7 +17,13 @@ from typing import Any, ClassVar, Final, Literal, Self
 
 from opentelemetry.trace import TracerProvider, get_tracer_provider
 
-from fillpath.instrumentation import identity, recorder_metrics, session_settings, settings
+from fillpath.instrumentation import (
+    identity,
+    recorder_metrics,
+    run_names,
+    session_settings,
+    settings,
+)
 from fillpath.instrumentation.errors import FillpathError, UsageError
 from fillpath.instrumentation.event_sampler import EventSampler
 from fillpath.instrumentation.event_tracer import EventTracer
@@ -125,8 +131,9 @@ class Tracing:
         self.delivery = session_settings.delivery(delivery, self.mode)
         self.way = session_settings.way(way, has_provider=provider is not None)
         self._provider = provider
-        # The SDK's exporters send what goes their way.
-        self.otlp = "off" if self.way == "otel" else session_settings.otlp(otlp)
+        self.otlp = session_settings.otlp(otlp)
+        if self.way == "otel":
+            self.otlp = "off"  # the SDK's exporters send it
         self._spool_limit = session_settings.spool_limit()
         self._trace_limit = session_settings.trace_limit()
         self._sync = session_settings.sync_seconds()
@@ -172,7 +179,11 @@ class Tracing:
         """
         found = provider or provider_set_up()
         takes_it = exports_spans(found) and not os.environ.get(settings.ENV_WAY)
-        return cls(way="otel" if takes_it else None, provider=found if takes_it else provider)
+        return cls(
+            run_names.take(),
+            way="otel" if takes_it else None,
+            provider=found if takes_it else provider,
+        )
 
     @property
     def running(self) -> bool:
@@ -296,6 +307,11 @@ class Tracing:
     def parameters(self) -> Mapping[str, Any]:
         """What this session was started with."""
         return self._facts.parameters
+
+    @property
+    def code_version(self) -> str | None:
+        """Version of the code, if it was given to this session."""
+        return self._facts.own.get("code_version")
 
     def note_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Keep with the run what an engine was started with."""
