@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from fillpath.analytics import report_format
@@ -33,6 +33,8 @@ _FIGURES: Final = (
     "trades", "win_rate", "profit_factor", "exposure", "turnover",
 )  # fmt: skip
 """What is shown; `fillpath figures` shows all."""
+_OF_BACKTESTS: Final = ("net_pnl", "sharpe", "max_drawdown", "trades")
+"""What is shown of each backtest of a run that holds several."""
 
 
 def show_run(given: Invocation, wanted: str) -> None:
@@ -73,6 +75,7 @@ def show_run(given: Invocation, wanted: str) -> None:
         console.print(draw_pnl(profit.lines))
     _print_accounts(console, profit.accounts, profit.lines)
     _print_figures(console, figures)
+    _print_backtests(console, run, figures)
     for command in following:
         console.print(styled(("  Next: ", "bold"), command), soft_wrap=True)
 
@@ -166,6 +169,42 @@ def _print_figures(console: Console, figures: Sequence[dict[str, Any]]) -> None:
         )
     console.print(drawn)
     console.print()
+
+
+def _print_backtests(console: Console, run: RunSummary, figures: Sequence[dict[str, Any]]) -> None:
+    """Put the backtests of a run side by side, if it holds several."""
+    if not run.backtests:
+        return
+    of_portfolio: dict[str, dict[str, list[str]]] = {}
+    for row in figures:
+        words = figure_words(row["name"], row["value"], row["currency"])
+        currency = f" {row['currency']}" if row["name"] == "net_pnl" and row["currency"] else ""
+        of_portfolio.setdefault(row["portfolio"], {}).setdefault(row["name"], []).append(
+            words + currency
+        )
+    names = [figure_label(name) for name in _OF_BACKTESTS]
+    drawn = table(("backtest", "parameters", *names), right=names)
+    for one in run.backtests:
+        known = of_portfolio.get(one["portfolio"], {})
+        drawn.add_row(
+            styled((inert(one["portfolio"], LONGEST_NAME), "bold")),
+            styled((parameter_words(_of_its_own(run, one)), "dim")),
+            *(styled(", ".join(known.get(name, ()))) for name in _OF_BACKTESTS),
+        )
+    console.print(drawn)
+    console.print()
+
+
+def _of_its_own(run: RunSummary, backtest: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the parameters of a backtest that are not those of all of the run's."""
+    return {
+        name: value
+        for name, value in backtest["parameters"].items()
+        if any(
+            name not in one["parameters"] or one["parameters"][name] != value
+            for one in run.backtests
+        )
+    }
 
 
 def _account(account: AccountReconciliation) -> dict[str, object]:
