@@ -31,3 +31,23 @@ def comparable_backtests(
         for one in noted
         if of_namespace[one.get("namespace")] > 1 and isinstance(one.get("portfolio"), str)
     ]
+
+
+def common_parameters(
+    parameters: Mapping[str, Any], backtests: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Give those parameters of a run that all of its backtests were made with alike."""
+    return {
+        name: value
+        for name, value in parameters.items()
+        if all(name in one["parameters"] and one["parameters"][name] == value for one in backtests)
+    }
+
+
+def own_parameters(
+    backtest: Mapping[str, Any], backtests: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Give those parameters of a backtest in which the backtests of its run differ."""
+    given: Mapping[str, Any] = backtest["parameters"]
+    common = common_parameters(given, backtests)
+    return {name: value for name, value in given.items() if name not in common}

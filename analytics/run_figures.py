@@ -15,6 +15,27 @@ if TYPE_CHECKING:
 ALL_PORTFOLIOS: Final = ""
 """The portfolio of figures that are of all of a run."""
 
+_OF_RUN: Final = """
+SELECT '', runs.parameters, '' WHERE runs.backtests = '[]'
+UNION ALL
+SELECT each ->> 'portfolio', each -> 'parameters', each ->> 'portfolio'
+FROM jsonb_array_elements(runs.backtests) AS each
+"""
+_OF_PORTFOLIO: Final = """
+SELECT
+    %s,
+    coalesce(
+        (
+            SELECT each -> 'parameters'
+            FROM jsonb_array_elements(runs.backtests) AS each
+            WHERE each ->> 'portfolio' = %s
+            LIMIT 1
+        ),
+        runs.parameters
+    ),
+    ''
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class RankedRun:
@@ -95,28 +116,12 @@ def _backtests(portfolio: str) -> tuple[Composed, list[object]]:
     """
     from psycopg import sql
 
-    each = "jsonb_array_elements(runs.backtests) AS each"
-    if portfolio == ALL_PORTFOLIOS:
-        made, values = (
-            (
-                "SELECT '', runs.parameters, '' WHERE runs.backtests = '[]' UNION ALL "
-                f"SELECT each ->> 'portfolio', each -> 'parameters', each ->> 'portfolio' FROM {each}"
-            ),
-            [],
-        )
-    else:
-        made, values = (
-            (
-                "SELECT %s, coalesce((SELECT each -> 'parameters' "
-                f"FROM {each} WHERE each ->> 'portfolio' = %s LIMIT 1), runs.parameters), ''"
-            ),
-            [portfolio, portfolio],
-        )
-    statement = (
-        f"runs CROSS JOIN LATERAL ({made}) AS made (portfolio, parameters, backtest) "  # noqa: S608  # of literals
+    is_named = portfolio != ALL_PORTFOLIOS
+    statement = sql.SQL(
+        "runs CROSS JOIN LATERAL ({made}) AS made (portfolio, parameters, backtest) "
         "JOIN figures ON figures.run_id = runs.run_id AND figures.portfolio = made.portfolio"
-    )
-    return sql.SQL(statement).format(), values
+    ).format(made=sql.SQL(_OF_PORTFOLIO if is_named else _OF_RUN))
+    return statement, [portfolio, portfolio] if is_named else []
 
 
 def sweeping(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from fillpath.analytics import report_format
@@ -20,6 +20,7 @@ from fillpath.analytics.output import (
 from fillpath.analytics.pnl_table import PnlLine, draw_pnl
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
 from fillpath.analytics.results_loading import loaded_runs, profit_of, reconciliation_words
+from fillpath.analytics.run_backtests import common_parameters, own_parameters
 from fillpath.analytics.run_figures import ALL_PORTFOLIOS
 
 if TYPE_CHECKING:
@@ -115,8 +116,8 @@ def _card(run: RunSummary, counts: dict[str, int]) -> Iterator[tuple[str, str]]:
         yield "code version", run.code_version
     if run.seed:
         yield "seed", run.seed
-    if run.parameters:
-        yield "parameters", parameter_words(run.parameters, _MOST_PARAMETERS)
+    if parameters := common_parameters(run.parameters, run.backtests):
+        yield "parameters", parameter_words(parameters, _MOST_PARAMETERS)
     if run.portfolios:
         yield "portfolios", inert(", ".join(run.portfolios), _MOST_PARAMETERS)
     yield "events", event_words(run)
@@ -188,23 +189,11 @@ def _print_backtests(console: Console, run: RunSummary, figures: Sequence[dict[s
         known = of_portfolio.get(one["portfolio"], {})
         drawn.add_row(
             styled((inert(one["portfolio"], LONGEST_NAME), "bold")),
-            styled((parameter_words(_of_its_own(run, one)), "dim")),
+            styled((parameter_words(own_parameters(one, run.backtests)), "dim")),
             *(styled(", ".join(known.get(name, ()))) for name in _OF_BACKTESTS),
         )
     console.print(drawn)
     console.print()
-
-
-def _of_its_own(run: RunSummary, backtest: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the parameters of a backtest that are not those of all of the run's."""
-    return {
-        name: value
-        for name, value in backtest["parameters"].items()
-        if any(
-            name not in one["parameters"] or one["parameters"][name] != value
-            for one in run.backtests
-        )
-    }
 
 
 def _account(account: AccountReconciliation) -> dict[str, object]:

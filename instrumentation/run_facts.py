@@ -41,6 +41,7 @@ class RunFacts:
         self.engines: dict[str, str] = {}
         self._later_parameters: dict[str, Any] = {}
         self._later: dict[str, str] = {}
+        self._part_parameters: dict[str, Any] = {}
         self._backtests = 0
         self._noted: set[str] = set()
         self._namespaces: dict[str, int] = {}
@@ -58,11 +59,16 @@ class RunFacts:
 
     def take_in(self, part: RunFacts) -> None:
         """Keep what a session knows that has become part of this run."""
+        self._part_parameters = part.parameters
         self._later_parameters |= part.parameters
         self._later |= part.own
         self._note_later()
         for name, version in part.engines.items():
             self.note_engine(name, version)
+
+    def part_ended(self) -> None:
+        """Note that the session has ended that `take_in` took in."""
+        self._part_parameters = {}
 
     def note_engine(self, name: str, version: str) -> None:
         """Keep which engine is traced."""
@@ -83,16 +89,17 @@ class RunFacts:
         Args:
             portfolio: Where its events are.
             namespace: The portfolio that it asked for: several that asked for one are comparable.
-            parameters: What it was made with.
+            parameters: What it was made with, beside what a session says that has become part.
         """
+        parameters = self._part_parameters | snapshot(parameters or {})
         if not parameters or portfolio in self._noted:  # an engine may run on
             return
         self._noted.add(portfolio)
         if portfolio == namespace:
-            self._later_parameters = snapshot(parameters) | self._later_parameters
+            self._later_parameters = parameters | self._later_parameters
             self._note_later()
         self._backtests += 1
-        about = {"portfolio": portfolio, "namespace": namespace, "parameters": snapshot(parameters)}
+        about = {"portfolio": portfolio, "namespace": namespace, "parameters": parameters}
         # One key each: a note replaces what was noted under its key, and a loop may be long.
         self._note({backtest_key(self._backtests): about})
 

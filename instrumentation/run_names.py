@@ -22,7 +22,7 @@ def reserve() -> str:
     return _ready
 
 
-def take() -> str:
+def take_run_name() -> str:
     """Give the name for a run that begins now: ``FILLPATH_RUN_ID``, else the one that is ready."""
     global _ready
     given = os.environ.get(settings.ENV_RUN_ID)

@@ -17,13 +17,7 @@ from typing import Any, ClassVar, Final, Literal, Self
 
 from opentelemetry.trace import TracerProvider, get_tracer_provider
 
-from fillpath.instrumentation import (
-    identity,
-    recorder_metrics,
-    run_names,
-    session_settings,
-    settings,
-)
+from fillpath.instrumentation import identity, recorder_metrics, session_settings, settings
 from fillpath.instrumentation.errors import FillpathError, UsageError
 from fillpath.instrumentation.event_sampler import EventSampler
 from fillpath.instrumentation.event_tracer import EventTracer
@@ -34,6 +28,7 @@ from fillpath.instrumentation.provider_recorder import ProviderRecorder, exports
 from fillpath.instrumentation.recorder import Delivery, NoRecorder, Recorder
 from fillpath.instrumentation.run_arrival import await_destination, await_lake
 from fillpath.instrumentation.run_facts import RunFacts
+from fillpath.instrumentation.run_names import take_run_name
 from fillpath.instrumentation.semconv import DEFAULT_PORTFOLIO
 from fillpath.instrumentation.spool_writer import SpoolWriter
 from fillpath.instrumentation.unrecorded_tracer import UnrecordedTracerProvider
@@ -180,7 +175,7 @@ class Tracing:
         found = provider or provider_set_up()
         takes_it = exports_spans(found) and not os.environ.get(settings.ENV_WAY)
         return cls(
-            run_names.take(),
+            take_run_name(),
             way="otel" if takes_it else None,
             provider=found if takes_it else provider,
         )
@@ -412,6 +407,7 @@ class Tracing:
         """
         if self._whole is not None:
             self._whole._call_portfolio(self._whole._own_portfolio)
+            self._whole._facts.part_ended()
             self._whole = None
             return
         for callback in self._before_stop if self.running else ():

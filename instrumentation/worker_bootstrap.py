@@ -1,9 +1,9 @@
 """Has a worker process attach to the engines that its parent is attached to, once it imports one.
 
 The text of this module is sent to processes that `multiprocessing` starts by `spawn` or
-`forkserver`, and run there before anything of the host's. So it imports nothing that such a process
-has not imported already: a worker without an engine, or without fillpath, is to notice nothing of
-it, whatever release of Python it runs.
+`forkserver`, and run there before anything of the host's. So it imports next to nothing that such a
+process has not imported already: a worker without an engine, or without fillpath, is to notice
+nothing of it, whatever release of Python it runs.
 """
 
 from __future__ import annotations
