@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from fillpath.analytics.results_rows import compute_results
 from fillpath.exporters.event_store import EventStore
 from fillpath.exporters.writer import catch_up
 from fillpath.instrumentation import Tracing
@@ -279,6 +280,27 @@ def test_a_run_is_recorded_and_a_second_one_has_books_of_its_own(
     ]  # fmt: skip
     assert [row[1:3] + row[4:] for row in found if row[3] == "default"] == expected
     assert [row[1] for row in found if row[3] == "default/2"][-1] == "publish FILL"
+
+
+def test_a_loop_over_parameters_is_one_run_whose_backtests_can_be_compared(
+    engine: Any, tmp_path: Path
+) -> None:
+    """As under `fillpath run`, where a session of the script's becomes part of the run."""
+    engine("1.5")
+    MadeInstrumentor().instrument()
+    with Tracing("loop", parameters={"script": "s"}, data=tmp_path, writer="inline") as whole:
+        whole.takes_in_others = True
+        for fast, window in ((0.0, 5), (1.0, 6)):
+            with Tracing(parameters={"window": window}):
+                made_engine().Engine(fast).run()
+        made_engine().Engine(1.0).run()
+    with EventStore(DataFolder(tmp_path)).connect() as connection:
+        run = compute_results(connection, "loop").run
+    assert run["backtests"] == [
+        {"portfolio": "default", "parameters": {"script": "s", "window": 5, "fast": 0.0}},
+        {"portfolio": "default/2", "parameters": {"script": "s", "window": 6, "fast": 1.0}},
+        {"portfolio": "default/3", "parameters": {"script": "s", "fast": 1.0}},
+    ]
 
 
 def test_engines_that_begin_in_several_threads_at_once_share_one_session(

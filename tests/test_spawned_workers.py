@@ -49,11 +49,11 @@ def rows(query: str) -> list[dict[str, Any]]:
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
-def swept(parent: str = "sweep", parameter: str = "fast") -> dict[int, tuple[str, int]]:
+def swept(parent: str = "sweep") -> dict[int, tuple[str, int]]:
     """Status and number of fills of the runs of a sweep's workers, by the value."""
     found = rows(
         f"""
-        select runs.run_id, (parameters->>'{parameter}')::int as value, runs.status,
+        select runs.run_id, (parameters->>'fast')::int as value, runs.status,
             count(*) filter (where event_type = 'FILL') as fills
         from runs left join spans using (run_id)
         where runs.run_id like '{parent}.%' group by all
@@ -86,6 +86,8 @@ def forked(tmp_path_factory: pytest.TempPathFactory) -> dict[int, tuple[str, int
         pytest.param("spawn", "pool", marks=pytest.mark.full),
         pytest.param("forkserver", "executor", marks=pytest.mark.full),
         pytest.param("spawn", "process", marks=pytest.mark.full),
+        pytest.param("spawn", "optstrategy", marks=pytest.mark.full),
+        pytest.param("forkserver", "optstrategy", marks=pytest.mark.full),
     ],
 )
 def test_workers_of_a_recorded_script_are_recorded_as_forked_ones_are(
@@ -93,9 +95,7 @@ def test_workers_of_a_recorded_script_are_recorded_as_forked_ones_are(
 ) -> None:
     done = python(*RECORDER, SWEEP, method, way, *VALUES)
     assert done.stderr == ""
-    assert done.stdout == (
-        "[0, 0, 0]\n" if way == "process" else python(SWEEP, "fork", "executor", *VALUES).stdout
-    )
+    assert done.stdout == python(SWEEP, method, way, *VALUES).stdout
     assert swept() == forked
 
 
@@ -166,24 +166,33 @@ def test_backtests_in_threads_of_a_worker_share_its_run_and_keep_their_parameter
     }
 
 
+ENGINES = {
+    "sweep_of_nautilus.py": ("every", [25, 50, 80]),
+    "basana_sweep.py": ("days", [3, 8, 15]),
+    "zipline_sweep.py": ("fast", [3, 5, 5]),
+    "backtesting_sweep.py": ("fast", [4, 4, 5, 5, 10, 10, 15, 15]),
+}
+
+
 @pytest.mark.full
-@pytest.mark.parametrize(
-    ("host", "arguments", "parameter", "values"),
-    [
-        ("basana_sweep.py", ["REPORT", "spawn"], "days", {3, 8, 15}),
-        ("basana_sweep.py", ["REPORT", "forkserver"], "days", {3, 8, 15}),
-        ("sweep_of_nautilus.py", ["spawn"], "every", {25, 50, 80}),
-        ("sweep_of_nautilus.py", ["forkserver"], "every", {25, 50, 80}),
-    ],
-)
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+@pytest.mark.parametrize("host", ENGINES)
 def test_engines_are_recorded_in_workers_by_themselves(
-    host: str, arguments: list[str], parameter: str, values: set[int], tmp_path: Path
+    host: str, method: str, tmp_path: Path
 ) -> None:
-    given = [str(tmp_path / "report.json") if one == "REPORT" else one for one in arguments]
-    python(*RECORDER, HOSTS / host, *given)
-    found = swept(parameter=parameter)
-    assert found.keys() == values
-    assert all(status == "Ended" and fills for status, fills in found.values())
+    parameter, values = ENGINES[host]
+    report = [] if "nautilus" in host else [tmp_path / "report.json"]
+    python(*RECORDER, HOSTS / host, *report, method, ZIPLINE_ROOT=str(tmp_path / "zipline"))
+    found = rows(
+        f"""
+        select (parameters->>'{parameter}')::int as value, runs.status,
+            count(*) filter (where event_type = 'FILL') as fills
+        from runs left join spans using (run_id)
+        where runs.run_id like 'sweep.%' group by runs.run_id, 1, 2 order by 1
+        """
+    )
+    assert [one["value"] for one in found] == values
+    assert all(one["status"] == "Ended" and one["fills"] for one in found)
 
 
 def test_what_starts_workers_is_patched_from_the_first_engine_to_the_last() -> None:

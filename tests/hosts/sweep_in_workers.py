@@ -1,8 +1,8 @@
 """A strategy with several parameters, each in a worker: METHOD WAY [VALUE]….
 
-METHOD is a start method, or `loky`. WAY says who makes the workers: `executor`, `pool`, `process`
-(one for each), `nested` (a worker that has workers) or `threads` (several in each worker). A
-negative value kills its worker half-way. Prints what each came to.
+METHOD is a start method. WAY says who makes the workers: `executor`, `pool`, `process` (one for
+each), `nested` (a worker that has workers), `threads` (all of them in one worker), or `optstrategy`
+(backtrader does it). A negative value kills its worker half-way. Prints what each came to.
 """
 
 from __future__ import annotations
@@ -84,6 +84,15 @@ def in_workers(method: str, values: list[int]) -> list[float]:
         return list(pool.map(backtest, values))
 
 
+def optimised(method: str, values: list[int]) -> list[int]:
+    """Have backtrader try them."""
+    multiprocessing.set_start_method(method)
+    cerebro = bt.Cerebro(stdstats=False, maxcpus=2)
+    cerebro.adddata(Prices(), name="ACME")
+    cerebro.optstrategy(Crossing, fast=values)
+    return [tried.p.fast for (tried,) in cerebro.run()]
+
+
 def main(method: str, way: str, values: list[int]) -> Any:
     """Try all of them."""
     context = multiprocessing.get_context(method)
@@ -92,6 +101,8 @@ def main(method: str, way: str, values: list[int]) -> Any:
     if way == "pool":
         with context.Pool(2) as pool:
             return pool.map(backtest, values, chunksize=1)
+    if way == "optstrategy":
+        return optimised(method, values)
     if way == "process":
         processes = [context.Process(target=backtest, args=(value,)) for value in values]
         for process in processes:
