@@ -121,9 +121,9 @@ def test_one_line_reaches_the_workers_too_and_runs_without_a_session_have_one_na
 @pytest.mark.full
 def test_auto_instrumentation_reaches_the_workers_too(forked: dict[int, tuple[str, int]]) -> None:
     program = Path(sys.executable).with_name("opentelemetry-instrument")
-    command = [program, "--traces_exporter", "none", "--metrics_exporter", "none"]
-    command += ["--logs_exporter", "none", sys.executable, SWEEP, "spawn", "executor"]
-    subprocess.run([*command, *map(str, VALUES)], check=True, timeout=120)
+    exporters = [f"--{each}_exporter=none" for each in ("traces", "metrics", "logs")]
+    sweep = [sys.executable, str(SWEEP), "spawn", "executor", *map(str, VALUES)]
+    subprocess.run([str(program), *exporters, *sweep], check=True, timeout=120)
     (one,) = {row["run_id"].split(".")[0] for row in rows("select run_id from runs")}
     assert swept(one) == forked
 

@@ -69,7 +69,7 @@ def backtest(fast: int) -> float:
     cerebro.adddata(Prices(), name="ACME")
     cerebro.addstrategy(Crossing, fast=fast)
     cerebro.run()
-    return round(cerebro.broker.getvalue(), 2)
+    return round(float(cerebro.broker.getvalue()), 2)
 
 
 def in_threads(values: list[int]) -> list[float]:
@@ -95,7 +95,7 @@ def optimised(method: str, values: list[int]) -> list[int]:
 
 def main(method: str, way: str, values: list[int]) -> Any:
     """Try all of them."""
-    context = multiprocessing.get_context(method)
+    context: Any = multiprocessing.get_context(method)
     if way == "executor":
         return in_workers(method, values)
     if way == "pool":
