@@ -99,6 +99,7 @@ class RunSummary:
     data_from: int | None = None
     data_to: int | None = None
     portfolios: Sequence[str] = ()
+    backtests: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)
