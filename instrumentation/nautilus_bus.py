@@ -203,6 +203,10 @@ class BusFollower:
             self.recording = tracer  # only now: other threads take it without a look at the rest
         return None if tracer.stopped else tracer
 
+    def portfolio(self) -> str | None:
+        """Namespace of the engine's events from now on, or None when nothing is to be recorded."""
+        return None if self.running_tracer() is None else self._portfolio
+
     # -- What the bus reports. Nothing here may raise: the engine would end the run. ------------
 
     def on_published(self, message: Any) -> None:
