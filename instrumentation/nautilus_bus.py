@@ -122,7 +122,7 @@ class BusFollower:
         is_live: As given.
         last: The message that was recorded or looked up last, and its event.
         places_of_runs: Places of the runs of strategies' handlers.
-        portfolio: The portfolio namespace.
+        books: The portfolio namespace of what it carries; empty before the first message.
         recording: The session's tracer, once there is one, until it is detached.
     """
 
@@ -137,7 +137,7 @@ class BusFollower:
         self._market: MarketReader
         self._orders: OrderReader
         self.places_of_runs: set[Place] = set()
-        self.portfolio = ""
+        self.books = ""
         self._instruments: dict[Any, Instrument] = {}
         self._start_leg()
 
@@ -185,9 +185,9 @@ class BusFollower:
         return turn
 
     def _name_books(self, tracing: Tracing, tracer: EventTracer) -> None:
-        self.portfolio = tracing.claim_portfolio(namespace_of_trader(self._trader_id))
-        self._market = MarketReader(tracer, self.portfolio)
-        self._orders = OrderReader(tracer, self.portfolio, self._instruments)
+        self.books = tracing.claim_portfolio(namespace_of_trader(self._trader_id))
+        self._market = MarketReader(tracer, self.books)
+        self._orders = OrderReader(tracer, self.books, self._instruments)
 
     def running_tracer(self) -> EventTracer | None:
         """The running session's tracer, or None when nothing is to be recorded."""
@@ -205,7 +205,7 @@ class BusFollower:
 
     def portfolio(self) -> str | None:
         """Namespace of the engine's events from now on, or None when nothing is to be recorded."""
-        return None if self.running_tracer() is None else self._portfolio
+        return None if self.running_tracer() is None else self.books
 
     # -- What the bus reports. Nothing here may raise: the engine would end the run. ------------
 
@@ -374,7 +374,7 @@ class BusFollower:
             actor = frame.f_locals["self"]
             event = tracer.open(
                 EventType.SYSTEM,
-                portfolio=self.portfolio,
+                portfolio=self.books,
                 strategy=actor.id.value,
                 handler=f"{type(actor).__name__}.{frame.f_code.co_name}",
                 event_time=_time_of(actor),

@@ -94,7 +94,7 @@ class FollowedHandler:
         place = tracer.place(
             event.event_type,
             operation=PROCESS,
-            portfolio=self._follower.portfolio,
+            portfolio=self._follower.books,
             strategy=actor.id.value,
             symbol=symbol,
             venue=venue,
