@@ -2,7 +2,7 @@
 
 `_compiled_rows.c` does what `emitter`, `event_columns` and `side_texts` do, byte for byte, in less
 time. It is built when fillpath is installed and there is a C compiler. Where there is none, or it
-is switched off, or an interpreter has no lock of its own, recording is Python's alone.
+is switched off, or the interpreter is free-threaded, Python does it.
 """
 
 from __future__ import annotations
@@ -14,26 +14,37 @@ from typing import Final
 
 from fillpath.instrumentation import settings
 
+_NAME: Final = "fillpath.instrumentation._compiled_rows"
 _INTERFACE: Final = 1
 """What this version of fillpath calls; a checkout may still hold what was built for another."""
+_AGAIN: Final = "install fillpath again"
 
 
-def _find() -> tuple[ModuleType | None, str]:
+def _find() -> tuple[ModuleType | None, str, str]:
     if not settings.compiled_wanted():
-        return None, f"{settings.ENV_COMPILED} switches the compiled one off"
+        name = settings.ENV_COMPILED
+        return None, f"{name} switches the compiled part off", f"unset {name}"
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
-        return None, "a free-threaded Python has no compiled one"
+        return None, "free-threaded Pythons have no compiled part", ""
     try:
-        module = importlib.import_module("fillpath.instrumentation._compiled_rows")
-    except ImportError:
-        return None, "the compiled one was not built"
+        module = importlib.import_module(_NAME)
+    except ImportError as error:
+        if error.name == _NAME and error.path is None:
+            return (
+                None,
+                "the compiled part was not built",
+                "install a C compiler, then fillpath again",
+            )
+        return None, f"the compiled part cannot be loaded ({error})", _AGAIN
     if getattr(module, "INTERFACE", None) != _INTERFACE:
-        return None, "the compiled one was built for another version of fillpath"
-    return module, ""
+        return None, "the compiled part was built for another version of fillpath", _AGAIN
+    return module, "", ""
 
 
 COMPILED: Final[ModuleType | None]
 """The compiled module, whose parts `_compiled_rows.pyi` describes; None: Python does it."""
 WHY_NOT: Final[str]
 """Why there is none; empty if there is one."""
-COMPILED, WHY_NOT = _find()
+ADVICE: Final[str]
+"""What to do to have one; empty if there is nothing."""
+COMPILED, WHY_NOT, ADVICE = _find()

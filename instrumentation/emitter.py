@@ -20,7 +20,7 @@ from fillpath.instrumentation.compiled_rows import COMPILED
 from fillpath.instrumentation.errors import UsageError
 from fillpath.instrumentation.event_columns import MAX_SCALE, Row, converter
 from fillpath.instrumentation.open_event import Cause, Handle, RemoteEvent
-from fillpath.instrumentation.payload import MAX_NAME, clean_text
+from fillpath.instrumentation.payload import clean_text
 from fillpath.instrumentation.span_parts import CAUSE_TRACE
 from fillpath.instrumentation.spool import FLAGS_SHIFT, NO_TIME, SLOTS, Field, FieldKind, Flag
 from fillpath.instrumentation.trace_limit import TraceLimit

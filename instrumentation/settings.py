@@ -71,8 +71,8 @@ ENV_CODE_VERSION = "FILLPATH_CODE_VERSION"
 ENV_REPORT_TEMPLATES = "FILLPATH_REPORT_TEMPLATES"
 """Folder whose templates are further sections of every report."""
 ENV_COMPILED = "FILLPATH_COMPILED"
-"""`false` has Python do what is otherwise done by fillpath's compiled part, which records the same in
-less time; read when fillpath is imported."""
+"""`false` has Python alone record, without fillpath's compiled part, which does the same in less
+time. Read when fillpath is imported."""
 ENV_DEBUG = "FILLPATH_DEBUG"
 """When set, an error on the command line shows where it happened."""
 ENV_OTEL_SDK_DISABLED = "OTEL_SDK_DISABLED"
