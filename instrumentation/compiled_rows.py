@@ -41,10 +41,10 @@ def _find() -> tuple[ModuleType | None, str, str]:
     return module, "", ""
 
 
-COMPILED: Final[ModuleType | None]
+_FOUND: Final = _find()
+COMPILED: Final = _FOUND[0]
 """The compiled module, whose parts `_compiled_rows.pyi` describes; None: Python does it."""
-WHY_NOT: Final[str]
+WHY_NOT: Final = _FOUND[1]
 """Why there is none; empty if there is one."""
-ADVICE: Final[str]
+ADVICE: Final = _FOUND[2]
 """What to do to have one; empty if there is nothing."""
-COMPILED, WHY_NOT, ADVICE = _find()

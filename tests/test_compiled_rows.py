@@ -27,6 +27,7 @@ from fillpath.instrumentation import compiled_rows, emitter, event_columns, even
 from fillpath.instrumentation.emitter import FLUSH_EVENTS, Emitter, make_emitter
 from fillpath.instrumentation.event_columns import Row, StrangeRows, mended, pack_rows
 from fillpath.instrumentation.event_numbers import EventNumbers
+from fillpath.instrumentation.open_event import RemoteEvent
 from fillpath.instrumentation.payload import snapshot
 from fillpath.instrumentation.spool import (
     COLUMNS,
@@ -159,8 +160,13 @@ class Earlier(NamedTuple):
     place: int
 
 
-class Elsewhere:
+class Elsewhere(RemoteEvent):
     """Stands for an event of another process."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        """Nothing of it is asked for."""
 
 
 causes: st.SearchStrategy[Any] = st.one_of(
@@ -358,7 +364,14 @@ def test_no_code_of_the_host_is_run_when_an_event_is_emitted(place: str) -> None
     rows: list[Row] = []
     emit = door(rows, fields=1, names=["a"])
     spy = Spy()
-    given_values = {"time": 1, "cause": None, "number": 0.5, "text": "b", "start": 2, place: spy}
+    given_values: dict[str, Any] = {
+        "time": 1,
+        "cause": None,
+        "number": 0.5,
+        "text": "b",
+        "start": 2,
+        place: spy,
+    }
     start = given_values.pop("start")
     assert emit(*given_values.values(), start=start) is not None
     assert not spy.ran
@@ -403,9 +416,10 @@ def test_a_plain_row_looks_like_the_tuple_that_it_stands_for() -> None:
     assert [row[n] for n in range(-len(whole), len(whole))] == [*whole, *whole]
     assert row[:7] == whole[:7]
     assert row[::-2] == whole[::-2]
-    for place in (len(whole), -len(whole) - 1, 2**70, "a"):
+    beyond: list[Any] = [len(whole), -len(whole) - 1, 2**70, "a"]
+    for place in beyond:
         with pytest.raises((IndexError, TypeError)):
-            row[place]  # type: ignore[call-overload]
+            row[place]
 
 
 def test_what_flushing_raises_reaches_the_host_and_the_event_is_kept() -> None:
