@@ -55,7 +55,7 @@ def check_installation(_: DataFolder) -> Iterator[CheckResult]:
 def _check_recording() -> CheckResult:
     if COMPILED is not None:
         return CheckResult.passed(_INSTALLATION, "recording is compiled")
-    finding = f"recording is Python's, which takes twice as long: {WHY_NOT}"
+    finding = f"recording is Python's, three times slower: {WHY_NOT}"
     return CheckResult.skipped(_INSTALLATION, finding, ADVICE or None)
 
 

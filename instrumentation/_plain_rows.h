@@ -59,7 +59,8 @@ row_subscript(PyObject *self, PyObject *key)
 {
     int64_t place;
     if (as_word(key, &place)) {
-        return row_item(self, (Py_ssize_t)(place < 0 ? place + ROW_SIZE : place));
+        place += place < 0 ? ROW_SIZE : 0;
+        return row_item(self, place < 0 || place > SIDE_PLACE ? ROW_SIZE : (Py_ssize_t)place);
     }
     PyObject *whole = PySequence_Tuple(self);
     if (whole == NULL) {

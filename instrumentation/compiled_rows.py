@@ -8,7 +8,7 @@ is switched off, or the interpreter is free-threaded, Python does it.
 from __future__ import annotations
 
 import importlib
-import sysconfig
+import sys
 from types import ModuleType
 from typing import Final
 
@@ -24,7 +24,7 @@ def _find() -> tuple[ModuleType | None, str, str]:
     if not settings.compiled_wanted():
         name = settings.ENV_COMPILED
         return None, f"{name} switches the compiled part off", f"unset {name}"
-    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+    if "t" in sys.abiflags:
         return None, "free-threaded Pythons have no compiled part", ""
     try:
         module = importlib.import_module(_NAME)
