@@ -300,7 +300,7 @@ def record(given_calls: Sequence[Call], *, is_compiled: bool, trace_limit: int =
     return Recording(results, flushes, b"", [])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(calls() | fitting_calls, max_size=12))
 def test_whatever_an_emitter_is_given_it_records_as_its_twin_does(given_calls: list[Call]) -> None:
     assert record(given_calls, is_compiled=True) == record(given_calls, is_compiled=False)
@@ -344,7 +344,7 @@ def outcome(pack: Callable[[list[Row], int], Any], rows: list[Row], slots: int) 
         return [id(row) for row in found.rows]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(rows_of_any, min_size=1, max_size=4), st.integers(0, SLOTS))
 def test_rows_are_packed_to_the_same_bytes_or_left_to_python(rows: list[Row], slots: int) -> None:
     assert compiled_rows.COMPILED is not None
