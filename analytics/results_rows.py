@@ -105,7 +105,7 @@ def compute_results(connection: duckdb.DuckDBPyConnection, run_id: str) -> RunRe
         tables |= attribute_trades(
             connection,
             run_id,
-            ledger.trips,
+            ledger,
             tables["orders"],
             tables["fills"],
             labels.reasons,

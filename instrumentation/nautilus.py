@@ -54,6 +54,7 @@ class NautilusInstrumentor(EngineInstrumentor):
     _noted: Tracing | None = None
     _has_warned = False
     _is_late = False
+    _rust: Any = None
 
     def _instrument(self, **kwargs: Any) -> None:
         kind = type(self)
@@ -76,7 +77,8 @@ class NautilusInstrumentor(EngineInstrumentor):
         """Have the kernel build a bus that is followed; take hold of 2.x at its classes."""
         if self.is_rust:
             rust = importlib.import_module("fillpath.instrumentation.nautilus_rust")
-            rust.RustAttachment(self, namespace_of_trader, is_late=self._is_late).attach(patches)
+            self._rust = rust.RustAttachment(self, namespace_of_trader, is_late=self._is_late)
+            self._rust.attach(patches)
             return
         kernel: Any = sys.modules[_KERNEL]
         self._bus = importlib.import_module("fillpath.instrumentation.nautilus_bus")
@@ -119,6 +121,9 @@ class NautilusInstrumentor(EngineInstrumentor):
 
     def _uninstrument(self, **kwargs: Any) -> None:
         super()._uninstrument(**kwargs)
+        if self._rust is not None:
+            self._rust.detach()
+            self._rust = None
         for follower in tuple(getattr(self, "_followers", ())):
             follower.detach()
 
