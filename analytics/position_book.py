@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
 from fillpath.analytics.average_cost import Holding
+from fillpath.analytics.currencies import AccountDigits
 from fillpath.analytics.exact import ZERO, minor_unit, rounded
 from fillpath.analytics.ledger_events import FillEvent, PositionEvent
 from fillpath.analytics.round_trips import RoundTrip
@@ -99,13 +100,13 @@ class PositionBook:
     """Keeps every position of a run at average cost.
 
     Attributes:
-        digits: Decimal places by currency.
+        digits: Decimal places of the currencies of every account.
         positions: What is held now.
         trips: Every round trip so far, in the order of their first fills.
         netted: Where fills of all strategies meet in one position, if the host names none.
     """
 
-    digits: Mapping[str, int]
+    digits: AccountDigits
     positions: dict[HoldingKey, OpenPosition] = field(default_factory=dict)
     trips: list[RoundTrip] = field(default_factory=list)
     netted: AbstractSet[Place] = frozenset()
@@ -156,7 +157,9 @@ class PositionBook:
         restated, restated_quantity, differs = self._restate(
             fill, key, said, self.positions.get(key) or emptied, average_before
         )
-        if engine_realized is not None and abs(engine_realized - booked) > self._noise(fill):
+        if engine_realized is not None and abs(engine_realized - booked) > self._noise(
+            fill, account_id
+        ):
             differs = differs or (
                 f"fill {fill.fill_id} earned {booked} {fill.settlement_currency} by the fills, "
                 f"{engine_realized} by the engine's position {fill.position_id}"
@@ -210,10 +213,13 @@ class PositionBook:
         held.exact += exact
         held.trip.leave(fill, quantity)
         if rounds_each or held.holding.quantity:
-            booked = rounded(exact, self.digits[fill.settlement_currency])
+            digits = self.digits.of(fill.ref.portfolio, held.account_id)
+            booked = rounded(exact, digits[fill.settlement_currency])
         else:
             booked = held.exact - held.booked
-        if engine_realized is not None and abs(engine_realized - booked) <= self._noise(fill):
+        if engine_realized is not None and abs(engine_realized - booked) <= self._noise(
+            fill, held.account_id
+        ):
             booked = engine_realized
         held.booked += booked
         return booked
@@ -292,8 +298,9 @@ class PositionBook:
             self.positions.pop(key, None)
         return restated, difference, ""
 
-    def _noise(self, fill: FillEvent) -> Decimal:
-        unit = minor_unit(self.digits[fill.settlement_currency])
+    def _noise(self, fill: FillEvent, account_id: str | None) -> Decimal:
+        digits = self.digits.of(fill.ref.portfolio, account_id)
+        unit = minor_unit(digits[fill.settlement_currency])
         return unit + abs(fill.price) * fill.quantity * fill.multiplier * FLOAT_NOISE
 
 

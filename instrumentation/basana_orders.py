@@ -201,8 +201,7 @@ class SimulatedOrders:
             closes=closes,
         )
         self._in_process = event
-        accounts = [(each.balances, each.config) for each in self._accounts.values()]
-        rounding = told_rounding(order, fill, accounts)
+        rounding = told_rounding(order, fill, known.account.balances, known.account.config)
         if rounding:
             self._money(known.account, "ROUNDING", rounding, pair.quote_symbol, cause=event)
         for symbol, amount in fees.items():

@@ -22,7 +22,7 @@ from fillpath.instrumentation.basana_events import (
     kind_of,
     nanoseconds,
     opinions,
-    plain_parts,
+    told_fields,
 )
 from fillpath.instrumentation.basana_handlers import (
     Delivery,
@@ -310,7 +310,7 @@ class BasanaRun:
         if kind == EventType.TICK:
             return Recorded(self._trade(instrument, time, event.trade), kind, time, instrument)
         record = self._root if current is None else self.run.event
-        found = record(kind, instrument=instrument, event_time=time, attributes=plain_parts(event))
+        found = record(kind, instrument=instrument, event_time=time, attributes=told_fields(event))
         return Recorded(found, kind, time, instrument)
 
     def _trade(self, instrument: Instrument, time: int, trade: Any) -> Cause | None:
