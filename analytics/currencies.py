@@ -68,6 +68,7 @@ class AccountDigits:
     ) -> None:
         self._run = run
         self._by_account: dict[tuple[str, str], CurrencyDigits] = {}
+        self._in_doubles: set[tuple[str, str]] = set()
         stated: dict[tuple[str, str], list[LedgerEvent]] = {}
         positions: dict[str, list[LedgerEvent]] = {}
         for event in events:
@@ -78,13 +79,20 @@ class AccountDigits:
             account = event.account_id if isinstance(event, AccountEvent) else account_of(event)
             stated.setdefault((portfolio, account or ""), []).append(event)
         for key, said in stated.items():
-            if any(isinstance(event, AccountEvent) for event in said):
+            balances = [b for e in said if isinstance(e, AccountEvent) for b in e.balances.values()]
+            if balances:
                 told = amounts_stated([*said, *positions.get(key[0], ())])
                 self._by_account[key] = CurrencyDigits(told)
+            if any(balance.is_double for balance in balances):
+                self._in_doubles.add(key)
 
     def of(self, portfolio: str, account_id: str | None) -> CurrencyDigits:
         """Give the decimal places of one account, by currency."""
         return self._by_account.get((portfolio, account_id or ""), self._run)
+
+    def in_doubles(self, portfolio: str, account_id: str | None) -> bool:
+        """Tell whether an account is reckoned in doubles, so that last digits mean nothing."""
+        return (portfolio, account_id or "") in self._in_doubles
 
 
 def amounts_stated(events: Iterable[LedgerEvent]) -> Iterator[tuple[str, Decimal]]:
