@@ -24,7 +24,7 @@ class Fractions(bt.Strategy):
 
 
 class Crumbs(bt.Strategy):
-    """Holds hundreds of fractions of a share that are filled one at a time, and sells them again."""
+    """Holds fractions of shares that are filled one share at a time, and sells them again."""
 
     params = (("seed", 5),)
 

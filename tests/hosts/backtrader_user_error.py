@@ -55,7 +55,8 @@ class WithIndicator(Failing):
     params = (("when_made", False),)
 
     def __init__(self) -> None:
-        self.indicator = FailingIndicator(when_made=self.p.when_made)
+        settings: dict[str, Any] = {"when_made": self.p.when_made}
+        self.indicator = FailingIndicator(**settings)
 
 
 class Unmade(bt.Strategy):
@@ -87,7 +88,7 @@ class FailingObserver(bt.Observer):
 class FailingSizer(bt.Sizer):
     """Fails when it is asked for the size of the second order, which a handler has it asked."""
 
-    def _getsizing(self, comminfo: Any, cash: float, data: Any, isbuy: bool) -> int:  # noqa: FBT001  # as it is called
+    def _getsizing(self, comminfo: Any, cash: float, data: Any, isbuy: bool) -> int:
         if len(self.strategy) > 12:
             raise ArithmeticError("no size")
         return 1
