@@ -829,7 +829,7 @@ def test_an_error_in_a_strategy_is_on_its_handler_and_the_run_counts_as_crashed(
 def test_the_plain_attributes_of_the_strategys_class_are_the_runs_parameters(
     engine: Any, tmp_path: Path
 ) -> None:
-    class Base(engine.Strategy):  # type: ignore[misc]
+    class Base(engine.Strategy):
         days, share = 5, np.float64(0.25)
         since = dt.date(2024, 1, 1)
         api_key = "as it is"
