@@ -50,7 +50,7 @@ test-full:  ## every test
 test-nautilus2: VENV := .venv-nautilus2
 test-nautilus2:  ## the tests of NautilusTrader 2.x, in an environment of its own (Python 3.13+)
 	@.ci/venv '$(VENV)' nautilus2 '$(or $(PYTHON),python3.13)'
-	'$(VENV)/bin/python' -m pytest tests/test_nautilus2.py $(TESTS)
+	'$(VENV)/bin/python' -m pytest tests/test_nautilus2*.py $(TESTS)
 
 smoke:  ## the quick cross-section of the tests
 	@.ci/venv '$(VENV)' dev '$(PYTHON)'

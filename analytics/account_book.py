@@ -22,6 +22,7 @@ from fillpath.analytics.position_book import FLOAT_NOISE, Execution, HoldingKey
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
 from fillpath.analytics.slices import SliceKind
 from fillpath.analytics.unexplained_changes import UnexplainedChange, UnexplainedChanges
+from fillpath.analytics.variation_margin import VariationMargin
 from fillpath.analytics.waiting_flows import WaitingFlows
 from fillpath.analytics.ways_to_take import MOST_IN_A_QUEUE, ways_to_take
 
@@ -66,6 +67,7 @@ class AccountBook:
     _pending: list[Execution] = field(default_factory=list)
     _passed_over: int = 0
     _flows: WaitingFlows = field(init=False)
+    _margin: VariationMargin = field(default_factory=VariationMargin)
     _last_stated: int = -1
     _bases: dict[HoldingKey, Decimal] = field(default_factory=dict)
     _unexplained: UnexplainedChanges = field(init=False)
@@ -109,6 +111,7 @@ class AccountBook:
 
     def execute(self, execution: Execution) -> None:
         """Take a fill; it is booked when a statement shows how."""
+        execution = self._margin.take(execution)
         self._last_fill = execution.fill.ref.sequence
         self._positions_told = self._positions_told and execution.is_told
         self._bases.pop(execution.closing, None)
@@ -259,6 +262,7 @@ class AccountBook:
 
     def flow(self, event: CashFlowEvent) -> None:
         """Take a cash flow of the host; a statement may show it before or after."""
+        self._margin.note(event)
         if not self.states_expected:
             self.entries.flow(event, event.currency, event.amount)
             return
@@ -332,8 +336,11 @@ class AccountBook:
     def finish(self) -> None:
         """No more statements come."""
         self._finish_flows()
-        if not self._pending:
-            return
+        if self._pending:
+            self._finish_fills()
+        self._failures.extend(self._margin.finish(self.entries, self.digits))
+
+    def _finish_fills(self) -> None:
         if self._stated and self._never_moved and not self._foreign(self._pending):
             self._remarks.add("The account never changed: the engine keeps it frozen.")
             self.states_expected = False

@@ -43,7 +43,8 @@ class Sums:
         funding: Changes without a fill that pass as financing.
         cash_flow: Dividends and the like, as the host gave them.
         transfers: Deposits less withdrawals.
-        held: What is held: minus its cost, plus the quantity of a currency that was bought.
+        held: What is held: minus its cost, plus the quantity of a currency that was bought, plus
+            what a position has been paid of its profit before it is closed.
         not_booked: What the engine leaves out by a rule of its own.
         difference: What nothing explains.
         engine_realized: `realized` by the engine's position events; ``None`` if not told.
@@ -84,6 +85,7 @@ class AccountEntries:
         past_rates: The same over time: the sequence of a fill, and the rates from then on.
         realized_at: The currency that each fill's profit came to, and at which rate; by sequence.
         valuations: What is still open.
+        margins: What open positions have been paid of their profit, by symbol and currency.
     """
 
     digits: Mapping[str, int]
@@ -94,6 +96,7 @@ class AccountEntries:
     past_rates: list[tuple[int, dict[str, Decimal]]] = field(default_factory=list)
     realized_at: dict[int, tuple[str, Decimal]] = field(default_factory=dict)
     valuations: list[Valuation] = field(default_factory=list)
+    margins: dict[tuple[str, str], Decimal] = field(default_factory=dict)
     _converted_basis: dict[HoldingKey, Decimal] = field(default_factory=dict)
 
     def sum(self, currency: str) -> Sums:
@@ -126,6 +129,10 @@ class AccountEntries:
                 fill.settlement_currency, execution.booked_realized, rates
             )
             self._realize(execution, currency, amount)
+            if rule.is_margined:
+                left = rule.amounts[fill.settlement_currency]
+                paid = amount - self._converted(fill.settlement_currency, left, rates)[1]
+                self._change_margin(fill.symbol, currency, -paid)
         if fill.commission:
             currency, amount = self._converted(fill.commission_currency, fill.commission, rates)
             self.add(execution, currency, "commission", -amount)
@@ -253,6 +260,11 @@ class AccountEntries:
             exact = trimmed(amount, self.digits[currency])
             self._add(Slice(ref, "", "", currency, "rounding", exact))
 
+    def convert(self, ref: SpanRef, symbol: str, currency: str, amount: Decimal) -> None:
+        """Make the entry of what exchange rates have made of an instrument's payments."""
+        exact = trimmed(amount, self.digits[currency])
+        self._add(Slice(ref, "", symbol, currency, "conversion", exact))
+
     def unfund(self, ref: SpanRef, currency: str, amount: Decimal) -> None:
         """Take back the entry of a change without a fill."""
         self.slices.remove(
@@ -266,8 +278,16 @@ class AccountEntries:
         if event.is_transfer:
             self.sum(currency).transfers += exact
             return
+        if event.is_margin:
+            self._change_margin(event.symbol, currency, exact)
+            return
         names = (event.strategy, event.symbol)
         self._add(Slice(event.ref, *names, currency, "cash_flow", exact, venue=event.venue))
+
+    def _change_margin(self, symbol: str, currency: str, amount: Decimal) -> None:
+        self.sum(currency).held += amount
+        place = symbol, currency
+        self.margins[place] = self.margins.get(place, ZERO) + amount
 
     def _add(self, new: Slice) -> None:
         self.slices.append(new)

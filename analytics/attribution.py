@@ -229,7 +229,8 @@ def _parts(account: AccountReconciliation) -> Iterable[Difference]:
         "a cash flow that the host published.",
         "cash_flow": "Dividends, interest, fees and the like, as the host published them.",
         "transfers": "Deposits less withdrawals; they are no profit.",
-        "held": "What is held has its cost in the account, or is itself a currency.",
+        "held": "What is held has its cost in the account, has been paid its profit already, or is "
+        "itself a currency.",
         "not_booked": "The engine's balance leaves it out by a rule of its own.",
     }
     for figure, words in reasons.items():

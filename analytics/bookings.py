@@ -35,6 +35,8 @@ class Rule:
         pays_notional: Whether the whole price changes hands, so that a holding has its cost in
             the account, or only profits do.
         not_booked: What of the price the engine leaves out, by its own rule.
+        is_margined: Whether positions are paid what they gain as they gain it, so that a fill pays
+            what is left of its profit at most.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Rule:
     exact: Amounts
     pays_notional: bool = False
     not_booked: Decimal = ZERO
+    is_margined: bool = False
 
 
 def rules_for(
@@ -61,6 +64,8 @@ def rules_for(
     profit = Rule(
         "profit", {settlement: execution.booked_realized}, {settlement: execution.exact_realized}
     )
+    if execution.margin is not None:
+        return _margin_rules(execution, execution.margin, digits)
     if fill.is_inverse:
         return (profit,)
     price = -fill.sign * fill.price
@@ -84,6 +89,19 @@ def rules_for(
     else:
         rules.append(profit)
     return tuple(rules)
+
+
+def _margin_rules(
+    execution: Execution, paid: Decimal, digits: Mapping[str, int]
+) -> tuple[Rule, ...]:
+    """A fill of a future pays what is left of its profit; or nothing, if the day's end pays it."""
+    currency = execution.fill.settlement_currency
+    rest = rounded(execution.booked_realized - paid, digits[currency])
+    exact = execution.exact_realized - paid
+    return (
+        Rule("rest of the profit", {currency: rest}, {currency: exact}, is_margined=True),
+        Rule("variation margin", {currency: ZERO}, {currency: ZERO}, is_margined=True),
+    )
 
 
 @dataclass(frozen=True, slots=True)

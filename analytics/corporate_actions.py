@@ -88,6 +88,26 @@ class CorporateActions:
             return quote
         return Quote(_multiplied(quote.bid, ratio), _multiplied(quote.ask, ratio))
 
+    def of_price(
+        self,
+        portfolio: str,
+        symbol: str,
+        sequence: int,
+        price: Decimal,
+        *,
+        units_of: int | None = None,
+    ) -> Decimal:
+        """Bring a price of a moment to the units that a portfolio has at another, or at the end."""
+        ratio = self._ratio(portfolio, symbol, sequence)
+        if units_of is not None:
+            ratio /= self._ratio(portfolio, symbol, units_of)
+        return price if ratio == 1 else _multiplied(price, ratio)
+
+    def between(self, portfolio: str, symbol: str, first: int, last: int | None) -> list[int]:
+        """Where the units changed between two moments, neither of them included, in order."""
+        told = self._ratios.get((portfolio, symbol), ())
+        return [at for at, _ in told if first < at and (last is None or at < last)]
+
     def _ratio(self, portfolio: str, symbol: str, sequence: int) -> Fraction:
         """What prices of a moment are to be multiplied by: the ratios of all later splits."""
         ratio = _ONE

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 
+from fillpath.analytics.corporate_actions import CorporateActions
 from fillpath.analytics.exact import ZERO, trimmed
 from fillpath.analytics.ledger_events import FillEvent
 from fillpath.analytics.market_prices import MarketPrices, halved
@@ -53,6 +54,10 @@ class Excursion:
     adverse: Decimal
 
 
+_Boundary = tuple[int, int | None, int | None]
+"""A sequence, a time, and the sequence of an order's first event."""
+
+
 class _Moment(NamedTuple):
     fill: FillEvent
     change: Decimal
@@ -62,6 +67,7 @@ def excursions(
     prices: MarketPrices,
     trips: Sequence[RoundTrip],
     began: Began,
+    actions: CorporateActions,
 ) -> list[Excursion | None]:
     """Find the extremes of trades; between two fills what is held stays the same.
 
@@ -70,20 +76,20 @@ def excursions(
         trips: The trades.
         began: Where the order of a fill began: it is known to have waited if market data came in
             between.
+        actions: Splits, over which a trade's prices are told in the units of the run's end.
 
     Returns:
         One for each trade, ``None`` where the market told no price of its instrument.
     """
     moments = [list(_moments(trip)) for trip in trips]
-    extremes = _extremes(prices, moments, began)
+    extremes = _extremes(prices, moments, began, actions)
     found: list[Excursion | None] = []
     number = 0
     for trip, ordered in zip(trips, moments, strict=True):
         between = [extremes.get(number + place) for place in range(len(ordered))]
         number += len(ordered)
         is_priced = _instrument(trip.opened_by) in prices.instruments
-        can_tell = is_priced and not _spans_a_split(ordered)
-        found.append(_excursion(ordered, between) if can_tell else None)
+        found.append(_excursion(ordered, between) if is_priced else None)
     return found
 
 
@@ -102,9 +108,11 @@ def _extremes(
     prices: MarketPrices,
     trades: Iterable[Sequence[_Moment]],
     began: Began,
+    actions: CorporateActions,
 ) -> dict[int, tuple[Decimal, Decimal]]:
     """The highest and the lowest price after each fill of each trade, by the fill's number."""
-    rows = []
+    rows: list[tuple[Any, ...]] = []
+    stretches: list[tuple[int, FillEvent, int]] = []
     number = 0
     for ordered in trades:
         held = ZERO
@@ -112,9 +120,16 @@ def _extremes(
             held += one.change
             after = ordered[place + 1].fill if place + 1 < len(ordered) else None
             if held:
-                end = (after.ref.sequence, after.ref.event_time, began(after)) if after else ()
-                begin = (one.fill.ref.sequence, one.fill.ref.event_time, began(one.fill))
-                rows.append((number, *_instrument(one.fill), *begin, *(end or (None,) * 3)))
+                instrument, first = _instrument(one.fill), one.fill.ref.sequence
+                last = after.ref.sequence if after else None
+                begin = _place_of(one.fill, began)
+                for split in actions.between(*instrument[:2], first, last):
+                    rows.append((len(rows), *instrument, *begin, *_until(split)))
+                    stretches.append((number, one.fill, begin[0]))
+                    begin = _from(split)
+                end = _place_of(after, began, ends=True) if after else (None, None, None)
+                rows.append((len(rows), *instrument, *begin, *end))
+                stretches.append((number, one.fill, begin[0]))
             number += 1
     if not rows:
         return {}
@@ -124,24 +139,33 @@ def _extremes(
         found = connection.execute(read_sql("holding_extremes"), {"endless": _ENDLESS}).fetchall()
     finally:
         connection.unregister("holdings")
-    factors = dict(_factors(trades))
-    return {
-        place: (halved(highest) * factors[place], halved(lowest) * factors[place])
-        for place, highest, lowest in found
-    }
+    seen: dict[int, tuple[Decimal, Decimal]] = {}
+    for row, *both in found:
+        place, fill, first = stretches[row]
+        told = [
+            actions.of_price(fill.ref.portfolio, fill.symbol, first, halved(price))
+            for price in both
+        ]
+        told += seen.get(place, ())
+        seen[place] = max(told), min(told)
+    return seen
 
 
-def _factors(trades: Iterable[Sequence[_Moment]]) -> Iterator[tuple[int, Decimal]]:
-    """What the market's prices after each fill are to be multiplied by, for later splits."""
-    fills = (one.fill for ordered in trades for one in ordered)
-    return enumerate(fill.price_factor for fill in fills)
+def _place_of(fill: FillEvent, began: Began, *, ends: bool = False) -> _Boundary:
+    """Where a stretch begins or ends with a fill, which may have been within a bar."""
+    if not fill.is_traded:  # a corporate action lies between two bars
+        return _until(fill.ref.sequence) if ends else _from(fill.ref.sequence)
+    return fill.ref.sequence, fill.ref.event_time, began(fill)
 
 
-def _spans_a_split(ordered: Sequence[_Moment]) -> bool:
-    """Tell whether a trade was held over a split: the market's prices are then not alike."""
-    factors = {one.fill.price_factor for one in ordered}
-    is_open = sum((one.change for one in ordered), ZERO) != 0
-    return len(factors) > 1 or (is_open and factors != {Decimal(1)})
+def _from(sequence: int) -> _Boundary:
+    """Begin between two bars, of which all of the later one counts."""
+    return sequence, -_ENDLESS, sequence
+
+
+def _until(sequence: int) -> _Boundary:
+    """End between two bars, of which all of the earlier one counts."""
+    return sequence, _ENDLESS, None
 
 
 def _excursion(

@@ -19,12 +19,13 @@ count as a cost, or a gain, what the trade earned in between.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 import duckdb
 
+from fillpath.analytics.corporate_actions import CorporateActions
 from fillpath.analytics.exact import ZERO, trimmed
 from fillpath.analytics.market_prices import MarketPrices
 from fillpath.analytics.marks import Moment
@@ -67,6 +68,8 @@ class OrderExecution:
         commission: What was charged in the currency of the other costs.
         opportunity_cost: Cost of what was not filled.
         shortfall: All four; delay and impact in one where only the arrival price is unknown.
+        price_factor: What its prices are to be multiplied by, for the splits that came after it;
+            ``None`` where they are in the units of its only fill.
     """
 
     order: Mapping[str, Any]
@@ -82,6 +85,7 @@ class OrderExecution:
     commission: Decimal
     opportunity_cost: Decimal | None
     shortfall: Decimal | None
+    price_factor: Decimal | None = None
 
     @property
     def slippage(self) -> float | None:
@@ -119,6 +123,8 @@ def order_executions(
     fills: Mapping[OrderKey, list[FilledPart]],
     worths: Mapping[OrderKey, PriceWorth],
     reasons: Mapping[OrderKey, str],
+    actions: CorporateActions,
+    last_fills: Mapping[OrderKey, int],
 ) -> list[OrderExecution]:
     """Reckon what the orders of a run cost.
 
@@ -127,26 +133,51 @@ def order_executions(
         run_id: The run.
         prices: Prices of the market.
         orders: Rows of table ``orders``, by column; those without a side are left out.
-        fills: The fills of each order.
+        fills: The fills of each order, in the units of the last one.
         worths: What prices are worth, by order.
         reasons: Why each was sent.
+        actions: The splits of the run: an order's prices are brought to the units of its last fill.
+        last_fills: The sequence of the last fill, by order.
     """
     facts = _facts(connection, run_id)
     known = [order for order in orders if order["side"] in SIGNS and _key(order) in facts]
     moments = {_key(one): list(moments_of(one, facts[_key(one)])) for one in known}
     found = prices.at(moment for triple in moments.values() for moment in triple)
-    return [
-        execution_at(
+    executions = []
+    for order in known:
+        key = _key(order)
+        units = last_fills.get(key, moments[key][-1][-1])
+        execution = execution_at(
             order,
-            facts[key],
+            _in_units(actions, order, facts[key], units),
             reasons.get(key),
             worths.get(key, PriceWorth()),
             fills.get(key, []),
-            [found.get(moment) for moment in moments[key]],
+            [_price_at(actions, moment, found.get(moment), units) for moment in moments[key]],
         )
-        for order in known
-        for key in [_key(order)]
-    ]
+        factor = actions.of_price(*moments[key][0][:2], units, Decimal(1))
+        executions.append(replace(execution, price_factor=factor))
+    return executions
+
+
+def _price_at(
+    actions: CorporateActions, moment: Moment, price: Decimal | None, units: int
+) -> Decimal | None:
+    portfolio, symbol, _, sequence = moment
+    if price is None:
+        return None
+    return actions.of_price(portfolio, symbol, sequence, price, units_of=units)
+
+
+def _in_units(
+    actions: CorporateActions, order: Mapping[str, Any], facts: dict[str, Any], units: int
+) -> dict[str, Any]:
+    """Bring the price that a host says it decided at to the units of the order's fills."""
+    told = told_price(facts["told_decision_price"])
+    if told is None:
+        return facts
+    place = order["portfolio"], order["symbol"] or "", facts["decision_sequence"]
+    return {**facts, "told_decision_price": str(actions.of_price(*place, told, units_of=units))}
 
 
 def _facts(connection: duckdb.DuckDBPyConnection, run_id: str) -> dict[OrderKey, dict[str, Any]]:
@@ -236,7 +267,7 @@ def execution_at(
     if arrival is not None:
         impact = paid_over(arrival)
         if decision is not None:
-            delay = worth.cost(sign, order["filled_quantity"], decision, arrival)
+            delay = worth.cost(sign, sum((f.quantity for f in fills), ZERO), decision, arrival)
     if decision is not None:
         if not missed:
             opportunity = ZERO

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation, Overflow
 from typing import Final
 
@@ -58,6 +58,7 @@ class Ledger:
         digits: Decimal places of the currencies of the run.
         legs: What every fill did to the lots of its strategies.
         matches: Every exit with its entry.
+        actions: The splits of the run, which bring prices to the units of its end.
     """
 
     slices: tuple[Slice, ...]
@@ -67,6 +68,7 @@ class Ledger:
     digits: CurrencyDigits
     legs: tuple[Leg, ...] = ()
     matches: tuple[Match, ...] = ()
+    actions: CorporateActions = field(default_factory=lambda: CorporateActions(()))
 
     def total(self, *kinds: str) -> dict[str, Decimal]:
         """Add up the slices of some kinds, or of all, by currency."""
@@ -124,6 +126,7 @@ def _ledger(
             digits=walk.digits,
             legs=tuple(books.books.legs),
             matches=tuple(books.books.matches),
+            actions=actions,
         )
 
 

@@ -21,8 +21,10 @@ _PATHS: Final = {
     "commission_currency": FillKeys.COMMISSION_CURRENCY,
     "multiplier": FillKeys.MULTIPLIER,
     "settlement_currency": FillKeys.SETTLEMENT_CURRENCY,
+    "valuation_method": FillKeys.VALUATION_METHOD,
     "is_inverse": FillKeys.IS_INVERSE,
     "base_currency": FillKeys.BASE_CURRENCY,
+    "order_reason": Order.REASON,
     "account_id": Account.ID,
     "position_side": PositionKeys.SIDE,
     "position_quantity": PositionKeys.QUANTITY,
@@ -53,6 +55,10 @@ CASH_FLOW_KINDS: Final = (
 """Kinds of event that are cash flows: a host may use the type as the kind."""
 TRANSFERS: Final = frozenset({"DEPOSIT", "WITHDRAWAL"})
 """Types of cash flow that are no profit."""
+VARIATION_MARGIN: Final = "VARIATION_MARGIN"
+"""Type of cash flow that pays a position's profit before it is closed."""
+_FUTURES_STYLE: Final = "FUT"
+"""FIX 1197 ValuationMethod; `FUTDA` is one of that style too."""
 _MOST_MEANT: Final = 12
 """A number that has no more digits once it is rounded to 15 was meant to have so few."""
 PLACES_OF_A_DOUBLE: Final = 9
@@ -110,6 +116,9 @@ class FillEvent:
         price_factor: What its price has been multiplied by, and its quantity divided, for the
             splits that came after it.
         is_traded: False for what a corporate action came to, whose price is no market's.
+        is_margined: Whether the position is paid what it gains as it gains it, by cash flows of
+            type `VARIATION_MARGIN`.
+        reason: Why it was made, in the host's word; that of an order is with the order.
     """
 
     ref: SpanRef
@@ -133,6 +142,8 @@ class FillEvent:
     contributions: tuple[tuple[str, Decimal], ...] = ()
     price_factor: Decimal = Decimal(1)
     is_traded: bool = True
+    is_margined: bool = False
+    reason: str | None = None
 
     def with_currency(self, currency: str) -> FillEvent:
         """Fill in the currency of a fill that names none."""
@@ -211,7 +222,8 @@ class CashFlowEvent:
 
     Attributes:
         ref: Its span.
-        flow_type: `DIVIDEND`, `INTEREST`, `FUNDING`, `FEE`, `DEPOSIT`, `WITHDRAWAL` or others.
+        flow_type: `DIVIDEND`, `INTEREST`, `FUNDING`, `FEE`, `DEPOSIT`, `WITHDRAWAL`,
+            `VARIATION_MARGIN` or others.
         amount: Positive when the account gets it.
         currency: Empty if the host names none.
         account_id: The engine's id of the account, if named.
@@ -233,6 +245,11 @@ class CashFlowEvent:
     def is_transfer(self) -> bool:
         """Whether it is money that is put in or taken out, no profit."""
         return self.flow_type in TRANSFERS
+
+    @property
+    def is_margin(self) -> bool:
+        """Whether it pays a position's profit before it is closed, and is none of its own."""
+        return self.flow_type == VARIATION_MARGIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -428,6 +445,8 @@ def _fill(ref: SpanRef, row: dict[str, Any]) -> FillEvent | UnreadableFill:
         position_id=row["position_id"],
         account_id=row["account_id"],
         contributions=_contributions(row["contributions"]),
+        is_margined=str(row["valuation_method"] or "").upper().startswith(_FUTURES_STYLE),
+        reason=row["order_reason"] or None,
     )
 
 

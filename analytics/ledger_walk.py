@@ -60,6 +60,7 @@ class LedgerWalk:
                 key = (event.ref.portfolio, event.account_id)
                 currencies.setdefault(key, set()).update(event.balances)
         self.events = [self._with_currency(event, currencies) for event in self.events]
+        self._tell_margined()
         by_contributions = {
             place_of(event, self._account_of(event))
             for event in self.events
@@ -89,6 +90,22 @@ class LedgerWalk:
         if isinstance(event, FillEvent):
             return event.with_currency(currency)
         return replace(event, currency=currency)
+
+    def _tell_margined(self) -> None:
+        """Know the fills of what is paid as it gains, also where only its payments tell."""
+        paid = {
+            (event.ref.portfolio, self._account_of(event), event.symbol)
+            for event in self.events
+            if isinstance(event, CashFlowEvent) and event.is_margin
+        }
+        if paid:
+            self.events = [
+                replace(event, is_margined=True)
+                if isinstance(event, FillEvent)
+                and (event.ref.portfolio, self._account_of(event), event.symbol) in paid
+                else event
+                for event in self.events
+            ]
 
     def unnamed_nets(self) -> frozenset[Place]:
         """Find where an account that does not follow from its fills may net its strategies.

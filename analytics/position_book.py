@@ -53,6 +53,8 @@ class Execution:
         engine_realized: The profit by the engine's own position events; ``None`` if not told.
         is_told: Whether the engine told how large the position is afterwards.
         differs: What the engine's position events contradict, in words; empty if nothing.
+        margin: What the part that closed has been paid of its profit before, where such a position
+            is paid as it gains (`VARIATION_MARGIN`); ``None`` where it is not.
     """
 
     fill: FillEvent
@@ -71,6 +73,7 @@ class Execution:
     is_told: bool = False
     differs: str = ""
     closing: HoldingKey = ()
+    margin: Decimal | None = None
 
     @property
     def notional(self) -> Decimal:

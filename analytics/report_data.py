@@ -31,6 +31,7 @@ from fillpath.analytics.report_model import (
 from fillpath.analytics.report_sections import ReportSource, read_sections
 from fillpath.analytics.report_traces import read_traces
 from fillpath.analytics.results_manager import PnlSum, ResultsManager, Row, RunSummary
+from fillpath.analytics.run_backtests import common_parameters, own_parameters
 from fillpath.analytics.sql_files import read_sql
 from fillpath.analytics.trace_links import TraceLink
 from fillpath.analytics.versions import fillpath_version
@@ -129,7 +130,17 @@ def _run_card(
         lake_path=store.folder.lake_place,
         code_version=row["code_version"],
         seed=row["seed"],
-        parameters={name: _printed(value) for name, value in run.parameters.items()},
+        parameters={
+            name: _printed(value)
+            for name, value in common_parameters(run.parameters, run.backtests).items()
+        },
+        backtests={
+            one["portfolio"]: ", ".join(
+                f"{name} = {_printed(value)}"
+                for name, value in own_parameters(one, run.backtests).items()
+            )
+            for one in run.backtests
+        },
     )
 
 

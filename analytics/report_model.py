@@ -67,6 +67,7 @@ class RunCard:
         code_version: Version of the host's code; ``None`` if it is not known.
         seed: Seed of the host's random numbers; ``None`` if none was told.
         parameters: What the run was started with, shown as it is.
+        backtests: In what the backtests of a run differ that holds several, by portfolio.
     """
 
     run_id: str
@@ -89,6 +90,7 @@ class RunCard:
     code_version: str | None = None
     seed: str | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
+    backtests: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from fillpath.exporters.event_store import EventStore
 
-RULES_VERSION: Final = 6
+RULES_VERSION: Final = 7
 """Rises when the same lake comes to other results, so that runs are loaded again."""
 _ORDER: Final = {
     "completeness": ("portfolio", "event_type"),
@@ -99,6 +99,7 @@ class RunSummary:
     data_from: int | None = None
     data_to: int | None = None
     portfolios: Sequence[str] = ()
+    backtests: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from fillpath.analytics.order_reasons import order_reasons
 from fillpath.analytics.price_feeds import read_price_feeds
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
 from fillpath.analytics.regimes import find_regimes
+from fillpath.analytics.run_backtests import comparable_backtests
 from fillpath.analytics.run_lookup import RUN_COLUMNS
 from fillpath.analytics.shard_load import TableRows
 from fillpath.analytics.signal_results import signal_tables
@@ -105,7 +106,7 @@ def compute_results(connection: duckdb.DuckDBPyConnection, run_id: str) -> RunRe
         tables |= attribute_trades(
             connection,
             run_id,
-            ledger.trips,
+            ledger,
             tables["orders"],
             tables["fills"],
             labels.reasons,
@@ -140,6 +141,7 @@ def _run(
     metadata = json.loads(known.get("metadata") or "{}")
     seeds = (metadata.get("seed"), *(run["parameters"].get(name) for name in _SEED_PARAMETERS))
     seed = next((one for one in seeds if one is not None), None)
+    run["backtests"] = comparable_backtests(metadata.get("backtests") or (), run["parameters"])
     run["code_version"] = metadata.get("code_version")
     run["seed"] = None if seed is None else str(seed)
     extent = connection.execute(read_sql("run_extent"), {"run_id": run_id}).fetchone()

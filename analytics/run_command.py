@@ -17,6 +17,7 @@ from fillpath.analytics.cli_options import Invocation
 from fillpath.analytics.lake_reading import lake_connection
 from fillpath.analytics.output import complain, say
 from fillpath.analytics.results_loading import load_results
+from fillpath.analytics.run_backtests import comparable_backtests
 from fillpath.analytics.runs_view import counted, published, read_runs
 from fillpath.exporters.event_store import EventStore
 from fillpath.instrumentation import identity
@@ -29,7 +30,8 @@ _SENDING_SECONDS: Final = 10.0
 """How long to wait for a run to be sent: a container may end with this process."""
 _LOOK_SECONDS: Final = 0.05
 _NUMBERS_OF_A_WORKER: Final = 2
-"""Behind its parent's name, a worker's run has the numbers of its process and of itself."""
+"""Behind its parent's name, a worker's run has the numbers of its process and of itself; that of a
+worker's worker has two more."""
 
 
 def run_and_record(
@@ -186,26 +188,36 @@ def _settle(given: Invocation, run_id: str, code: int) -> None:
     elif not run["published"]:
         say(("  No engine that fillpath knows published anything", "yellow"), ".")
         return
+    backtests = comparable_backtests(
+        (run["metadata"] or {}).get("backtests") or (), run["parameters"] or {}
+    )
+    if backtests:
+        say(f"  It holds {len(backtests):,} backtests with parameters of their own.")
     loaded = [one for one in (run, *workers) if one["published"]]
     for one in loaded:
         if not _are_results_kept(given, one["run_id"]):
             break
-    hints: list[tuple[str, ...]] = [("runs", "list")]
-    if workers:
-        hints.insert(0, ("runs", "top"))
-    if run["published"]:
-        hints.insert(0, ("report", run_id, "--open"))
-    if published(run, "FILL"):
-        hints.insert(0, ("trace", "show", "latest", "--run", run_id))
-    for words in hints:
+    for words in _hints(run, are_several=bool(workers or backtests)):
         say("  ", (given.command(*words), "bold"))
+
+
+def _hints(run: Mapping[str, Any], *, are_several: bool) -> Iterator[tuple[str, ...]]:
+    """Give the commands that show what was recorded."""
+    if published(run, "FILL"):
+        yield "trace", "show", "latest", "--run", run["run_id"]
+    if run["published"]:
+        yield "report", run["run_id"], "--open"
+    if are_several:
+        yield "runs", "top"
+    yield "runs", "list"
 
 
 def _is_of_worker(run: Mapping[str, Any], run_id: str) -> bool:
     """Tell whether a run is that of a worker of another one, by its name."""
     name: str = run["run_id"]
     numbers = name.removeprefix(f"{run_id}.").split(".")
-    return len(numbers) == _NUMBERS_OF_A_WORKER and all(each.isdecimal() for each in numbers)
+    is_whole = len(numbers) % _NUMBERS_OF_A_WORKER == 0
+    return name != run_id and is_whole and all(each.isdecimal() for each in numbers)
 
 
 def _are_results_kept(given: Invocation, run_id: str) -> bool:

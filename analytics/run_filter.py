@@ -39,14 +39,15 @@ class RunFilter:
         """
         return cls(tuple(_alternatives(text) for text in given))
 
-    def condition(self) -> tuple[Composable, list[object]]:
-        """Give it as SQL on table ``runs``, and the parameters of that."""
+    def condition(self, table: str = "runs") -> tuple[Composable, list[object]]:
+        """Give it as SQL on the column ``parameters`` of a table, and the parameters of that."""
         from psycopg import sql
         from psycopg.types.json import Jsonb
 
         parts, values = [], []
         for alternatives in self.conditions:
-            one = sql.SQL(" OR ").join([sql.SQL("runs.parameters @> %s")] * len(alternatives))
+            asked = sql.SQL("{}.parameters @> %s").format(sql.Identifier(table))
+            one = sql.SQL(" OR ").join([asked] * len(alternatives))
             parts.append(sql.SQL("({})").format(one))
             values += [Jsonb(dict(alternative)) for alternative in alternatives]
         return sql.SQL(" AND ").join(parts) if parts else sql.SQL("true"), list(values)

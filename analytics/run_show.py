@@ -20,6 +20,7 @@ from fillpath.analytics.output import (
 from fillpath.analytics.pnl_table import PnlLine, draw_pnl
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
 from fillpath.analytics.results_loading import loaded_runs, profit_of, reconciliation_words
+from fillpath.analytics.run_backtests import common_parameters, own_parameters
 from fillpath.analytics.run_figures import ALL_PORTFOLIOS
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ _FIGURES: Final = (
     "trades", "win_rate", "profit_factor", "exposure", "turnover",
 )  # fmt: skip
 """What is shown; `fillpath figures` shows all."""
+_OF_BACKTESTS: Final = ("net_pnl", "sharpe", "max_drawdown", "trades")
+"""What is shown of each backtest of a run that holds several."""
 
 
 def show_run(given: Invocation, wanted: str) -> None:
@@ -73,6 +76,7 @@ def show_run(given: Invocation, wanted: str) -> None:
         console.print(draw_pnl(profit.lines))
     _print_accounts(console, profit.accounts, profit.lines)
     _print_figures(console, figures)
+    _print_backtests(console, run, figures)
     for command in following:
         console.print(styled(("  Next: ", "bold"), command), soft_wrap=True)
 
@@ -112,8 +116,8 @@ def _card(run: RunSummary, counts: dict[str, int]) -> Iterator[tuple[str, str]]:
         yield "code version", run.code_version
     if run.seed:
         yield "seed", run.seed
-    if run.parameters:
-        yield "parameters", parameter_words(run.parameters, _MOST_PARAMETERS)
+    if parameters := common_parameters(run.parameters, run.backtests):
+        yield "parameters", parameter_words(parameters, _MOST_PARAMETERS)
     if run.portfolios:
         yield "portfolios", inert(", ".join(run.portfolios), _MOST_PARAMETERS)
     yield "events", event_words(run)
@@ -163,6 +167,30 @@ def _print_figures(console: Console, figures: Sequence[dict[str, Any]]) -> None:
             styled(figure_label(row["name"])),
             styled(figure_words(row["name"], row["value"], row["currency"])),
             styled(row["currency"]),
+        )
+    console.print(drawn)
+    console.print()
+
+
+def _print_backtests(console: Console, run: RunSummary, figures: Sequence[dict[str, Any]]) -> None:
+    """Put the backtests of a run side by side, if it holds several."""
+    if not run.backtests:
+        return
+    of_portfolio: dict[str, dict[str, list[str]]] = {}
+    for row in figures:
+        words = figure_words(row["name"], row["value"], row["currency"])
+        currency = f" {row['currency']}" if row["name"] == "net_pnl" and row["currency"] else ""
+        of_portfolio.setdefault(row["portfolio"], {}).setdefault(row["name"], []).append(
+            words + currency
+        )
+    names = [figure_label(name) for name in _OF_BACKTESTS]
+    drawn = table(("backtest", "parameters", *names), right=names)
+    for one in run.backtests:
+        known = of_portfolio.get(one["portfolio"], {})
+        drawn.add_row(
+            styled((inert(one["portfolio"], LONGEST_NAME), "bold")),
+            styled((parameter_words(own_parameters(one, run.backtests)), "dim")),
+            *(styled(", ".join(known.get(name, ()))) for name in _OF_BACKTESTS),
         )
     console.print(drawn)
     console.print()

@@ -119,8 +119,10 @@ class SliceLabels:
         return self.signals.get((fill.ref.portfolio, fill.client_order_id or ""))
 
     def reason_of(self, fill: FillEvent) -> str | None:
-        """Why a fill's order was sent."""
-        return self.reasons.get((fill.ref.portfolio, fill.client_order_id or ""))
+        """Why a fill's order was sent, or the fill made by itself."""
+        if fill.client_order_id is None:
+            return fill.reason
+        return self.reasons.get((fill.ref.portfolio, fill.client_order_id))
 
     def regime_at(self, fill: FillEvent) -> str | None:
         """The regime at a fill."""

@@ -8,7 +8,15 @@ from fillpath.analytics import report_format
 from fillpath.analytics.cli_options import Invocation
 from fillpath.analytics.figure_definitions import BY_NAME
 from fillpath.analytics.figure_words import figure_words, parameter_words, value_words
-from fillpath.analytics.output import data_console, print_json, say, styled, table
+from fillpath.analytics.output import (
+    LONGEST_NAME,
+    data_console,
+    inert,
+    print_json,
+    say,
+    styled,
+    table,
+)
 from fillpath.analytics.results_loading import results_of
 from fillpath.analytics.run_figures import RankedRun, SweepGroup
 from fillpath.analytics.run_filter import RunFilter
@@ -96,6 +104,11 @@ def say_mixed(figure: str, currencies: Sequence[str | None]) -> None:
         say(f"Amounts in {', '.join(several)} are not comparable; --currency takes those in one.")
 
 
+def _in_run(portfolio: str) -> str:
+    """Say which of a run's backtests is meant, if it holds several."""
+    return f" {inert(portfolio, LONGEST_NAME)}" if portfolio else ""
+
+
 def _print_top(figure: str, found: Sequence[RankedRun]) -> None:
     drawn = table(
         ("", "run", figure, "currency", "started (UTC)", "status", "parameters"),
@@ -106,7 +119,7 @@ def _print_top(figure: str, found: Sequence[RankedRun]) -> None:
         started = run.started_at
         drawn.add_row(
             styled((place, "dim")),
-            styled((run.run_id, "bold")),
+            styled((run.run_id, "bold"), (_in_run(run.portfolio), "")),
             styled(figure_words(figure, run.value, run.currency)),
             styled(run.currency),
             styled("" if started is None else report_format.date(started)),
@@ -131,6 +144,6 @@ def _print_sweep(
             styled((figure_words(figure, group.mean, group.currency), style)),
             styled(figure_words(figure, group.low, group.currency)),
             styled(figure_words(figure, group.high, group.currency)),
-            styled(group.best_run),
+            styled(group.best_run, _in_run(group.best_portfolio)),
         )
     data_console().print(drawn)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
 import duckdb
 
+from fillpath.analytics.exact import quotient
 from fillpath.analytics.execution_rows import execution_rows
 from fillpath.analytics.executions import FilledPart, OrderKey, order_executions
+from fillpath.analytics.ledger import Ledger
 from fillpath.analytics.ledger_events import FillEvent
 from fillpath.analytics.lone_fills import lone_fills
 from fillpath.analytics.market_prices import MarketPrices
@@ -27,7 +29,7 @@ _FILL_STARTS: Final = (
 def attribute_trades(
     connection: duckdb.DuckDBPyConnection,
     run_id: str,
-    trips: Sequence[RoundTrip],
+    ledger: Ledger,
     orders: TableRows,
     fills: TableRows,
     reasons: Mapping[OrderKey, str],
@@ -38,22 +40,30 @@ def attribute_trades(
     Args:
         connection: Has the views of the lake and the table ``order_causes``.
         run_id: The run.
-        trips: Its trades.
+        ledger: Its trades and splits.
         orders: The rows of table ``orders``.
         fills: The rows of table ``fills``.
         reasons: Why each order was sent.
         regime_at: The regime of a portfolio's symbol at a sequence, if there is one.
     """
-    prices = MarketPrices(connection, run_id)
+    prices, trips = MarketPrices(connection, run_id), ledger.trips
     by_order: dict[OrderKey, list[FilledPart]] = {}
     currencies: dict[OrderKey, str] = {}
-    for fill in _dicts(fills):
+    every_fill = list(_dicts(fills))
+    last_fills = {(f["portfolio"], f["client_order_id"]): f["sequence"] for f in every_fill}
+    for fill in every_fill:
         key = fill["portfolio"], fill["client_order_id"]
         currencies[key] = fill["currency"] or ""
+        # An order that waits over a split is filled in two kinds of shares.
+        place = fill["portfolio"], fill["symbol"] or "", fill["sequence"]
+        price = ledger.actions.of_price(*place, fill["price"], units_of=last_fills[key])
+        quantity = fill["quantity"]
+        if price != fill["price"]:
+            quantity = quotient(quantity * fill["price"], price)
         by_order.setdefault(key, []).append(
             FilledPart(
-                fill["quantity"],
-                fill["price"],
+                quantity,
+                price,
                 fill["commission"] or Decimal(0),
                 fill["commission_currency"],
             )
@@ -67,11 +77,13 @@ def attribute_trades(
         fills=by_order,
         worths=_worths(every_order, trips, currencies),
         reasons=reasons,
+        actions=ledger.actions,
+        last_fills=last_fills,
     )
     worths = {fill.ref.sequence: PriceWorth.of(fill) for fill in _fills_of(trips)}
     alone = lone_fills(connection, run_id, prices, worths)
     starts = connection.execute(_FILL_STARTS, {"run_id": run_id}).fetchall()
-    context = TradeContext(prices, executions, alone, dict(starts), regime_at)
+    context = TradeContext(prices, executions, alone, dict(starts), ledger.actions, regime_at)
     return {"executions": execution_rows(executions), "trades": trade_rows(trips, context)}
 
 

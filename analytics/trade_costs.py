@@ -76,20 +76,23 @@ def trade_costs(trip: RoundTrip, order_of: OrderOf) -> TradeCosts:
     entry = _leg(trip.entries, order_of, worth)
     leave = _leg(trip.exits, order_of, worth)
     commission = trip.commissions_by_currency.get(worth.currency, ZERO)
-    legs = (entry, leave) if trip.exits else (entry,)
-    from_decision = _sum([leg.from_decision for leg in legs])
+    # What a corporate action came to was not ordered by anybody, and cost nothing.
+    told = [(entry, trip.entries), (leave, trip.exits)]
+    legs = [leg for leg, parts in told if any(fill.is_traded for fill, _ in parts)]
+    from_decision = _sum([leg.from_decision for leg in legs]) if legs else None
     return TradeCosts(
         entry=entry,
         exit=leave,
         currency=worth.currency,
-        delay=_sum([leg.delay for leg in legs]),
-        impact=_sum([leg.impact for leg in legs]),
+        delay=_sum([leg.delay for leg in legs]) if legs else None,
+        impact=_sum([leg.impact for leg in legs]) if legs else None,
         commission=commission,
         shortfall=None if from_decision is None else trimmed(from_decision + commission, 0),
     )
 
 
 def _leg(parts: Parts, order_of: OrderOf, worth: PriceWorth) -> LegCosts:
+    parts = [(fill, quantity) for fill, quantity in parts if fill.is_traded]
     if not parts:
         return LegCosts()
     decided: list[Decimal | None] = []
@@ -99,8 +102,8 @@ def _leg(parts: Parts, order_of: OrderOf, worth: PriceWorth) -> LegCosts:
     totals: list[Decimal | None] = []
     for fill, quantity in parts:
         order = order_of(fill)
-        decision = _restated(order.decision_price if order else None, fill)
-        arrival = _restated(order.arrival_price if order else None, fill)
+        decision = _restated(order.decision_price if order else None, fill, order)
+        arrival = _restated(order.arrival_price if order else None, fill, order)
         decided.append(decision)
         arrived.append(arrival)
         delays.append(_cost(worth, fill.sign, quantity, decision, arrival))
@@ -116,9 +119,14 @@ def _leg(parts: Parts, order_of: OrderOf, worth: PriceWorth) -> LegCosts:
     )
 
 
-def _restated(price: Decimal | None, fill: FillEvent) -> Decimal | None:
-    """Bring a price of the moment to the units that the fill is told in."""
-    return price if price is None or fill.price_factor == 1 else price * fill.price_factor
+def _restated(
+    price: Decimal | None, fill: FillEvent, order: OrderExecution | None
+) -> Decimal | None:
+    """Bring a price of an order to the units that its fill is told in."""
+    factor = fill.price_factor
+    if order is not None and order.price_factor is not None:
+        factor = order.price_factor
+    return price if price is None or factor == 1 else price * factor
 
 
 def _cost(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
+from fillpath.analytics.corporate_actions import CorporateActions
 from fillpath.analytics.exact import trimmed
 from fillpath.analytics.excursions import Excursion, excursions
 from fillpath.analytics.execution_rows import signal_strength
@@ -56,6 +57,7 @@ class TradeContext:
         executions: Every order that has a side.
         lone_fills: Fills that name no order, as orders of their own, by sequence.
         fill_starts: Wall clock of each fill, by sequence.
+        actions: The splits of the run.
         regime_at: Regimes of the market.
         by_order: The executions by portfolio and client order id.
     """
@@ -64,6 +66,7 @@ class TradeContext:
     executions: Sequence[OrderExecution]
     lone_fills: Mapping[int, OrderExecution]
     fill_starts: Mapping[int, int]
+    actions: CorporateActions
     regime_at: RegimeAt = no_regime
     by_order: dict[OrderKey, OrderExecution] = field(init=False)
 
@@ -87,7 +90,7 @@ class TradeContext:
 
 def trade_rows(trips: Sequence[RoundTrip], context: TradeContext) -> TableRows:
     """Make the rows, in the order of the trips."""
-    found = excursions(context.prices, trips, context.began)
+    found = excursions(context.prices, trips, context.began, context.actions)
     rows = (_row(trip, one, context) for trip, one in zip(trips, found, strict=True))
     return TableRows(_COLUMNS.split(), list(rows))
 

@@ -46,6 +46,7 @@ class _Engine(NamedTuple):
 
 _ENGINES: Final = {
     "nautilus": _Engine("NautilusTrader 1.x", "nautilus_trader", "1."),
+    "nautilus2": _Engine("NautilusTrader 2.x", "nautilus_trader", "2."),
     "backtrader": _Engine("backtrader", "backtrader"),
     "zipline": _Engine("zipline-reloaded", "zipline-reloaded"),
     "backtesting": _Engine("backtesting.py", "backtesting"),

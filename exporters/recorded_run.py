@@ -7,6 +7,7 @@ from typing import Any, Final
 from fillpath.exporters.completeness import Completeness, totals
 from fillpath.exporters.event_store import RunRecord, Status
 from fillpath.exporters.spool_events import SpoolEvents
+from fillpath.instrumentation.run_notes import backtests_of, is_backtest
 
 _OWN_COLUMNS: Final = frozenset(
     {"run_id", "mode", "service_name", "host_name", "pid", "started_at", "parameters"}
@@ -35,7 +36,9 @@ def record_of(
     completeness.host_counted(events.counts)
     run, end = events.run, events.end or {}
     rows = completeness.rows(status)
-    metadata = {key: run[key] for key in run if key not in _OWN_COLUMNS}
+    metadata = {key: run[key] for key in run if key not in _OWN_COLUMNS and not is_backtest(key)}
+    if backtests := backtests_of(run):
+        metadata["backtests"] = backtests
     metadata |= {key: end[key] for key in _TOLD_LATER if key in end}
     known: dict[str, Any] = {
         "mode": run.get("mode"),

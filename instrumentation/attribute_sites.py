@@ -38,6 +38,7 @@ RECURRING_TEXTS: Final = frozenset(
         Fill.CURRENCY,
         Fill.LIQUIDITY,
         Fill.SETTLEMENT_CURRENCY,
+        Fill.VALUATION_METHOD,
         Order.SIDE,
         Order.STATUS,
         Order.TIME_IN_FORCE,

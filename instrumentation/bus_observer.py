@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any, Final
 
 from fillpath.instrumentation.bus_follower import BusFollower
+from fillpath.instrumentation.event_span import Publication
 from fillpath.instrumentation.event_tracer import EventTracer
 from fillpath.instrumentation.followed_calls import handler_name
 from fillpath.instrumentation.host_fields import EventFields
@@ -106,7 +107,7 @@ class BusObserver:
             caller = caller_of(1)
             return self._hear(partial(self._publish, said, named, is_moment=True), caller)
         args, kwargs = _without_functions(said, named)
-        event, topic = self._follower.event_and_topic(self.on_publish, args, kwargs)
+        event, topic = self._follower.argument.event_and_topic(self.on_publish, args, kwargs)
         tracer = self._follower.tracer()
         if tracer is not None and self._by_wrapper(tracer, event, topic) is not None:
             return carry_on(event) if _takes_one(carry_on) else carry_on()
@@ -132,7 +133,7 @@ class BusObserver:
             with tracer.guarded():
                 name = handler or _name_of(caller_of(2))
                 found = self._event(tracer, event)
-                run = None if found is None else self._follower.run_of(found, name, None)
+                run = None if found is None else self._follower.deliveries.run_of(found, name, None)
         if tracer is None or run is None:
             yield
             return
@@ -163,7 +164,7 @@ class BusObserver:
         is_moment: bool = False,
     ) -> None:
         args, kwargs = _without_functions(said, named)
-        event, topic = self._follower.event_and_topic(self.on_publish, args, kwargs)
+        event, topic = self._follower.argument.event_and_topic(self.on_publish, args, kwargs)
         frame = self._stack.publishing(caller)
         known = self._by_wrapper(tracer, event, topic)
         if known is not None:
@@ -221,13 +222,16 @@ class BusObserver:
                 event.tracer.close(event, end=event.start)
 
     def _event(self, tracer: EventTracer, event: Any) -> OpenEvent | None:
-        return self._follower.delivered(tracer, [event], nearest=False)
+        known = self._follower.deliveries.delivered(tracer, [event], nearest=False)
+        return known.event if isinstance(known, Publication) else known
 
     def _delivered(
         self, said: tuple[Any, ...], named: dict[str, Any], tracer: EventTracer, _: FrameType
     ) -> None:
         args, kwargs = _without_functions(said, named)
-        found = self._event(tracer, self._follower.event_of(self.on_delivered, args, kwargs))
+        found = self._event(
+            tracer, self._follower.argument.event_of(self.on_delivered, args, kwargs)
+        )
         if found is not None:
             self._end(found)
 
@@ -245,12 +249,12 @@ class BusObserver:
         error = next((each for each in values if isinstance(each, BaseException)), None)
         handler = next((each for each in values if _is_function(each)), None)
         args, kwargs = _without_functions(said, named)
-        event = self._follower.event_of(self.on_error, args, kwargs)
+        event = self._follower.argument.event_of(self.on_error, args, kwargs)
         texts = [each for each in values if isinstance(each, str) and each is not event]
         if error is None:
             error = HandlerError(texts[-1] if texts else "")
         found = self._event(tracer, event)
-        if found is not None and self._follower.has_recorded(found, error):
+        if found is not None and self._follower.deliveries.has_recorded(found, error):
             self._end(found)
             return
         name = texts[0] if texts and handler is None else None
@@ -259,7 +263,7 @@ class BusObserver:
         if found is None:
             run = tracer.open(EventType.ERROR, handler=name)
         else:
-            run = self._follower.run_of(found, name, _owner_of(handler))
+            run = self._follower.deliveries.run_of(found, name, _owner_of(handler))
         tracer.close(run, error=error)
         if found is not None:
             self._end(found)

@@ -30,7 +30,7 @@ USUAL: Final = (
     BusShape(("sendMessage", "send"), (*_SUBSCRIBE, "connect"), (*_UNSUBSCRIBE, "disconnect")),
     BusShape(("dispatch",), _SUBSCRIBE, _UNSUBSCRIBE),
     BusShape(
-        ("append", "appendleft"),
+        ("append", "appendleft", "insert"),
         receive=("popleft", "pop"),
         publish_each=("extend", "extendleft"),
     ),

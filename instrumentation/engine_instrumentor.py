@@ -22,11 +22,12 @@ from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-de
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion
 
+from fillpath.instrumentation import spawned_workers
 from fillpath.instrumentation.engine_run import EngineRun
 from fillpath.instrumentation.patches import Patches
 from fillpath.instrumentation.settings import recording_enabled
 from fillpath.instrumentation.tracing import Tracing
-from fillpath.instrumentation.worker_runs import end_session, is_worker, session_of_worker
+from fillpath.instrumentation.worker_runs import is_worker, of_this_process
 
 _log = logging.getLogger(__name__)
 
@@ -93,6 +94,8 @@ class EngineInstrumentor(BaseInstrumentor):  # type: ignore[misc, unused-ignore]
         if self.version:  # else it is not installed, or says so only by being imported
             self._warn_of_version()
         wrapt.register_post_import_hook(self._attach, self.trigger)
+        if self._attached:  # else it was there, and was refused
+            spawned_workers.carry(self)
 
     def _warn_of_version(self) -> None:
         version = self.version
@@ -153,6 +156,7 @@ class EngineInstrumentor(BaseInstrumentor):  # type: ignore[misc, unused-ignore]
 
     def _refuse(self, why: str) -> None:
         self._attached = self._is_instrumented_by_opentelemetry = False
+        spawned_workers.carry_no_more(self)
         _log.warning(
             "fillpath does not trace %s %s: %s. It is tested with %s.",
             self.distribution,
@@ -163,6 +167,7 @@ class EngineInstrumentor(BaseInstrumentor):  # type: ignore[misc, unused-ignore]
 
     def _uninstrument(self, **_: Any) -> None:
         self._attached = False
+        spawned_workers.carry_no_more(self)
         for run in self._runs:
             run.active = False
         if self._patches is not None:
@@ -191,8 +196,8 @@ class EngineInstrumentor(BaseInstrumentor):  # type: ignore[misc, unused-ignore]
         """Record what the engine does in the body.
 
         Args:
-            parameters: What the strategy is run with; kept with the recorded run, of which the
-                engine's first run has the say when there are several.
+            parameters: What the strategy is run with; kept with the recorded run. Of several runs
+                in one session each keeps its own, and those of the first are the session's.
             namespace: Portfolio namespace; by default the session's. Further runs in one session
                 get a number behind it.
 
@@ -203,44 +208,62 @@ class EngineInstrumentor(BaseInstrumentor):  # type: ignore[misc, unused-ignore]
         if begun is None:
             yield None
             return
-        run, session = begun
+        run, joined = begun
+        error: BaseException | None = None
         try:
             yield run
-        except BaseException as error:
-            if session is not None:
-                end_session(session, error)
+        except BaseException as raised:
+            error = raised
             raise
-        else:
-            if session is not None:
-                end_session(session)
         finally:
             run.active = False
+            if joined is not None:
+                of_this_process.leave(joined, error)
 
     def _begin(
         self, parameters: Mapping[str, Any] | None, namespace: str | None
     ) -> tuple[EngineRun, Tracing | None] | None:
-        """Start recording; also gives the session if that ends with the run."""
-        own = None
+        """Start recording; also gives the worker's session if the run has joined that."""
+        joined = None
         try:
-            if self._attached and Tracing.active() is None and is_worker():
-                own = session_of_worker(parameters).start()
-            session = own if own is not None and own.running else self.session()
-            if session is None or not session.rollout.takes_portfolio(
-                namespace or session.portfolio
-            ):
-                return None
-            session.note_engine(self.engine, self.version)
-            wanted = namespace or session.portfolio
-            portfolio = session.claim_portfolio(wanted)
-            if parameters and own is None and portfolio == wanted:
-                session.note_parameters(parameters)
-            run = EngineRun(session, portfolio)
+            session, is_own = self.session_to_join()
+            joined = session if is_own else None
+            run = None if session is None else self._run_in(session, parameters, namespace)
         except Exception as error:  # noqa: BLE001 - the engine runs, whatever we do
+            run = None
             if (self.engine, str(error)) not in self._warned:  # a sweep has thousands of runs
                 self._warned.add((self.engine, str(error)))
                 _log.warning("A run of %s goes untraced: %s", self.engine, error)
-            if own is not None:
-                end_session(own)
+        if run is None:
+            if joined is not None:
+                of_this_process.leave(joined)
             return None
         self._runs.add(run)
-        return run, own
+        return run, joined
+
+    def session_to_join(self) -> tuple[Tracing | None, bool]:
+        """Give the session of the next run of the engine, and whether the run has joined it.
+
+        That is so in a worker process, where the session ends when all have left that joined it.
+
+        Raises:
+            FillpathError: When it cannot be started.
+        """
+        with Tracing._lock:
+            active = Tracing.active()
+            is_free = active is None or of_this_process.is_own(active)
+            if not (self._attached and is_free and is_worker()):
+                return self.session(), False
+            session = of_this_process.join()
+            return session, session is not None
+
+    def _run_in(
+        self, session: Tracing, parameters: Mapping[str, Any] | None, namespace: str | None
+    ) -> EngineRun | None:
+        wanted = namespace or session.portfolio
+        if not session.rollout.takes_portfolio(wanted):
+            return None
+        session.note_engine(self.engine, self.version)
+        portfolio = session.claim_portfolio(wanted)
+        session.note_backtest(portfolio, wanted, parameters)
+        return EngineRun(session, portfolio)

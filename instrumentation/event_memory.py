@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict, deque
-from typing import Any, Final
+from typing import Any, Final, cast
 
+from fillpath.instrumentation.event_span import Publication
 from fillpath.instrumentation.host_parts import is_scalar
 from fillpath.instrumentation.open_event import OpenEvent
 
@@ -15,102 +16,135 @@ _MAX_DELIVERED: Final = 64
 """Objects that are kept after their delivery, in case that it has more receivers."""
 _MAX_WAITING: Final = 1024
 """Objects that were published by handlers and are kept until their bus gets to them."""
+_FEW: Final = 1024
+"""Objects among which nobody looks for those that are gone."""
+
+Known = OpenEvent | Publication
+"""As what an event was recorded."""
 
 
 class _Entry:
-    """One object and its event."""
+    """One object and its event. A `Publication` is an entry itself."""
 
-    __slots__ = ("event", "is_delivered", "strong", "weak")
+    __slots__ = ("is_delivered", "item", "known", "weak")
 
-    def __init__(self, event: OpenEvent) -> None:
-        self.event = event
+    def __init__(self, known: Known) -> None:
+        self.known = known
         self.is_delivered = False
-        self.strong: Any = None
+        self.item: Any = None
         self.weak: weakref.ref[Any] | None = None
-
-
-class _Reference(weakref.ref[Any]):
-    """A weak reference that knows where it is kept."""
-
-    __slots__ = ("key",)
-
-    key: int
 
 
 class EventMemory:
     """Finds the event of an object by the object itself, or by the host's id of the event.
 
-    An object that can be weakly referenced is forgotten when the host drops it. Any other (a dict,
-    a tuple) has to be kept, lest its address be given to another one: until it has been published,
-    on a bus that delivers at once, or until soon after its delivery, on one with a queue. A bus may
-    deliver at once but for what handlers publish, which waits until they are done: that is kept
-    until what they handle has been published. Texts and numbers are not remembered: two that are
-    equal may be one object.
+    An object that can be weakly referenced is forgotten soon after the host has dropped it. Any
+    other (a dict, a tuple) has to be kept, lest its address be given to another one: until it has
+    been published, on a bus that delivers at once, or until soon after its delivery, on one with a
+    queue. A bus may deliver at once but for what handlers publish, which waits until they are done:
+    that is kept until what they handle has been published. On a bus that has never delivered later,
+    of the objects that have been delivered and can be weakly referenced the newest are remembered:
+    what stays makes every garbage collection of the host's longer. Texts and numbers are not
+    remembered: two that are equal may be one object.
     """
 
     def __init__(self) -> None:
-        self._weak: OrderedDict[int, _Entry] = OrderedDict()
-        self._strong: OrderedDict[int, _Entry] = OrderedDict()
+        self._weak: dict[int, _Entry | Publication] = {}
+        self._old: dict[int, _Entry | Publication] = {}
+        self._look_at = _FEW
+        self._strong: OrderedDict[int, _Entry | Publication] = OrderedDict()
         self._delivered: deque[int] = deque()
-        self._waiting: deque[tuple[int, _Entry]] = deque()
+        self._waiting: deque[tuple[int, _Entry | Publication]] = deque()
         self._ids: OrderedDict[str, dict[str, OpenEvent]] = OrderedDict()
         self._second_ids: OrderedDict[str, dict[str, OpenEvent]] = OrderedDict()
         self._at_once = False
         self._later = False
 
-    def remember(self, item: Any, event: OpenEvent) -> OpenEvent | None:
+    def remember(self, item: Any, event: Known) -> Known | None:
         """Note the event of an object; gives the one it had before."""
         if item is None or is_scalar(item):
             return None
-        key, entry, before = id(item), _Entry(event), self._entry(item)
-        try:
-            reference = _Reference(item, self._gone)
-            reference.key = key
-            entry.weak = reference
-        except TypeError:
-            entry.strong = item
-            self._strong[key] = entry
-            _bound(self._strong, _MAX_OBJECTS)
-        else:
-            self._weak[key] = entry
-            if len(self._weak) > _MAX_OBJECTS:
-                _bound(self._weak, _MAX_OBJECTS)
-        return None if before is None else before.event
+        return self.keep(item, event if isinstance(event, Publication) else _Entry(event))
 
-    def _gone(self, reference: _Reference) -> None:
-        key = reference.key
-        entry = self._weak.get(key)
-        if entry is not None and entry.weak is reference:
-            self._weak.pop(key, None)
-
-    def _entry(self, item: Any) -> _Entry | None:
+    def keep(self, item: Any, entry: _Entry | Publication) -> Known | None:
+        """Do what `remember` does, for an object that has fields."""
         key = id(item)
-        entry = self._weak.get(key)
+        before: _Entry | Publication | None
+        if type(item).__weakrefoffset__:
+            entry.item, entry.weak = None, weakref.ref(item)
+            weak = self._weak
+            before = weak.get(key) or self._old.get(key)
+            weak[key] = entry
+            if len(weak) > self._look_at:
+                self._forget_gone()
+            if before is None or before.weak is None or before.weak() is not item:
+                return None
+        else:
+            before = self._strong.get(key)
+            entry.item, entry.weak = item, None
+            self._strong[key] = entry
+            if len(self._strong) > _MAX_OBJECTS:
+                _bound(self._strong, _MAX_OBJECTS)
+            if before is None or before.item is not item:
+                return None
+        return _known(before)
+
+    def _forget_gone(self) -> None:
+        """Forget objects that the host has dropped, a generation at a time: each call is dear."""
+        young, old = self._weak, self._old
+        is_brief = self._at_once and not self._later
+        kept = [
+            (key, entry)
+            for key, entry in old.copy().items()
+            if entry.weak is not None
+            and entry.weak() is not None
+            and not (is_brief and entry.is_delivered and _known(entry).closed)
+        ]
+        for key, entry in kept[max(0, len(kept) + len(young) - _MAX_OBJECTS) :]:
+            young.setdefault(key, entry)
+        # Another thread may be about to put something into the young ones: so they become the old.
+        self._old, self._weak = young, {}
+        self._look_at = max(_FEW, len(young)) if kept else _FEW
+
+    def _entry(self, item: Any) -> _Entry | Publication | None:
+        key = id(item)
+        entry = self._weak.get(key) or self._old.get(key)
         if entry is not None:
             weak = entry.weak
             if weak is not None and weak() is item:
                 return entry
         if self._strong:
             entry = self._strong.get(key)
-            if entry is not None and entry.strong is item:
+            if entry is not None and entry.item is item:
                 return entry
         return None
 
-    def find(self, item: Any) -> OpenEvent | None:
-        """Event of an object that is being delivered."""
+    def at(self, item: Any) -> Known | None:
+        """As what an object was recorded, whether it is being delivered or not."""
+        entry = self._entry(item)
+        return None if entry is None else _known(entry)
+
+    def given(self, item: Any) -> Known | None:
+        """As what an object was recorded that is being delivered."""
         entry = self._entry(item)
         if entry is None:
             return None
+        known = _known(entry)
         if not entry.is_delivered:
             entry.is_delivered = True
-            self._learn(id(item), entry)
-        return entry.event
+            self._learn(id(item), entry, known)
+        return known
 
-    def _learn(self, key: int, entry: _Entry) -> None:
+    def find(self, item: Any) -> OpenEvent | None:
+        """Event of an object that is being delivered."""
+        found: OpenEvent | None = event_of(self.given(item))
+        return found
+
+    def _learn(self, key: int, entry: _Entry | Publication, known: Known) -> None:
         """Whether the bus delivers while an event is published, or when it is over."""
-        if not entry.event.closed:
+        if not (known.ended if type(known) is Publication else known.closed):
             if not self._at_once and not self._later:  # so nobody waits for what came before
-                kept = [item for item in self._strong.items() if not item[1].event.closed]
+                kept = [item for item in self._strong.items() if not _known(item[1]).closed]
                 self._strong = OrderedDict(kept)
             self._at_once = True
             return
@@ -123,7 +157,7 @@ class EventMemory:
                 if old is not None and old.is_delivered:
                     self._strong.pop(oldest, None)
 
-    def published(self, item: Any, event: OpenEvent, *, is_caused: bool = False) -> None:
+    def published(self, item: Any, event: Known, *, is_caused: bool = False) -> None:
         """Let go of an object that was kept for this event, if it is not delivered later.
 
         Args:
@@ -132,9 +166,10 @@ class EventMemory:
             is_caused: Whether another event caused it, so that it may have to wait for that one.
         """
         entry = self._strong.get(id(item))
-        if entry is not None and entry.event is event:
+        if entry is not None and _known(entry) is event:
             if entry.is_delivered:
                 self._strong.pop(id(item), None)
+                entry.item = None
             elif self._at_once and not self._later:
                 self._waiting.append((id(item), entry))
         while self._waiting and (not is_caused or len(self._waiting) > _MAX_WAITING):
@@ -163,14 +198,23 @@ class EventMemory:
         return next(iter(places.values())) if len(places) == 1 else None
 
     @property
-    def is_empty(self) -> bool:
-        """Whether no object is remembered."""
-        return not self._weak and not self._strong
+    def is_weak(self) -> bool:
+        """Whether no object is kept, so that none has to be let go."""
+        return not self._strong and not self._waiting
 
     def peek(self, item: Any) -> OpenEvent | None:
         """Event of an object, whether it is being delivered or not."""
-        entry = self._entry(item)
-        return None if entry is None else entry.event
+        found: OpenEvent | None = event_of(self.at(item))
+        return found
+
+
+def _known(entry: _Entry | Publication) -> Known:
+    return entry.known if type(entry) is _Entry else cast("Publication", entry)
+
+
+def event_of(known: Known | None) -> Any:
+    """The event that something was recorded as; None for nothing."""
+    return known.event if type(known) is Publication else known
 
 
 def _bound(remembered: OrderedDict[Any, Any], size: int) -> None:

@@ -1,11 +1,12 @@
 """Events in OpenTelemetry's context, where a user's own spans find their parent.
 
-The run of a handler is the most frequent of them, and most cause nothing. So it is an event only
-once something asks for it: what it causes, a span inside it, its failure.
+The most frequent of them are bars and the runs of their handlers, and most cause nothing. So they
+are events only once something asks for them: what they cause, a span inside them, their failure.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Final
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry import context, trace
 from opentelemetry.trace.propagation import _SPAN_KEY
 
-from fillpath.instrumentation.open_event import Cause, OpenEvent, Place
+from fillpath.instrumentation.open_event import Cause, Chain, OpenEvent, Place
 
 if TYPE_CHECKING:
     from fillpath.instrumentation.running_event import RunningEvent
@@ -45,7 +46,21 @@ class EventSpan(trace.NonRecordingSpan):
         return self.tracer.span_context(self.event)
 
 
-class HandlerRun(EventSpan):
+class EnteredSpan(EventSpan):
+    """What runs, and is an event only once something asks for it.
+
+    Attributes:
+        token: What makes current again what was so before it.
+        outer: The same of OpenTelemetry's context.
+    """
+
+    __slots__ = ("outer", "token")
+
+    token: Token[Running] | None
+    outer: Any
+
+
+class HandlerRun(EnteredSpan):
     """A run of the user's code, from `RunningEvent.enter_run` to `leave_run`.
 
     Attributes:
@@ -56,24 +71,18 @@ class HandlerRun(EventSpan):
         began: When it began, by `EventTracer.now`.
         ended: The same of its end; 0 before.
         made: The event that it is, once it had to be one.
-        token: What makes current again what was so before it.
-        outer: The same of OpenTelemetry's context.
     """
 
-    __slots__ = (
-        "began", "cause", "ended", "event_time", "links", "made", "outer", "place", "token",
-    )  # fmt: skip
+    __slots__ = ("began", "cause", "ended", "event_time", "links", "made", "place")
 
     tracer: RunningEvent
     place: Place
-    cause: Cause | None
+    cause: Cause | Publication | None
     event_time: int
     links: tuple[Cause, ...]
     began: int
     ended: int
     made: OpenEvent | None
-    token: Token[Running] | None
-    outer: Any
 
     @property
     def event(self) -> OpenEvent:  # type: ignore[override]  # never set
@@ -82,7 +91,53 @@ class HandlerRun(EventSpan):
         return self.tracer.event_of_run(self) if made is None else made
 
 
-Running = OpenEvent | HandlerRun | None
+class Publication(EnteredSpan):
+    """A plain event that is being published, or was; see `publication.Publications`.
+
+    Attributes:
+        place: What it has in common with other events.
+        site: Number of its site.
+        numbers: Its numbers, as many as a record has.
+        event_time: Simulated time, or `spool.NO_TIME`.
+        sequence: Its number in the run.
+        parent: What caused it, while it goes on.
+        chain: The chain that it belongs to; None if it begins one.
+        began: When it began, by `EventTracer.now`.
+        ended: The same of its end; 0 before.
+        made: The event that it is, once it had to be one.
+        item: The host's object, where that cannot be weakly referenced: see `EventMemory`.
+        weak: A reference to it, where it can.
+        is_delivered: Whether a handler was given the object.
+    """
+
+    tracer: RunningEvent
+    place: Place
+    site: int
+    numbers: tuple[float, ...]
+    event_time: int
+    sequence: int
+    parent: OpenEvent | None = None
+    chain: Chain | None = None
+    began: int
+    ended: int = 0
+    made: OpenEvent | None = None
+    item: Any = None
+    weak: weakref.ref[Any] | None = None
+    is_delivered: bool = False
+
+    @property
+    def event(self) -> OpenEvent:  # type: ignore[override]  # never set
+        """The event that it is."""
+        made = self.made
+        return self.tracer.event_of_publication(self) if made is None else made
+
+    @property
+    def closed(self) -> bool:
+        """Whether its publishing is over."""
+        return bool(self.ended)
+
+
+Running = OpenEvent | HandlerRun | Publication | None
 """What runs in a thread or task."""
 
 _new_span: Final[Callable[[type[EventSpan]], EventSpan]] = object.__new__

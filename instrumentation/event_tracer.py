@@ -10,12 +10,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from typing import Any
 
 from opentelemetry import trace
 
-from fillpath.instrumentation.attribute_sites import NO_NUMBERS, AttributeSites
 from fillpath.instrumentation.emitter import (
     Emitter,
     as_field,
@@ -26,10 +24,8 @@ from fillpath.instrumentation.emitter import (
 from fillpath.instrumentation.errors import UsageError
 from fillpath.instrumentation.event_columns import time_of
 from fillpath.instrumentation.event_numbers import EventNumbers
-from fillpath.instrumentation.event_span import HandlerRun
-from fillpath.instrumentation.host_attributes import attributes_of, copied
+from fillpath.instrumentation.event_span import Publication
 from fillpath.instrumentation.lineage_door import lineage
-from fillpath.instrumentation.named_causes import NamedCauses
 from fillpath.instrumentation.open_event import (
     CURRENT,
     AttributeSource,
@@ -40,34 +36,19 @@ from fillpath.instrumentation.open_event import (
     Parts,
     Place,
     Placed,
-    RemoteEvent,
 )
-from fillpath.instrumentation.payload import merged, name_of
+from fillpath.instrumentation.payload import name_of
+from fillpath.instrumentation.publication import Publications
 from fillpath.instrumentation.recorder import DROPPED_ADAPTER_ERROR, Recorder
-from fillpath.instrumentation.running_event import failure_of
-from fillpath.instrumentation.semconv import DEFAULT_PORTFOLIO, PUBLISH, Event
-from fillpath.instrumentation.side_texts import are_texts
-from fillpath.instrumentation.span_parts import CAUSE_TRACE
-from fillpath.instrumentation.spool import (
-    FLAGS_SHIFT,
-    NO_TIME,
-    SLOTS,
-    Field,
-    Flag,
-    SideRecord,
-)
-from fillpath.instrumentation.spool_writer import pack_side_record
+from fillpath.instrumentation.semconv import DEFAULT_PORTFOLIO, PUBLISH
+from fillpath.instrumentation.spool import NO_TIME, SLOTS, Field
 from fillpath.instrumentation.tally import Tally
 from fillpath.instrumentation.trace_limit import DEFAULT_TRACE_LIMIT, TraceLimit
 
 __all__ = ["CURRENT", "AttributeSource", "Chain", "EventTracer", "OpenEvent"]
 
-_BEGIN, _FINISH, _ERROR, _SIDE = (
-    int(flag) for flag in (Flag.BEGIN, Flag.FINISH, Flag.ERROR, Flag.SIDE)
-)
 
-
-class EventTracer(NamedCauses):
+class EventTracer(Publications):
     """Records the events of one run.
 
     Nothing here raises because of what a host's objects do or hold. No lock is held while code of
@@ -91,21 +72,13 @@ class EventTracer(NamedCauses):
         takes: Callable[[str], bool] | None = None,
     ) -> None:
         self.limit = TraceLimit(trace_limit)
-        super().__init__(EventNumbers(run_id, self.limit))
+        super().__init__(EventNumbers(run_id, self.limit), recorder)
         self.run_id = run_id
         self.portfolio = name_of(portfolio) or DEFAULT_PORTFOLIO
-        self._recorder = recorder
-        self._append = recorder.append
-        self._placed_by_site = AttributeSites(recorder.site).place
         self._places: dict[tuple[Any, ...], Place] = {}
-        self._take = self._numbers.take
-        self._number = self._numbers.number
         self.address = self._numbers.address
-        self._copied = partial(copied, complain=self.complain)
-        self._open: dict[int, OpenEvent] = {}
         self.enclosing: Callable[[OpenEvent | None], OpenEvent | None] | None = None
         """What is current in OpenTelemetry's context, if that is nearer than the current event."""
-        self._lock = threading.RLock()
         self.takes = takes
 
     def call_portfolio(self, namespace: str) -> None:
@@ -339,61 +312,6 @@ class EventTracer(NamedCauses):
             self._open[sequence] = event
         return event
 
-    def event_of_run(self, run: HandlerRun) -> OpenEvent:
-        """Make an event of the run of a handler, because something asks for it."""
-        cause = run.cause
-        if cause is not None and type(cause) is not OpenEvent:
-            cause = self.event_of(cause)
-        if cause is not None and cause.tracer is not self:
-            cause = None
-        with self._lock:
-            event = run.made
-            if event is None:
-                event = self.open_at(run.place, cause, run.event_time, None, run.links)
-                event.start = run.began
-                run.made = event  # before its end is looked at: who ends it looks the other way
-                run.cause, run.links = None, ()
-            if run.ended and not event.closed and not event.claimed:
-                event.end, event.closed = run.ended, True
-        return event
-
-    def close_all(self, events: Iterable[OpenEvent]) -> None:
-        """End events at the times that are noted on them, or at once after they began."""
-        for event in events:
-            if not self._close_root(event, max(event.end, event.start)):
-                self.close(event, end=max(event.end, event.start))
-        self._recorder.flush_if_full()
-
-    def _close_root(self, event: OpenEvent, end: int) -> bool:
-        """End an event at the least cost if it is but numbers, has no cause and has caused nothing.
-
-        Most market data are so. Gives False for another event, and does nothing then.
-        """
-        placed = event.attributes
-        if type(placed) is not tuple or event.parent is not None or event.claimed or event.links:
-            return False
-        site, numbers, rest = placed
-        if rest:
-            return False
-        with self._lock:
-            if event.claimed or event.closed:  # another thread was quicker
-                return event.closed
-            event.claimed = event.closed = True
-            event.end = end
-            event.attributes = None
-            sequence = event.sequence
-            self._append(
-                (sequence, 0, sequence, event.start, end, event.event_time, site, *numbers, None)
-            )
-            event.written = True
-            self._open.pop(sequence, None)
-        return True
-
-    def _outside(self, event: OpenEvent) -> None:
-        """Mark an event that is in no run."""
-        self._number(event)
-        event.written = event.claimed = event.closed = True
-
     def _place(self, operation: Any, event_type: Any, portfolio: Any, *names: Any) -> Place:
         """Place of events with these names, whatever a host calls a name."""
         strategy, symbol, venue, handler = map(name_of, names)
@@ -417,155 +335,13 @@ class EventTracer(NamedCauses):
             place = self._places.setdefault(given, place)
         return place
 
-    def begin(self, event: OpenEvent) -> None:
-        """Write the event now, because another one is about to name it."""
-        if event.written:
-            return
-        if event.sequence == 0 and event.parent is not None:
-            self.begin(event.parent)
-        ready = event.attributes
-        placed = (
-            ready
-            if type(ready) is tuple
-            else self._placed(event, attributes_of(ready, self.complain))
-        )
-        with self._lock:
-            if event.claimed:  # another thread was quicker
-                return
-            # A task that a handler left behind may name a delivery that has ended already.
-            self._write(event, placed, {}, 0 if event.closed else _BEGIN)
-        self._recorder.flush_if_full()
-
-    def _placed(self, event: OpenEvent, attributes: dict[str, Any]) -> Placed:
-        """Site and numbers for the attributes, and what has to go beside the record."""
-        place = event.place
-        if not attributes:
-            return place.site, NO_NUMBERS, attributes
-        return self._placed_by_site(place.site, place.parts, attributes)
-
-    def _write(
-        self,
-        event: OpenEvent,
-        placed: Placed,
-        extra: dict[str, Any],
-        flags: int,
-    ) -> None:
-        """Hand a record over. The caller holds the lock, and has begun the event's parent."""
-        event.claimed = True
-        if event.sequence == 0:
-            self._number(event)
-        site, numbers, attributes = placed
-        sequence, chain, links, parent = event.sequence, event.chain, event.links, event.parent
-        event.links, event.attributes = (), None
-        if not flags & _FINISH:
-            name = event.correlation_id
-            if chain.correlation_id is not None and chain.root == sequence:
-                extra["correlation_id"] = chain.correlation_id
-            if name is not None and name != chain.correlation_id:
-                attributes = {**attributes, Event.CORRELATION_ID: name}
-            if event.event_id is not None:
-                extra["event_id"] = event.event_id
-            if type(parent) is RemoteEvent:
-                extra["parent"] = parent.parent_record
-            if parent is not None and parent.sequence and parent.chain is not chain:
-                attributes = {**attributes, CAUSE_TRACE: f"{parent.chain.trace_id:032x}"}
-        side: bytes | dict[str, Any] | None = None
-        if attributes or links or extra:
-            flags |= _SIDE
-            if links or extra or not are_texts(attributes):
-                pairs = [pair for link in links if (pair := self.pair(link)) is not None]
-                side = pack_side_record(SideRecord(sequence, attributes, pairs, extra))
-            else:
-                side = attributes  # texts are packed with those of the other events
-        row = (
-            sequence,
-            0 if parent is None else parent.sequence,
-            chain.root,
-            event.start,
-            event.end,
-            event.event_time,
-            site | flags << FLAGS_SHIFT if flags else site,
-            *numbers,
-            side,
-        )
-        self._append(row)
-        event.written = True  # only now: whoever sees this may write a child
-
-    def close(
-        self,
-        event: OpenEvent,
-        *,
-        attributes: Mapping[str, Any] | None = None,
-        error: BaseException | None = None,
-        end: int | None = None,
-    ) -> None:
-        """End an event. A second call does nothing.
-
-        Args:
-            event: What `open` gave.
-            attributes: What became known while it was handled.
-            error: What a handler raised; the span's status becomes Error. A cancelled task or a
-                closed generator is no error.
-            end: When it ended, by `now`; this moment when left out.
-        """
-        if event.closed:
-            return
-        if (
-            error is None
-            and attributes is None
-            and type(event.attributes) is tuple
-            and self._close_root(event, time.perf_counter_ns() if end is None else end)
-        ):
-            self._recorder.flush_if_full()
-            return
-        if error is None and event.place.is_delivery and not event.claimed:
-            with self._lock:
-                if not event.claimed:  # it caused nothing, so there is nothing to write
-                    event.closed = True
-                    event.end = time.perf_counter_ns() if end is None else end
-                    return
-        extra: dict[str, Any] = {} if error is None else failure_of(error)
-        late = {} if attributes is None else self._copied(attributes)
-        is_news = bool(extra) or not event.place.is_delivery
-        late_only = event.place.site, NO_NUMBERS, late
-        placed = self._at_last(event, late) if is_news and not event.claimed else late_only
-        with self._lock:
-            if event.closed:  # another thread was quicker
-                return
-            event.closed = True
-            event.end = time.perf_counter_ns() if end is None else end
-            if not is_news and not event.claimed:
-                return
-            flags = _ERROR if extra else 0
-            if event.claimed:
-                # Another thread may have begun the event since its attributes were placed.
-                self._write(event, late_only, extra, flags | _FINISH)
-            else:
-                self._write(event, placed, extra, flags)
-            self._open.pop(event.sequence, None)
-            event.parent = None  # an adapter may keep this event; its ancestors must not pile up
-        self._recorder.flush_if_full()
-
-    def _at_last(self, event: OpenEvent, late: dict[str, Any]) -> Placed:
-        """Place the attributes of an event that ends before anything has named it."""
-        if event.parent is not None and not event.parent.written:
-            self.begin(event.parent)
-        if type(event.attributes) is not tuple:
-            early = event.attributes
-            if type(early) is not dict:
-                early = attributes_of(event.attributes, self.complain)
-            return self._placed(event, merged(early, late) if late else early)
-        if late:  # the numbers are placed already, so what is late comes as an addition
-            self.begin(event)
-            return event.place.site, NO_NUMBERS, late
-        return event.attributes
-
     def stop(self) -> None:
         """Write the events that are still open, as unfinished ones, and take no more."""
         with self._lock:
             self.stopped = True
             unfinished, self._open = list(self._open.values()), {}
-        for event in unfinished:
+            events = [e.event if isinstance(e, Publication) else e for e in unfinished]
+        for event in events:
             self.begin(event)
 
     @property

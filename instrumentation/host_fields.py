@@ -12,10 +12,12 @@ from opentelemetry.trace import SpanContext
 
 from fillpath.instrumentation import semconv
 from fillpath.instrumentation.errors import UsageError
+from fillpath.instrumentation.flat_events import FlatMake, flat_make
 from fillpath.instrumentation.host_parts import (
     MAX_KNOWN_NAMES,
     SCALARS,
     UNREADABLE,
+    Make,
     Makes,
     Part,
     is_plain,
@@ -149,6 +151,7 @@ class EventReader:
         self.make_of = self._makes.make_of
         self.looks_up_only = not self._makes.functions
         """Whether no part is found by a function of the host's."""
+        self._flat: dict[Make, FlatMake | None] = {}
 
     def _complain(self, part: str, event: Any, error: Exception) -> None:
         if part not in self._complained:
@@ -174,6 +177,67 @@ class EventReader:
 
     def read(self, event: Any, topic: str | None = None) -> HostEvent:
         """Take an event apart; what its envelope lacks may be in its payload."""
+        if self.looks_up_only:
+            found = self._makes.make_of(event)
+            if found is not None:
+                make, fields = found
+                if make not in self._flat:
+                    self._flat[make] = flat_make(make, fields, event)
+                flat = self._flat[make]
+                read = None if flat is None else self._read_flat(flat, fields, event, topic)
+                if read is not None:
+                    return read
+        return self._read_any(event, topic)
+
+    def _read_flat(
+        self, flat: FlatMake, fields: Mapping[Any, Any], event: Any, topic: str | None
+    ) -> HostEvent | None:
+        """Take an event apart that holds nothing but values; None if one of them is unusual."""
+        word = None if flat.event_type is None else fields[flat.event_type]
+        event_time = None
+        if flat.event_time is not None and (time := fields[flat.event_time]) is not None:
+            event_time = nanoseconds(time, self.unit)
+            if event_time is None:
+                return None
+        names = flat.names_in(fields)
+        if names is None:
+            return None
+        event_id, correlation_id, causation_id, strategy, symbol, portfolio = names
+        kind = self.kind(kind_word(word, event, topic))
+        attributes = flat.rest_of(fields, self.keys, kind)
+        if attributes is None:
+            return None
+        causation_ids = () if causation_id is None else (causation_id,)
+        return self._host_event(
+            kind, event_id, correlation_id, causation_ids, event_time, strategy, symbol, portfolio,
+            attributes,
+        )  # fmt: skip
+
+    def _host_event(
+        self,
+        kind: str,
+        event_id: str | None,
+        correlation_id: str | None,
+        causation_ids: tuple[str, ...],
+        event_time: int | None,
+        strategy: str | None,
+        symbol: str | None,
+        portfolio: str | None,
+        attributes: dict[str, Any],
+        remote: SpanContext | None = None,
+        other_ids: tuple[str, ...] = (),
+    ) -> HostEvent:
+        if semconv.Order.SIDE in attributes:
+            attributes[semconv.Order.SIDE] = side(attributes[semconv.Order.SIDE])
+        if causation_ids:
+            attributes[semconv.Event.CAUSATION_ID] = ",".join(causation_ids)
+        venue = text_of(attributes.pop(semconv.Trading.VENUE, None))
+        return HostEvent(
+            kind, event_id, correlation_id, causation_ids, event_time, strategy, symbol, venue,
+            portfolio, attributes, remote, other_ids,
+        )  # fmt: skip
+
+    def _read_any(self, event: Any, topic: str | None) -> HostEvent:
         outer = self._makes.part(event)
         payload = outer.find("payload")
         inner = None if payload is None else self._makes.part(payload, is_payload=True)
@@ -204,12 +268,7 @@ class EventReader:
             more = inner.rest()
             names, values = (*names, *more[0]), (*values, *more[1])
         attributes = dict(zip(self.keys(kind, names), values, strict=True))
-        if semconv.Order.SIDE in attributes:
-            attributes[semconv.Order.SIDE] = side(attributes[semconv.Order.SIDE])
-        if causation_ids:
-            attributes[semconv.Event.CAUSATION_ID] = ",".join(causation_ids)
-        venue = text_of(attributes.pop(semconv.Trading.VENUE, None))
-        return HostEvent(
+        return self._host_event(
             kind,
             event_id,
             correlation_id,
@@ -217,7 +276,6 @@ class EventReader:
             event_time,
             strategy or source,
             symbol,
-            venue,
             portfolio,
             attributes,
             remote,

@@ -26,7 +26,7 @@ SCALARS: Final = (str, bytes, bool, int, float, complex, Decimal, Enum, dt.date,
 _LENGTHS_OF_A_UUID: Final = (32, 36)
 _NAMES_OF_OBJECTS: Final = ("id", "name", "symbol", "ticker", "value")
 _DEFAULT_STR: Final[Any] = object.__str__
-_DEFAULT_GET: Final[Any] = object.__getattribute__
+_DEFAULT_GETS: Final[tuple[Any, ...]] = (object.__getattribute__, tuple.__getattribute__)
 _HEADERS: Final = frozenset({"traceparent", "tracestate"})
 _MAX_MAKES: Final = 4096
 MAX_KNOWN_NAMES: Final = 64
@@ -127,7 +127,7 @@ class Makes:
         kind = type(value)
         is_mapping = isinstance(value, Mapping)
         # A class that answers for any name has to be asked each time.
-        answers_any = hasattr(kind, "__getattr__") or kind.__getattribute__ is not _DEFAULT_GET
+        answers_any = hasattr(kind, "__getattr__") or kind.__getattribute__ not in _DEFAULT_GETS
 
         def is_there(name: str) -> bool:
             if name in fields:

@@ -60,6 +60,7 @@ _OF_AN_INSTRUMENT: Final = {
     "multiplier": semconv.Fill.MULTIPLIER,
     "contract_multiplier": semconv.Fill.MULTIPLIER,
     "settlement_currency": semconv.Fill.SETTLEMENT_CURRENCY,
+    "valuation_method": semconv.Fill.VALUATION_METHOD,
     "is_inverse": semconv.Fill.IS_INVERSE,
     "base_currency": semconv.Fill.BASE_CURRENCY,
 }

@@ -8,6 +8,7 @@ from typing import Any, Final
 from opentelemetry.trace import SpanContext
 
 from fillpath.instrumentation.event_numbers import EventNumbers
+from fillpath.instrumentation.event_span import Publication
 from fillpath.instrumentation.open_event import (
     Chain,
     Current,
@@ -47,6 +48,8 @@ class NamedCauses(RunningEvent):
         """Stand in for what is no open event: a handle, or ids of another process; else None."""
         if isinstance(cause, Current):
             return self.current
+        if type(cause) is Publication:
+            return cause.event
         if isinstance(cause, SpanContext):
             return self._from_elsewhere(cause)
         if type(cause) is not tuple or len(cause) != 2:

@@ -7,7 +7,7 @@ import importlib
 import logging
 import sys
 import weakref
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar, Final
 
 from packaging.version import InvalidVersion, Version
@@ -16,7 +16,7 @@ from fillpath.instrumentation.engine_instrumentor import EngineInstrumentor
 from fillpath.instrumentation.errors import FillpathError
 from fillpath.instrumentation.patches import Patches
 from fillpath.instrumentation.tracing import Tracing
-from fillpath.instrumentation.worker_runs import WorkerSession, is_worker
+from fillpath.instrumentation.worker_runs import of_this_process
 
 _log = logging.getLogger(__name__)
 _KERNEL: Final = "nautilus_trader.system.kernel"
@@ -51,9 +51,9 @@ class NautilusInstrumentor(EngineInstrumentor):
     trigger = _KERNEL
     probes: ClassVar[Mapping[str, Collection[str]]] = _PROBES
 
-    _noted: Tracing | None = None
     _has_warned = False
     _is_late = False
+    _rust: Any = None
 
     def _instrument(self, **kwargs: Any) -> None:
         kind = type(self)
@@ -76,26 +76,13 @@ class NautilusInstrumentor(EngineInstrumentor):
         """Have the kernel build a bus that is followed; take hold of 2.x at its classes."""
         if self.is_rust:
             rust = importlib.import_module("fillpath.instrumentation.nautilus_rust")
-            rust.RustAttachment(self, namespace_of_trader, is_late=self._is_late).attach(patches)
+            self._rust = rust.RustAttachment(self, namespace_of_trader, is_late=self._is_late)
+            self._rust.attach(patches)
             return
         kernel: Any = sys.modules[_KERNEL]
         self._bus = importlib.import_module("fillpath.instrumentation.nautilus_bus")
-        self._of_worker = WorkerSession()
+        self._joined: weakref.WeakKeyDictionary[Any, Tracing] = weakref.WeakKeyDictionary()
         self._followers: weakref.WeakSet[Any] = weakref.WeakSet()
-        original = kernel.MessageBus
-
-        def build_bus(*args: Any, **kwargs: Any) -> Any:
-            try:
-                session = self._session_of_engine()
-                if session is None or not _is_recorded(session, *args, **kwargs):
-                    return original(*args, **kwargs)
-                session.note_engine(self.engine, self.version)
-            except FillpathError as error:
-                _log.warning("The engine runs untraced: %s", error)
-                return original(*args, **kwargs)
-            bus = self._bus.TracedMessageBus(*args, **kwargs)
-            self._followers.add(bus.follower)
-            return bus
 
         def start(start_kernel: Any) -> Any:
             def run(system: Any) -> Any:
@@ -108,38 +95,55 @@ class NautilusInstrumentor(EngineInstrumentor):
             def run(system: Any) -> None:
                 dispose_kernel(system)
                 if isinstance(system.msgbus, self._bus.TracedMessageBus):
-                    self._of_worker.leave()
+                    session = self._joined.pop(system.msgbus.follower, None)
+                    if session is not None:
+                        of_this_process.leave(session)
 
             return run
 
-        patches.replace(kernel, "MessageBus", build_bus)
+        patches.replace(kernel, "MessageBus", self._building_bus(kernel.MessageBus))
         patches.wrap(kernel.NautilusKernel, "start", start)
         patches.wrap(kernel.NautilusKernel, "start_async", start)
         patches.wrap(kernel.NautilusKernel, "dispose", dispose)
 
+    def _building_bus(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def build_bus(*args: Any, **kwargs: Any) -> Any:
+            try:
+                session, has_joined = self.session_to_join()
+            except FillpathError as error:
+                _log.warning("The engine runs untraced: %s", error)
+                return original(*args, **kwargs)
+            if session is None or not _is_recorded(session, *args, **kwargs):
+                if session is not None and has_joined:
+                    of_this_process.leave(session)
+                return original(*args, **kwargs)
+            session.note_engine(self.engine, self.version)
+            bus = self._bus.TracedMessageBus(*args, **kwargs)
+            self._followers.add(bus.follower)
+            if has_joined:
+                self._joined[bus.follower] = session
+            return bus
+
+        return build_bus
+
     def _uninstrument(self, **kwargs: Any) -> None:
         super()._uninstrument(**kwargs)
+        if self._rust is not None:
+            self._rust.detach()
+            self._rust = None
         for follower in tuple(getattr(self, "_followers", ())):
             follower.detach()
 
-    def _session_of_engine(self) -> Tracing | None:
-        """The session that the next engine belongs to; in a worker, one of its own."""
-        if self._attached and is_worker():
-            session = self._of_worker.join()
-            if session is not None:
-                return session
-        return self.session()
-
     def _started(self, system: Any) -> None:
-        """Keep with the run what its first engine's strategies are configured with."""
+        """Keep with the run what the engine's strategies are configured with."""
         try:
             if not isinstance(system.msgbus, self._bus.TracedMessageBus):
                 self._warn_of_untraced(system)
                 return
-            session = Tracing.active()
-            if session is not None and session is not self._noted:
-                self._noted = session
-                session.note_parameters(_configuration(system.trader))
+            session, portfolio = Tracing.active(), system.msgbus.follower.portfolio()
+            if session is not None and portfolio is not None:
+                namespace = namespace_of_trader(system.trader_id.value)
+                session.note_backtest(portfolio, namespace, _configuration(system.trader))
         except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
             _log.warning("fillpath could not note the start of an engine: %r", error)
 

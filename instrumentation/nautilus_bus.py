@@ -195,6 +195,10 @@ class BusFollower:
             tracing.before_stop(self.settle)
         return None if tracer.stopped else tracer
 
+    def portfolio(self) -> str | None:
+        """Namespace of the engine's events from now on, or None when nothing is to be recorded."""
+        return None if self.running_tracer() is None else self._portfolio
+
     # -- What the bus reports. Nothing here may raise: the engine would end the run. ------------
 
     def on_published(self, message: Any) -> None:

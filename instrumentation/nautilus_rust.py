@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fillpath.instrumentation.nautilus_rust_calls import (
     STRATEGY_COMMANDS,
+    Told,
     on_data,
     on_order_event,
     on_position_event,
     submit_order,
 )
+from fillpath.instrumentation.nautilus_rust_engines import EngineKind, EngineParts, engine_kinds
 from fillpath.instrumentation.nautilus_rust_run import RustRun, name_of
 from fillpath.instrumentation.patches import Patches
 
@@ -36,18 +38,6 @@ TESTED: Final = ">=2.0.0rc3,<=2.0.0rc7"
 TRIGGER: Final = "nautilus_trader"
 """All of the compiled part comes with the package itself."""
 
-_ADDERS: Final = ("add_strategy", "add_actor", "add_exec_algorithm")
-_LIST_ADDERS: Final = ("add_strategies", "add_actors", "add_exec_algorithms")
-_RUNS: Final = ("run", "end")
-_ENDS: Final = ("reset", "dispose")
-_BY_CONFIG: Final = (
-    "add_strategy_from_config",
-    "add_actor_from_config",
-    "add_exec_algorithm_from_config",
-    "add_strategies_from_configs",
-    "add_actors_from_configs",
-    "add_exec_algorithms_from_configs",
-)
 _TIMERS: Final = {
     "set_time_alert": 2,
     "set_time_alert_ns": 2,
@@ -56,19 +46,19 @@ _TIMERS: Final = {
     "set_timer_zoned": 4,
 }
 """Methods of a clock that take a call-back, and its place among their arguments."""
-_NODES: Final = ("backtest.BacktestNode", "live.LiveNode")
-_NODE_RUNS: Final = ("run", "run_async")
 _MARKET_HANDLERS: Final = ("on_bar", "on_quote", "on_trade")
 
 PROBES: Final[Mapping[str, tuple[str, ...]]] = {
     "nautilus_trader.backtest": tuple(
         f"BacktestEngine.{name}"
         for name in (
-            *_ADDERS,
-            *_LIST_ADDERS,
-            *_BY_CONFIG,
-            *_RUNS,
-            *_ENDS,
+            "add_strategy",
+            "add_actor",
+            "add_exec_algorithm",
+            "run",
+            "end",
+            "reset",
+            "dispose",
             "instance_id",
             "cache",
             "list_venues",
@@ -105,13 +95,15 @@ class RustAttachment:
     ) -> None:
         self._is_late = is_late
         self._made_by_config: set[Any] = set()
-        self._warned: set[str] = set()
+        self._warned: set[tuple[str, str]] = set()
+        self._going_on: set[RustRun] = set()
         self._instrumentor = instrumentor
         self._namespace_of = namespace_of
         trading = importlib.import_module("nautilus_trader.trading")
         common = importlib.import_module("nautilus_trader.common")
-        backtest = importlib.import_module("nautilus_trader.backtest")
-        self._engine, self._clock = backtest.BacktestEngine, common.Clock
+        self._clock = common.Clock
+        # Makes strategies while its engine runs; not all releases have it.
+        self._controller: Any = getattr(trading, "Controller", None)
         self._strategy, self._algorithm = trading.Strategy, trading.ExecutionAlgorithm
         self._actor = common.DataActor
         self._kinds: tuple[type, ...] = (self._strategy, self._algorithm, self._actor)
@@ -121,19 +113,32 @@ class RustAttachment:
 
     def attach(self, patches: Patches) -> None:
         """Patch the engine."""
-        for name in _RUNS:
-            patches.wrap(self._engine, name, self._run)
-        for name in _ENDS:
-            patches.wrap(self._engine, name, self._forget)
-        for name in (*_ADDERS, *_LIST_ADDERS):
-            patches.wrap(self._engine, name, self._add)
-        for name in _BY_CONFIG:
-            patches.wrap(self._engine, name, self._add_by_config)
+        for kind in engine_kinds():
+            self._attach_to_engines(patches, kind)
         self._attach_to_strategies(patches)
         for name, place in _TIMERS.items():
             if hasattr(self._clock, name):  # not all releases have all of them
                 patches.wrap(self._clock, name, functools.partial(self._timer, place))
-        self._attach_to_nodes(patches)
+
+    def detach(self) -> None:
+        """Take off the strategies what follows their handlers, also while they run."""
+        for run in tuple(self._going_on):
+            run.unwrap()
+
+    def _attach_to_engines(self, patches: Patches, kind: EngineKind) -> None:
+        ways = (
+            (kind.adders, self._add),
+            (kind.config_adders, self._add_by_config),
+            (kind.runs, self._run),
+            (kind.coroutines, self._run_async),
+            (kind.resets, self._forget),
+        )
+        for names, make in ways:
+            for name in names:
+                if hasattr(kind.owner, name):  # rc3's nodes take configurations alone
+                    patches.wrap(kind.owner, name, functools.partial(make, kind))
+        if kind.is_disposing and hasattr(kind.owner, "build"):
+            patches.wrap(kind.owner, "build", functools.partial(self._build, kind))
 
     def _attach_to_strategies(self, patches: Patches) -> None:
         for name, tell in STRATEGY_COMMANDS.items():
@@ -144,33 +149,12 @@ class RustAttachment:
         for kind in (self._strategy, self._algorithm):
             patches.wrap(kind, "on_order_event", self._told_first(on_order_event))
             patches.wrap(kind, "on_position_event", self._told_first(on_position_event))
+        for name in ("create_strategy_from_config", "create_actor_from_config"):
+            if hasattr(self._controller, name):
+                patches.wrap(self._controller, name, self._make)
         for kind in (self._strategy, self._actor):
             for name in _MARKET_HANDLERS:
                 patches.wrap(kind, name, self._told_first(functools.partial(on_data, handler=name)))
-
-    def _attach_to_nodes(self, patches: Patches) -> None:
-        native = importlib.import_module("nautilus_trader._libnautilus")
-        for path in _NODES:
-            home, _, kind = path.partition(".")
-            node = getattr(getattr(native, home, None), kind, None)
-            for name in _NODE_RUNS:
-                if node is not None and hasattr(node, name):
-                    patches.wrap(node, name, functools.partial(self._warned_first, kind))
-
-    def _warned_first(self, kind: str, original: Callable[..., Any]) -> Callable[..., Any]:
-        """Say once that a node's engines go untraced: they are made and run without Python."""
-
-        def run(*args: Any, **kwargs: Any) -> Any:
-            if kind not in self._warned:
-                self._warned.add(kind)
-                _log.warning(
-                    "fillpath does not trace a %s of NautilusTrader 2.x: its engines are out of "
-                    "reach. Build a BacktestEngine to have a backtest traced.",
-                    kind,
-                )
-            return original(*args, **kwargs)
-
-        return run
 
     @property
     def current(self) -> RustRun | None:
@@ -178,20 +162,25 @@ class RustAttachment:
         run: RustRun | None = getattr(self._here, "run", None)
         return run if run is not None and run.run.is_recording else None
 
-    def _told_first(
-        self, tell: Callable[..., None]
-    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def _told_first(self, tell: Told) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Make what tells the run of a call before the engine's own method does it."""
 
         def make(original: Callable[..., Any]) -> Callable[..., Any]:
             def told(component: Any, *args: Any, **kwargs: Any) -> Any:
                 run = self.current
-                if run is not None:
-                    try:
-                        tell(run, component, *args, **kwargs)
-                    except Exception as error:  # noqa: BLE001 - a trading system must survive us
-                        run.run.tracer.complain(error)
-                return original(component, *args, **kwargs)
+                if run is None:
+                    return original(component, *args, **kwargs)
+                after = None
+                try:
+                    after = tell(run, component, *args, **kwargs)
+                except Exception as error:  # noqa: BLE001 - a trading system must survive us
+                    run.run.tracer.complain(error)
+                if after is None:
+                    return original(component, *args, **kwargs)
+                try:
+                    return original(component, *args, **kwargs)
+                finally:
+                    after()
 
             return told
 
@@ -199,36 +188,84 @@ class RustAttachment:
 
     # -- Engines --------------------------------------------------------------------------------
 
-    def _add(self, original: Callable[..., Any]) -> Callable[..., Any]:
+    def _add(self, kind: EngineKind, original: Callable[..., Any]) -> Callable[..., Any]:
         def add(engine: Any, *args: Any, **kwargs: Any) -> Any:
             result = original(engine, *args, **kwargs)
             with contextlib.suppress(Exception):  # what cannot be remembered is searched for
                 for given in (*args, *kwargs.values()):
                     for one in given if isinstance(given, list | tuple) else (given,):
                         if isinstance(one, self._kinds):
-                            known = self._components.setdefault(engine.instance_id, [])
+                            known = self._components.setdefault(kind.key(engine), [])
                             known.append(weakref.ref(one))
             return result
 
         return add
 
-    def _run(self, original: Callable[..., Any]) -> Callable[..., Any]:
+    def _build(self, kind: EngineKind, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Forget a node that had the place in memory that this one, which is new, has now."""
+
+        def build(node: Any, *args: Any, **kwargs: Any) -> Any:
+            with contextlib.suppress(Exception):
+                if kind.read(node) is None:
+                    self._forget_all_of(kind.key(node))
+            return original(node, *args, **kwargs)
+
+        return build
+
+    def _run(self, kind: EngineKind, original: Callable[..., Any]) -> Callable[..., Any]:
         def run(engine: Any, *args: Any, **kwargs: Any) -> Any:
-            with self._recording(engine):
+            with self._recording(kind, self._read(kind, engine)):
                 return original(engine, *args, **kwargs)
 
         return run
 
+    def _run_async(self, kind: EngineKind, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Record what an engine does while the coroutine runs that drives it."""
+
+        def run_async(engine: Any, *args: Any, **kwargs: Any) -> Any:
+            read = self._read(kind, engine)  # which is not answered any more in the coroutine
+            driving = original(engine, *args, **kwargs)
+
+            async def drive() -> Any:
+                with self._recording(kind, read):
+                    return await driving
+
+            return drive()
+
+        return run_async
+
+    def _read(self, kind: EngineKind, engine: Any) -> tuple[Any, EngineParts] | None:
+        """Read an engine that is about to run; None, with a warning, if it cannot be traced."""
+        try:
+            parts = kind.read(engine)
+            if parts is not None:
+                return kind.key(engine), parts
+        except Exception as error:  # noqa: BLE001 - the engine runs, whatever we do
+            self._warn(kind, repr(error))
+            return None
+        self._warn(
+            kind,
+            "its engine is not built, so there is no strategy to follow. Call build(), and add "
+            "strategies, before run().",
+        )
+        return None
+
+    def _warn(self, kind: EngineKind, why: str) -> None:
+        if (kind.name, why) not in self._warned:  # a sweep has thousands of runs
+            self._warned.add((kind.name, why))
+            _log.warning("A %s of NautilusTrader runs untraced: %s", kind.name, why)
+
     @contextlib.contextmanager
-    def _recording(self, engine: Any) -> Iterator[None]:
+    def _recording(self, kind: EngineKind, read: tuple[Any, EngineParts] | None) -> Iterator[None]:
         """Record what an engine does in the body."""
         outer = getattr(self._here, "run", None)
-        found = self._begun(engine) if outer is None else None
+        found = self._begun(kind, *read) if outer is None and read is not None else None
         if found is None:
             yield
             return
         run, stack = found
         self._here.run = run
+        self._going_on.add(run)
         try:
             with stack:
                 try:
@@ -237,14 +274,16 @@ class RustAttachment:
                     run.finish()
         finally:
             run.unwrap()
+            self._going_on.discard(run)
             self._here.run = outer
 
-    def _begun(self, engine: Any) -> tuple[RustRun, ExitStack] | None:
+    def _begun(
+        self, kind: EngineKind, key: Any, parts: EngineParts
+    ) -> tuple[RustRun, ExitStack] | None:
         """Begin to record a run of an engine, or go on with an earlier one of it."""
         stack = ExitStack()
         try:
-            key = engine.instance_id
-            components = self._components_of(engine)
+            components = self._components_of(key, parts.trader_id)
             known = self._runs.get(key)
             if known is not None and not known.run.tracer.stopped:
                 run = known
@@ -254,52 +293,83 @@ class RustAttachment:
                 recorded = stack.enter_context(
                     self._instrumentor.recorded_run(
                         parameters=_parameters_of(components),
-                        namespace=self._namespace_of(engine.trader_id.value),
+                        namespace=self._namespace_of(parts.trader_id.value),
                     )
                 )
                 if recorded is None:
                     return None
                 run = self._runs[key] = RustRun(recorded, self._kinds)
-                run.orders.passes_over(engine.cache.orders())
-            run.of(engine)
-            run.wrap(components)
+                run.orders.passes_over(parts.cache.orders())
+            run.of(parts)
+            run.wrap(components, is_disposing=kind.is_disposing)
         except Exception as error:  # noqa: BLE001 - the engine runs, whatever we do
-            _log.warning("A run of NautilusTrader goes untraced: %r", error)
+            self._warn(kind, repr(error))
             stack.close()
             return None
         return run, stack
 
-    def _components_of(self, engine: Any) -> list[Any]:
+    def _components_of(self, key: Any, trader_id: Any) -> list[Any]:
         """The strategies, actors and algorithms of an engine that are written in Python.
 
         An engine does not tell. Those that were added while we did not look, or that the engine
         itself made of a configuration, are among all the objects there are.
         """
-        added = self._components.get(engine.instance_id, ())
-        found = {id(one): one for one in (known() for known in added) if one is not None}
-        if not self._is_late and engine.instance_id not in self._made_by_config:
-            return list(found.values())
-        trader_id = engine.trader_id
-        for one in gc.get_objects():
-            if issubclass(type(one), self._kinds) and one.trader_id == trader_id:
+        found = self._known_components(key)
+        is_controlled = self._controller is not None and self._controller.__subclasses__()
+        if self._is_late or is_controlled or key in self._made_by_config:
+            for one in self._all_components(trader_id):
                 found.setdefault(id(one), one)
         return list(found.values())
 
-    def _forget(self, original: Callable[..., Any]) -> Callable[..., Any]:
+    def _known_components(self, key: Any) -> dict[int, Any]:
+        added = self._components.get(key, ())
+        return {id(one): one for one in (known() for known in added) if one is not None}
+
+    def _all_components(self, trader_id: Any) -> Iterator[Any]:
+        for one in gc.get_objects():
+            if issubclass(type(one), self._kinds) and one.trader_id == trader_id:
+                yield one
+
+    def _forget(self, kind: EngineKind, original: Callable[..., Any]) -> Callable[..., Any]:
+        is_end = original.__name__ == "dispose"
+
         def forget(engine: Any, *args: Any, **kwargs: Any) -> Any:
             with contextlib.suppress(Exception):
-                self._runs.pop(engine.instance_id, None)
+                key = kind.key(engine)
+                self._runs.pop(key, None)
+                if is_end:
+                    self._forget_all_of(key)
             return original(engine, *args, **kwargs)
 
         return forget
 
-    def _add_by_config(self, original: Callable[..., Any]) -> Callable[..., Any]:
+    def _forget_all_of(self, key: Any) -> None:
+        self._runs.pop(key, None)
+        self._components.pop(key, None)
+        self._made_by_config.discard(key)
+
+    def _add_by_config(self, kind: EngineKind, original: Callable[..., Any]) -> Callable[..., Any]:
         def add(engine: Any, *args: Any, **kwargs: Any) -> Any:
             with contextlib.suppress(Exception):
-                self._made_by_config.add(engine.instance_id)
+                self._made_by_config.add(kind.key(engine))
             return original(engine, *args, **kwargs)
 
         return add
+
+    def _make(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Follow what a controller makes while its engine runs."""
+
+        def make(controller: Any, *args: Any, **kwargs: Any) -> Any:
+            result = original(controller, *args, **kwargs)
+            run = self.current
+            if run is not None:
+                try:
+                    run.wrap(self._all_components(controller.trader_id))
+                except Exception as error:  # noqa: BLE001 - a trading system must survive us
+                    run.run.tracer.complain(error)
+            return result
+
+        return make
 
     # -- Timers ---------------------------------------------------------------------------------
 

@@ -43,17 +43,27 @@ class AccountRecorder:
     def __init__(self, run: EngineRun) -> None:
         self._run = run
         self._last: dict[str, list[Any]] = {}
+        self._met: dict[str, Any] = {}
         self._is_begun = False
         self.portfolio: Any = None
         self.ids: Callable[[], Iterable[Any]] = tuple
 
-    def begin(self) -> None:
-        """Record what the accounts hold before anything is traded; only the first call does."""
-        if self._is_begun:
+    def begin(self, account_id: Any = None) -> None:
+        """Record what the accounts hold before anything is traded; only the first call does.
+
+        Args:
+            account_id: One that is about to be traded on. A live node may have made its
+                acquaintance since.
+        """
+        if self._is_begun and (account_id is None or account_id.value in self._last):
             return
+        ids = {} if self._is_begun else {one.value: one for one in self.ids()}
         self._is_begun = True
-        for account_id in self.ids():
-            snapshot = self._news_of(account_id)
+        if account_id is not None:
+            ids.setdefault(account_id.value, account_id)
+        self._met |= ids
+        for one in ids.values():
+            snapshot = self._news_of(one)
             if snapshot is not None:
                 tracer = self._run.tracer
                 event = tracer.open(
@@ -79,7 +89,8 @@ class AccountRecorder:
     def end(self, cause: OpenEvent | None) -> None:
         """Record what has changed since."""
         self.begin()
-        for account_id in self.ids():
+        ids = {one.value: one for one in self.ids()} | self._met
+        for account_id in ids.values():
             self.look(account_id, cause, is_filled=False)
 
     def _news_of(self, account_id: Any, *, is_filled: bool = False) -> Any:

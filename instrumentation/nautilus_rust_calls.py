@@ -1,6 +1,7 @@
 """What calls of a strategy's methods tell: its commands, and its empty handlers.
 
-Each function is told of a call before the engine's own method runs, and gets the same arguments.
+Each function is told of a call before the engine's own method runs, and gets the same arguments;
+what it gives back is called when that is over.
 """
 
 from __future__ import annotations
@@ -89,18 +90,20 @@ def _cancel_all_orders(
     run.orders.change("CancelAllOrders", ids, name_of(strategy), clock_of(strategy))
 
 
-def _close_position(run: RustRun, strategy: Any, position: Any, *_: Any, **__: Any) -> None:
-    run.closing(strategy, str(position.instrument_id))
+def _close_position(
+    run: RustRun, strategy: Any, position: Any, *_: Any, **__: Any
+) -> Callable[[], None]:
+    return run.closing(strategy, str(position.instrument_id))
 
 
 def _close_all_positions(
     run: RustRun, strategy: Any, instrument_id: Any, *_: Any, **__: Any
-) -> None:
-    run.closing(strategy, str(instrument_id))
+) -> Callable[[], None]:
+    return run.closing(strategy, str(instrument_id))
 
 
-def _market_exit(run: RustRun, strategy: Any) -> None:
-    run.closing(strategy, None)
+def _market_exit(run: RustRun, strategy: Any) -> Callable[[], None]:
+    return run.closing(strategy, None)
 
 
 def on_order_event(run: RustRun, _: Any, event: Any) -> None:
@@ -118,7 +121,8 @@ def on_data(run: RustRun, _: Any, data: Any, *, handler: str) -> None:
     run.told_data(handler, data)
 
 
-STRATEGY_COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
+Told = Callable[..., Callable[[], None] | None]
+STRATEGY_COMMANDS: Final[Mapping[str, Told]] = {
     "submit_order": submit_order,
     "submit_order_list": _submit_order_list,
     "modify_order": _modify_order,

@@ -5,6 +5,7 @@ The engine hands every subscriber an object of its own, so the same data are kno
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -51,6 +52,42 @@ def _no_numbers(_: Any) -> tuple[Any, ...]:
     return ()
 
 
+def _doubles_of_bar(bar: Any) -> tuple[float, ...]:
+    return (
+        bar.open.as_double(),
+        bar.high.as_double(),
+        bar.low.as_double(),
+        bar.close.as_double(),
+        bar.volume.as_double(),
+    )
+
+
+def _doubles_of_quote(quote: Any) -> tuple[float, ...]:
+    return (
+        quote.bid_price.as_double(),
+        quote.ask_price.as_double(),
+        quote.bid_size.as_double(),
+        quote.ask_size.as_double(),
+    )
+
+
+def _doubles_of_trade(trade: Any) -> tuple[float, ...]:
+    return trade.price.as_double(), trade.size.as_double()
+
+
+_DOUBLES: Final[dict[Callable[[Any], tuple[Any, ...]], Callable[[Any], tuple[float, ...]]]] = {
+    _numbers_of_bar: _doubles_of_bar,
+    _numbers_of_quote: _doubles_of_quote,
+    _numbers_of_trade: _doubles_of_trade,
+    _no_numbers: _no_numbers,
+}
+"""The same numbers as doubles, read without a loop: every bar and tick comes through here."""
+
+
+def _decimals(numbers: Callable[[Any], tuple[Any, ...]], data: Any) -> tuple[Any, ...]:
+    return tuple(one.as_decimal() for one in numbers(data))
+
+
 class Feed:
     """What all data of one kind and instrument have in common, and the last of them.
 
@@ -58,6 +95,7 @@ class Feed:
         event_type: Their kind.
         instrument: What they are about.
         handle: Names the last of them as a cause.
+        time: Simulated time of the last; None if it has none.
     """
 
     __slots__ = (
@@ -65,10 +103,10 @@ class Feed:
         "event_type",
         "handle",
         "instrument",
-        "is_exact",
         "last",
         "numbers",
         "seen",
+        "time",
     )
 
     def __init__(
@@ -82,11 +120,12 @@ class Feed:
         self.event_type = event_type
         self.instrument = instrument
         self.emit = emit
-        self.numbers = numbers
-        self.is_exact = all(one.precision <= _MOST_DIGITS for one in numbers(first))
+        is_exact = all(one.precision <= _MOST_DIGITS for one in numbers(first))
+        self.numbers = _DOUBLES[numbers] if is_exact else functools.partial(_decimals, numbers)
         self.last: Any = None
         self.seen: list[int] = []
         self.handle: Handle | None = None
+        self.time: int | None = None
 
 
 class MarketRecorder:
@@ -168,13 +207,10 @@ class MarketRecorder:
         if feed.last is not None and feed.last == data and not (who and who in feed.seen):
             feed.seen.append(who)
             return feed
-        numbers = feed.numbers(data)
-        if feed.is_exact:
-            values = [one.as_double() for one in numbers]
-        else:
-            values = [one.as_decimal() for one in numbers]
         time = data.ts_event
-        feed.handle = feed.emit(time if 0 < time < -NO_TIME else NO_TIME, None, *values)
+        is_time = 0 < time < -NO_TIME
+        feed.time = time if is_time else None
+        feed.handle = feed.emit(time if is_time else NO_TIME, None, *feed.numbers(data))
         feed.last = data
         feed.seen = [who]
         if feed.handle is not None:

@@ -7,7 +7,7 @@ that is taken before any rule.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from typing import Any, Final
 
@@ -40,7 +40,7 @@ class _Order:
 
     __slots__ = (
         "changing", "fill", "filled", "instrument", "last", "linked", "over", "parent_id",
-        "quantity", "resting", "side", "strategy", "told", "type",
+        "quantity", "reduces", "resting", "side", "strategy", "told", "type",
     )  # fmt: skip
 
     def __init__(self, initialized: Any = None) -> None:
@@ -48,12 +48,14 @@ class _Order:
         self.instrument: Any = None
         self.quantity: Decimal | None = None
         self.linked: tuple[str, ...] = ()
+        self.reduces = False
         if initialized is not None:
             self.strategy = initialized.strategy_id
             self.instrument = initialized.instrument_id
             self.side = initialized.order_side.name
             self.type = initialized.order_type.name
             self.quantity = initialized.quantity.as_decimal()
+            self.reduces = initialized.reduce_only
             linked = initialized.linked_order_ids or ()
             self.linked = tuple(one.value for one in linked if one is not None)
             parent = initialized.parent_order_id
@@ -80,16 +82,19 @@ class OrderRecorder:
 
     Attributes:
         cache: The engine's; asked for an order that is met for the first time.
+        since: Time in nanoseconds; what orders went through before it is of an earlier session.
     """
 
     def __init__(self, run: EngineRun, asking: Callable[[Any], OpenEvent | None]) -> None:
         self.cache: Any = None
+        self.since = 0
         self._run = run
         self._asking = asking
         self._orders: dict[str, _Order] = {}
         self._contracts: dict[Any, dict[str, Any]] = {}
         self._fills: dict[str, OpenEvent] = {}  # position id -> the last fill of it
         self._entries: dict[str, OpenEvent] = {}  # position id -> the fill that opened it
+        self._last_fills: dict[Any, OpenEvent] = {}  # by strategy and instrument
         # Two generations: what is remembered is forgotten by the thousand, not one by one.
         self._seen: dict[Any, OpenEvent] = {}
         self._seen_before: dict[Any, OpenEvent] = {}
@@ -144,8 +149,14 @@ class OrderRecorder:
             initialized = None if known is None else known.init_event
         order = self._orders[order_id] = _Order(initialized)
         if initialized is not None and initialized is not event:
-            self.order_event(initialized)
+            if initialized.ts_init < self.since:
+                order.told = {hash(one.event_id) for one in self._from_before(known.events())}
+            else:
+                self.order_event(initialized)
         return order
+
+    def _from_before(self, events: Iterable[Any]) -> Iterator[Any]:
+        return (event for event in events if event.ts_event < self.since)
 
     def _catch_up(self, event: Any, order: _Order) -> None:
         """Record what the order went through before this event without anyone being told."""
@@ -171,7 +182,7 @@ class OrderRecorder:
         if kind in _PENDING:
             parent = order.changing or self._sibling_end(order) or self._asking(event)
         elif kind in _OF_THE_COMMAND or kind in _OF_THE_CANCELLATION:
-            parent = order.changing or self._sibling_end(order)
+            parent = order.changing or self._sibling_end(order) or self._less_left(order)
         elif kind == "OrderAccepted" and order.parent_id is not None:
             primary = self._orders.get(order.parent_id)
             parent = None if primary is None else primary.fill
@@ -203,6 +214,16 @@ class OrderRecorder:
         if entry is not None and entry.over and entry.last and entry.last.sequence > own:
             ends.append(entry.last)
         return max(ends, key=lambda end: end.sequence, default=None)
+
+    def _less_left(self, order: _Order) -> OpenEvent | None:
+        """The fill since which there is less of a position, or none, that an order could reduce."""
+        fill = self._last_fills.get((order.strategy, order.instrument))
+        if not order.reduces or fill is None or fill is order.fill:
+            return None
+        entry = None if order.parent_id is None else self._orders.get(order.parent_id)
+        is_entry = entry is not None and entry.fill is fill  # which turned the position round
+        own = order.last.sequence if order.last is not None else 0
+        return fill if is_entry or fill.sequence > own else None
 
     def _record_fill(
         self, fill: Any, order: _Order, parent: OpenEvent | None, links: tuple[Any, ...]
@@ -240,7 +261,7 @@ class OrderRecorder:
 
     def _note(self, kind: str, event: Any, order: _Order, recorded: OpenEvent) -> None:
         if kind == "OrderFilled":
-            order.fill = recorded
+            order.fill = self._last_fills[order.strategy, order.instrument] = recorded
             if event.position_id is not None:
                 self._fills[event.position_id.value] = recorded
         elif kind not in _PENDING and (
@@ -368,8 +389,8 @@ class OrderRecorder:
         """What an order of the engine's went through that is not recorded."""
         known = self._orders.get(order.client_order_id.value)
         if known is None:
-            found: list[Any] = order.events()
-            return found
+            # A live node begins with what it remembers, and what the venues tell it of before.
+            return [event for event in order.events() if event.ts_event >= self.since]
         if order.event_count == len(known.told):
             return []
         return [event for event in order.events() if hash(event.event_id) not in known.told]

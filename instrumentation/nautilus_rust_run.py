@@ -17,6 +17,7 @@ from typing import Any, Final
 from fillpath.instrumentation.engine_run import NOWHERE, EngineRun, Instrument
 from fillpath.instrumentation.followed_calls import handler_name
 from fillpath.instrumentation.nautilus_rust_accounts import AccountRecorder, record_untold
+from fillpath.instrumentation.nautilus_rust_engines import EngineParts
 from fillpath.instrumentation.nautilus_rust_events import about, time_of
 from fillpath.instrumentation.nautilus_rust_market import Feed, MarketRecorder
 from fillpath.instrumentation.nautilus_rust_orders import OrderRecorder
@@ -36,6 +37,27 @@ _ABSENT: Final = object()
 Body = AbstractContextManager[Any]
 
 
+class _Call:
+    """A call of a strategy's that has the engine make orders."""
+
+    __slots__ = ("caller", "end", "instrument", "start", "strategy")
+
+    def __init__(
+        self, strategy: str, instrument: str | None, start: int, caller: OpenEvent | None
+    ) -> None:
+        self.strategy, self.instrument, self.caller = strategy, instrument, caller
+        self.start = start
+        self.end: int | None = None  # it goes on
+
+    def makes(self, strategy: str, instrument: str, time: int) -> bool:
+        """Whether an order of that time may be one of the call's."""
+        return (
+            strategy == self.strategy
+            and self.instrument in (None, instrument)
+            and self.start <= time <= (time if self.end is None else self.end)
+        )
+
+
 class RustRun:
     """The record of what one engine does.
 
@@ -53,7 +75,7 @@ class RustRun:
         self._kinds = kinds
         self._wrapped: list[tuple[Any, str, Any, Any]] = []
         self._signals: dict[tuple[str, str], OpenEvent] = {}
-        self._calls: list[tuple[str, str | None, int, OpenEvent | None]] = []
+        self._calls: list[_Call] = []
         self._callback: tuple[FrameType, OpenEvent] | None = None
         self._market_of: dict[str, Callable[[Any, int], Feed]] = {
             "on_bar": self.market.bar,
@@ -66,11 +88,21 @@ class RustRun:
 
     # -- The user's handlers --------------------------------------------------------------------
 
-    def wrap(self, components: Iterable[Any]) -> None:
-        """Put something around the handlers that the user wrote, until `unwrap`."""
+    def wrap(self, components: Iterable[Any], *, is_disposing: bool = False) -> None:
+        """Put something around the handlers that the user wrote, until `unwrap`.
+
+        Args:
+            components: Strategies, actors and algorithms; those that have it already are left.
+            is_disposing: Whether the engine may be disposed of before it gives back control.
+        """
+        known = {id(component) for component, *_ in self._wrapped}
         for component in components:
+            if id(component) in known:
+                continue
             try:
                 self._wrap(component)
+                if is_disposing:
+                    self._stand_in(component, "on_dispose", self._finishing(component.on_dispose))
             except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
                 self.run.tracer.complain(error)
 
@@ -88,9 +120,21 @@ class RustRun:
             if own is _ABSENT and not is_users:
                 continue
             begin = self._beginning(component, handler, name, f"{kind.__name__}.{handler}")
-            stand_in = self.followed(getattr(component, handler), begin)
-            setattr(component, handler, stand_in)
-            self._wrapped.append((component, handler, own, stand_in))
+            self._stand_in(component, handler, self.followed(getattr(component, handler), begin))
+
+    def _stand_in(self, component: Any, handler: str, stand_in: Callable[..., Any]) -> None:
+        own = vars(component).get(handler, _ABSENT)
+        setattr(component, handler, stand_in)
+        self._wrapped.append((component, handler, own, stand_in))
+
+    def _finishing(self, handler: Callable[..., Any]) -> Callable[..., Any]:
+        """Put before what is called last of all while the cache is not empty yet."""
+
+        def finish(*args: Any) -> Any:
+            self.finish()
+            return handler(*args)
+
+        return finish
 
     def unwrap(self) -> None:
         """Leave the strategies as they were."""
@@ -136,7 +180,7 @@ class RustRun:
                     feed.handle,
                     event_type=feed.event_type,
                     instrument=feed.instrument,
-                    event_time=time_of(data),
+                    event_time=feed.time,
                 )
 
             return of_market
@@ -181,7 +225,7 @@ class RustRun:
 
     def told_order(self, event: Any) -> OpenEvent | None:
         """Record an order's event that a strategy is told of."""
-        self.accounts.begin()
+        self.accounts.begin(getattr(event, "account_id", None))
         recorded = self.orders.order_event(event)
         # A fill is told of before its account changes.
         if type(event).__name__ in _LOCKING and event.account_id is not None:
@@ -221,13 +265,25 @@ class RustRun:
     def _signal_of(self, signal: Any) -> OpenEvent | None:
         return self._signals.get((signal.name, str(signal.value)))
 
-    def closing(self, component: Any, instrument: str | None) -> None:
-        """Remember a call that has the engine make orders, to know them when they turn up."""
-        time = clock_of(component)
-        if time is not None:
-            current = self.run.asking()
-            self._calls.append((name_of(component), instrument, time, current))
-            del self._calls[:-64]
+    def closing(self, component: Any, instrument: str | None) -> Callable[[], None]:
+        """Remember a call that has the engine make orders, to know them when they turn up.
+
+        Args:
+            component: The strategy.
+            instrument: What the orders are about; None for whatever it holds.
+
+        Returns:
+            What is to be called when the call is over. On a live clock that is later.
+        """
+        call = _Call(name_of(component), instrument, clock_of(component) or 0, self.run.asking())
+        self._calls.append(call)
+        del self._calls[:-64]
+
+        def over() -> None:
+            if instrument is not None:  # else the engine goes on until nothing is held
+                call.end = clock_of(component) or 0
+
+        return over
 
     def _asking(self, event: Any) -> OpenEvent | None:
         """What a new order or a wish follows from: handler, signal, call, or the calling code."""
@@ -236,9 +292,9 @@ class RustRun:
             return asking
         if event is not None:
             strategy, instrument = str(event.strategy_id), str(event.instrument_id)
-            for name, about_which, time, caller in reversed(self._calls):
-                if (name, time) == (strategy, event.ts_init) and about_which in (None, instrument):
-                    return caller
+            for call in reversed(self._calls):
+                if call.makes(strategy, instrument, event.ts_init):
+                    return call.caller
         return self._callback_event()
 
     def _callback_event(self) -> OpenEvent | None:
@@ -284,17 +340,17 @@ class RustRun:
 
     # -- The end --------------------------------------------------------------------------------
 
-    def of(self, engine: Any) -> None:
-        """Read what is asked for of this engine, which itself answers nothing while it runs."""
-        cache, venues = engine.cache, engine.list_venues()
-        self.orders.cache = cache
-        self.accounts.portfolio = engine.portfolio
-        self.accounts.ids = lambda: _account_ids(cache, venues)
+    def of(self, parts: EngineParts) -> None:
+        """Take what is asked of the engine while it runs."""
+        self.orders.cache = parts.cache
+        self.orders.since = parts.since
+        self.accounts.portfolio = parts.portfolio
+        self.accounts.ids = parts.account_ids
 
     def finish(self) -> None:
-        """Record what the engine has told nobody."""
+        """Record what the engine has told nobody, unless that is done."""
         self._callback = None
-        if self.run.is_recording:
+        if self.run.is_recording and self.orders.cache is not None:
             try:
                 last = record_untold(self.run, self.orders, self.orders.cache.orders())
                 self.accounts.end(last)
@@ -303,11 +359,6 @@ class RustRun:
         # The engine and its data must not live on because of us.
         self.orders.cache = self.accounts.portfolio = None
         self.accounts.ids = tuple
-
-
-def _account_ids(cache: Any, venues: Iterable[Any]) -> list[Any]:
-    found = (cache.account_id(venue) for venue in venues)
-    return [account_id for account_id in found if account_id is not None]
 
 
 def name_of(component: Any) -> str:

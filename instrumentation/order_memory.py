@@ -118,7 +118,8 @@ def _follows(tracer: EventTracer, running: OpenEvent, order: _Order) -> bool:
 
 
 def _ids(read: HostEvent) -> list[str]:
-    found = (text_of(read.attributes.get(key)) for key in _IDS)
+    attributes = read.attributes
+    found = (text_of(attributes[key]) for key in _IDS if key in attributes)
     return [order_id for order_id in found if order_id is not None]
 
 

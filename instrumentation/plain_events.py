@@ -18,6 +18,7 @@ from fillpath.instrumentation.host_fields import EventReader
 from fillpath.instrumentation.host_parts import Make, kind_word, text_of
 from fillpath.instrumentation.host_times import nanoseconds
 from fillpath.instrumentation.open_event import OpenEvent, Place
+from fillpath.instrumentation.plain_readers import Layout, Reader, known_by, make_reader
 from fillpath.instrumentation.spool import MAX_EXACT, NO_TIME, SLOTS
 from fillpath.instrumentation.traced_event import TracedEvent
 
@@ -30,6 +31,9 @@ _NONE: Final = type(None)
 _WORDS: Final = {str, _NONE}
 _MAX_KNOWN: Final = 8_192
 _MAX_SHAPES: Final = 64
+_MAX_READERS: Final = 1024
+_MAX_SORTS: Final = 4
+"""Sorts of events of one class that are read quickly: prices may be whole numbers at times."""
 _NOTHING_LEFT: Final[dict[str, Any]] = {}
 _said = lru_cache(4096)(text_of)
 
@@ -54,13 +58,14 @@ class _Plan:
     Attributes:
         event_time: Name of the time.
         numbers: Names of the numbers.
-        words: How many fields stand before the numbers: the kind and the names that there are.
+        names: Names of the fields that stand before the numbers: the kind and the names.
+        words: How many those are.
         named: Which of `_NAMED` there are, and whether there is a kind.
         take: Function that gives those fields.
         shapes: Shapes by the types of those fields; None for what is not plain.
     """
 
-    __slots__ = ("event_time", "has_kind", "named", "numbers", "shapes", "take", "words")
+    __slots__ = ("event_time", "has_kind", "named", "names", "numbers", "shapes", "take", "words")
 
     def __init__(
         self,
@@ -74,6 +79,7 @@ class _Plan:
         self.has_kind = event_type is not None
         self.named = tuple(named)
         wanted = (*(() if event_type is None else (event_type,)), *named.values())
+        self.names = wanted
         self.words = len(wanted)
         self.take = _taker((*wanted, *numbers))
         self.shapes: dict[tuple[type, ...], _Shape | None] = {}
@@ -91,6 +97,10 @@ class _Plan:
         shape = _Shape(int in numbers, padding, {}) if is_plain else None
         if len(self.shapes) < _MAX_SHAPES:
             self.shapes[kinds] = shape
+
+
+def _none(_: Any, __: str | None) -> None:
+    """Read nothing."""
 
 
 def _are_exact(numbers: tuple[Any, ...]) -> bool:
@@ -112,12 +122,18 @@ class PlainEvents:
 
     Args:
         reader: Knows where the host's events keep what.
+
+    Attributes:
+        readers: Those that are made already, by `plain_readers.known_by`.
+        tracer: Whose places they know.
     """
 
     def __init__(self, reader: EventReader) -> None:
         self._reader = reader
         self._plans: dict[Make, _Plan | None] = {}
-        self._tracer: EventTracer | None = None
+        self.tracer: EventTracer | None = None
+        self.readers: dict[Any, Reader] = {}
+        self._made: dict[Any, set[tuple[Any, ...]]] = {}
 
     def open(
         self, tracer: EventTracer, event: Any, topic: str | None, cause: OpenEvent | None
@@ -142,7 +158,7 @@ class PlainEvents:
             return None
         values = plan.take(fields)
         kinds = tuple(map(type, values))
-        if tracer is not self._tracer:
+        if tracer is not self.tracer:
             self._forget(tracer)
         if kinds not in plan.shapes:
             plan.shape(kinds)
@@ -167,10 +183,32 @@ class PlainEvents:
             at = nanoseconds(time, self._reader.unit)
         if at is None:
             return None
+        self._make_reader(event, plan, kinds, shape, type(time))
         return tracer.open_at(place, cause, at, (site, numbers + shape.padding, _NOTHING_LEFT))
 
+    def _make_reader(
+        self, event: Any, plan: _Plan, kinds: tuple[type, ...], shape: _Shape, time_kind: type
+    ) -> None:
+        """Make the function that reads events of this class from now on, for a few sorts of it."""
+        by = known_by(event)
+        made = self._made.get(by)
+        if made is None:
+            if len(self._made) >= _MAX_READERS:
+                return
+            made = self._made[by] = set()
+        sort = (plan, kinds, time_kind)
+        if sort in made or len(made) >= _MAX_SORTS:
+            return
+        made.add(sort)
+        layout = Layout(plan.names, plan.numbers, plan.event_time, kinds, time_kind)
+        other = self.readers.get(by, _none)
+        reader = make_reader(event, layout, self._reader.unit, shape.found, other)
+        if reader is not None:
+            self.readers[by] = reader
+
     def _forget(self, tracer: EventTracer) -> None:
-        self._tracer = tracer
+        self.tracer = tracer
+        self.readers, self._made = {}, {}
         for plan in self._plans.values():
             if plan is not None:
                 plan.shapes = {}

@@ -18,14 +18,14 @@ from typing import Any, Final
 from opentelemetry import context
 from opentelemetry.trace.propagation import _SPAN_KEY
 
-from fillpath.instrumentation.event_span import EventSpan
+from fillpath.instrumentation.event_memory import Known, event_of
+from fillpath.instrumentation.event_span import Publication, get_context, set_context, span_of
 from fillpath.instrumentation.event_tracer import EventTracer
 from fillpath.instrumentation.open_event import OpenEvent
 from fillpath.instrumentation.semconv import PROCESS
 from fillpath.instrumentation.spool import NO_TIME
 
 _OURS: Final = __name__.rpartition(".")[0]
-_NOBODY: Final = object()
 
 
 class Receipt:
@@ -34,39 +34,50 @@ class Receipt:
     The loop is known by the address of its frame, never by the frame itself: that would keep alive
     what the host's function holds.
 
-    Attributes:
-        event: The event, once it has come; None for what was never published here.
     """
 
     __slots__ = (
-        "_before", "_code", "_first_line", "_frame", "_is_over", "_outer", "_run", "_run_of",
-        "_since", "_thread_and_task", "_tracer", "_was_running", "event",
+        "_around", "_code", "_first_line", "_frame", "_inside", "_is_over", "_known", "_outer",
+        "_run", "_run_of", "_since", "_thread_and_task", "_tracer", "_was_running",
     )  # fmt: skip
 
     def __init__(self, tracer: EventTracer, frame: FrameType, outer: Receipt | None) -> None:
-        self.event: OpenEvent | None = None
         self._tracer = tracer
         self._frame, self._code, self._first_line = id(frame), frame.f_code, frame.f_lineno
         self._outer = outer
-        self._was_running = tracer.current
-        self._before: Any = _NOBODY
         self._thread_and_task = _thread_and_task()
-        self._is_over = False
-        self._since = 0
         self._run: OpenEvent | None = None
         self._run_of: tuple[int, CodeType | None, int] = (0, None, 0)
+        self.begin()
 
     # -- The loop ---------------------------------------------------------------------------------
 
-    def came(self, event: OpenEvent | None) -> None:
-        """Note the event that the loop got; in its own thread and task, it is the current one."""
-        self.event, self._since = event, time.perf_counter_ns()
-        if event is None or self._thread_and_task != _thread_and_task():
+    def begin(self) -> None:
+        """Wait for the event."""
+        self._known: Known | None = None
+        self._was_running = self._tracer.running()
+        self._around: Any = None
+        self._inside: Any = None
+        self._is_over = False
+        self._since = 0
+
+    def came(self, known: Known | None, *, is_later: bool = False) -> None:
+        """Note the event that the loop got; in its own thread and task, it is the current one.
+
+        Args:
+            known: The event; None for what was never published here.
+            is_later: Whether the loop may have awaited it elsewhere.
+        """
+        self._known, self._since = known, time.perf_counter_ns()
+        if known is None or (is_later and self._thread_and_task != _thread_and_task()):
             return  # `asyncio.wait_for` waits in a task of its own
-        self._tracer.enter(event)
-        around = context.get_current()
-        self._before = around.get(_SPAN_KEY)
-        context.attach(context.Context({**around, _SPAN_KEY: EventSpan(self._tracer, event)}))
+        tracer = self._tracer
+        tracer.enter(known)
+        span = known if isinstance(known, Publication) else span_of(tracer, known)
+        around = self._around = get_context()
+        inside = {**around, _SPAN_KEY: span} if around else {_SPAN_KEY: span}
+        self._inside = context.Context(inside)
+        set_context(self._inside)
 
     def is_of(self, frame: FrameType) -> bool:
         """Tell whether this is the loop."""
@@ -74,17 +85,41 @@ class Receipt:
 
     def end(self) -> None:
         """Say that the loop is done with the event."""
-        self._close_run()
+        if self._run is not None:
+            self._close_run()
         self._is_over = True
-        if self.event is not None and self._before is not _NOBODY:
-            if self._tracer.current is self.event:
-                self._tracer.enter(self._was_running)
-            around = context.get_current()
-            span = around.get(_SPAN_KEY)
-            if isinstance(span, EventSpan) and span.event is self.event:
-                others = {key: value for key, value in around.items() if key != _SPAN_KEY}
-                before = {} if self._before is None else {_SPAN_KEY: self._before}
-                context.attach(context.Context({**others, **before}))
+        if self._inside is None:
+            return
+        if self._tracer.running() is self._known:
+            self._tracer.enter(self._was_running)
+        around = get_context()
+        if around is self._inside:
+            set_context(self._around)
+        elif around.get(_SPAN_KEY) is (ours := self._inside[_SPAN_KEY]) and ours is not None:
+            others = {key: value for key, value in around.items() if key != _SPAN_KEY}
+            before = self._around.get(_SPAN_KEY)
+            set_context(
+                context.Context(others if before is None else {**others, _SPAN_KEY: before})
+            )
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the loop is done with the event."""
+        return self._is_over
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing that anybody publishes can be caused by what a loop got."""
+        return self._is_over and self._inside is not None and self._outer is None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the loop may use this again: no other task takes the event from it."""
+        return self._inside is not None and self._thread_and_task == _thread_and_task()
+
+    def is_at(self, frame: FrameType) -> None:
+        """Note the line where the loop gets an event: it may do so in several."""
+        self._first_line = min(self._first_line, frame.f_lineno)
 
     def _close_run(self) -> None:
         run, self._run = self._run, None
@@ -103,21 +138,23 @@ class Receipt:
         """
         if self._thread_and_task != _thread_and_task():
             # A task or thread of a handler: its context says whose child it is, if that knew it.
-            return True, self.event if self._before is _NOBODY else None
+            return True, event_of(self._known) if self._inside is None else None
         handler: FrameType | None = None
         each: FrameType | None = frame
         while each is not None and not self.is_of(each):
             handler, each = each, each.f_back
         if each is None or each.f_lineno < self._first_line:
             return False, None
-        event, current = self.event, self._tracer.current
+        known, current = self._known, self._tracer.running()
         if (
-            event is None
+            known is None
             or self._is_over
-            or (current is not event and current is not self._was_running)
+            or (current is not known and current is not self._was_running)
         ):
             return True, None  # something nearer is running
-        return True, self._run_in(event, each if handler is None else handler, strategy_of)
+        return True, self._run_in(
+            event_of(known), each if handler is None else handler, strategy_of
+        )
 
     def _run_in(self, event: OpenEvent, handler: FrameType, strategy_of: Any) -> OpenEvent:
         code, owner = handler.f_code, _owner(handler)
@@ -144,7 +181,7 @@ class Receipt:
         if outer is not None and outer.is_of(frame):
             self._first_line = min(self._first_line, outer._first_line)
             self._outer = outer._outer
-            self._was_running = self._tracer.current
+            self._was_running = self._tracer.running()
 
     @property
     def outer(self) -> Receipt | None:
@@ -167,6 +204,11 @@ receipt_here: Final = _RECEIPT.get
 def wait(tracer: EventTracer, frame: FrameType) -> Receipt:
     """Begin a receipt: a loop asks for the next event, so it is done with the one before."""
     outer = _RECEIPT.get()
+    if outer is not None and outer.is_of(frame) and outer.tracer is tracer and outer.is_ready:
+        outer.end()
+        outer.begin()
+        outer.is_at(frame)
+        return outer
     while outer is not None and not outer.is_of(frame) and not _is_below(outer, frame):
         outer.end()
         outer = outer.outer
@@ -187,10 +229,14 @@ def _is_below(receipt: Receipt, frame: FrameType) -> bool:
     return False
 
 
-def pause(frame: FrameType) -> None:
-    """Say that a loop has heard that there is no event, or has said that it has done one."""
+def pause(depth: int) -> None:
+    """Say that a loop has heard that there is no event, or has said that it has done one.
+
+    Args:
+        depth: Functions of ours between the loop and this one, at least.
+    """
     receipt = _RECEIPT.get()
-    if receipt is not None and receipt.is_of(frame):
+    if receipt is not None and not receipt.is_over and receipt.is_of(host_frame(depth + 1)):
         receipt.end()
 
 

@@ -16,8 +16,10 @@ from opentelemetry import context, trace
 from opentelemetry.trace.propagation import _SPAN_KEY
 
 from fillpath.instrumentation.event_span import (
+    EnteredSpan,
     EventSpan,
     HandlerRun,
+    Publication,
     Running,
     enter_context,
     get_context,
@@ -43,6 +45,8 @@ class RunningEvent(ABC):
         stopped: Whether nothing is recorded any more.
         enter: Makes an event the parent of whatever this thread or task opens, until `leave` gets
             what it gave.
+        running: Gives what runs in this thread or task, as `current` does; but what is no event yet
+            is not made one.
         nothing: Stands for every event that is not recorded.
         takes: Tells which portfolios' events are recorded; None: all.
     """
@@ -56,6 +60,7 @@ class RunningEvent(ABC):
         self._complained = False
         self._current: ContextVar[Running] = ContextVar("fillpath_event", default=None)
         self.enter: Callable[[Running], Token[Running]] = self._current.set
+        self.running: Callable[[], Running] = self._current.get
 
     @abstractmethod
     def span_context(self, event: OpenEvent) -> trace.SpanContext:
@@ -64,6 +69,10 @@ class RunningEvent(ABC):
     @abstractmethod
     def event_of_run(self, run: HandlerRun) -> OpenEvent:
         """Make an event of the run of a handler, because something asks for it."""
+
+    @abstractmethod
+    def event_of_publication(self, publication: Publication) -> OpenEvent:
+        """Make an event of a plain one, because something asks for it."""
 
     @abstractmethod
     def lost(self, event_type: str) -> None:
@@ -83,7 +92,10 @@ class RunningEvent(ABC):
     def current(self) -> OpenEvent | None:
         """The event whose handler is running in this thread or task."""
         found = self._current.get()
-        return found.event if type(found) is HandlerRun else found  # type: ignore[return-value]
+        kind = type(found)
+        if kind is HandlerRun or kind is Publication:
+            return found.event  # type: ignore[union-attr]
+        return found  # type: ignore[return-value]
 
     @property
     def is_idle(self) -> bool:
@@ -135,7 +147,11 @@ class RunningEvent(ABC):
         self.leave(token)
 
     def enter_run(
-        self, place: Place, cause: Cause | None, event_time: int, links: tuple[Cause, ...] = ()
+        self,
+        place: Place,
+        cause: Cause | Publication | None,
+        event_time: int,
+        links: tuple[Cause, ...] = (),
     ) -> HandlerRun:
         """Begin the run of a handler, and do what `handling` does until `leave_run`.
 
@@ -197,7 +213,7 @@ class RunningEvent(ABC):
         self._leave_contexts(run)
         return event
 
-    def _leave_contexts(self, run: HandlerRun) -> None:
+    def _leave_contexts(self, run: EnteredSpan) -> None:
         token, outer = run.token, run.outer
         if token is None:
             return

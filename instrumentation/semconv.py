@@ -183,6 +183,9 @@ class Fill:
     """Contract multiplier; absent means 1."""
     SETTLEMENT_CURRENCY: Final = "trading.instrument.settlement_currency"
     """Currency in which profit and loss settles, when it is not the price's."""
+    VALUATION_METHOD: Final = "trading.instrument.valuation_method"
+    """`FUT` where a position is paid what it gains as it gains it (`VARIATION_MARGIN`), so that a
+    fill pays no price; absent where the price is paid (FIX 1197 ValuationMethod)."""
     IS_INVERSE: Final = "trading.instrument.is_inverse"
     """True for contracts quoted in the base currency and settled in the other."""
     BASE_CURRENCY: Final = "trading.instrument.base_currency"
@@ -231,7 +234,8 @@ class CashFlow:
     """Money that an account gets or pays without a fill."""
 
     TYPE: Final = "trading.cash_flow.type"
-    """`DIVIDEND`, `INTEREST`, `FUNDING`, `FEE`, `DEPOSIT`, `WITHDRAWAL` or the host's own word."""
+    """`DIVIDEND`, `INTEREST`, `FUNDING`, `FEE`, `DEPOSIT`, `WITHDRAWAL`, `VARIATION_MARGIN` (what a
+    position gains, paid before it is closed; no profit of its own) or the host's own word."""
     AMOUNT: Final = "trading.cash_flow.amount"
     """Positive when the account gets it."""
     CURRENCY: Final = "trading.cash_flow.currency"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from types import MethodType
-from typing import Any
+from functools import lru_cache
+from types import BuiltinMethodType, MethodType
+from typing import Any, Final
 
 import wrapt
 
@@ -21,6 +22,7 @@ __all__ = ["EventFields", "TracedEventBus", "untraced"]
 Names = str | tuple[str, ...]
 """Name of a method, or several."""
 
+_METHODS: Final = (MethodType, BuiltinMethodType)
 _Proxy: Any = wrapt.ObjectProxy  # so that a type checker takes the bus for the host's own
 
 
@@ -64,9 +66,9 @@ class TracedEventBus(_Proxy):  # type: ignore[misc]
         """Give the bus itself while recording is switched off: then it costs nothing."""
         _shape(bus, publish)
         is_on = settings.recording_enabled() if tracing is None else tracing.enabled
-        if type(bus) is cls and bus._self_settings["tracing"] is tracing:
+        if issubclass(type(bus), TracedEventBus) and bus._self_settings["tracing"] is tracing:
             return bus
-        return super().__new__(cls) if is_on else bus
+        return super().__new__(_class_for(_shape(bus, publish))) if is_on else bus
 
     def __init__(
         self,
@@ -90,7 +92,7 @@ class TracedEventBus(_Proxy):  # type: ignore[misc]
         if bus is self:
             self._self_follow(shape)
             return
-        if type(bus) is type(self):
+        if issubclass(type(bus), TracedEventBus):
             bus = bus.__wrapped__  # what it was wrapped for is another session
         super().__init__(bus)
         self._self_settings: dict[str, Any] = {
@@ -114,14 +116,15 @@ class TracedEventBus(_Proxy):  # type: ignore[misc]
         )
         BusFollower.of_wrapped.add(self._self_follower)
         self._self_methods: dict[str, Any] = {}
-        self._self_followed: dict[str, FollowedFunction] = {}
+        self._self_followed: dict[str, tuple[Any, FollowedFunction]] = {}
         self._self_follow(shape)
 
     def _self_follow(self, shape: BusShape) -> None:
         follower = self._self_follower
+        self._self_takes_several = bool(shape.publish_each)  # so it is a sequence of events
         for names, caller in (
-            (shape.idle, follower.pause),
-            (shape.receive, follower.receive),
+            (shape.idle, follower.queue.pause),
+            (shape.receive, follower.queue.receive),
             (shape.unsubscribe, follower.subscriptions.unsubscribe),
             (shape.subscribe, follower.subscriptions.subscribe),
             (shape.publish_each, follower.publish_each),
@@ -136,31 +139,72 @@ class TracedEventBus(_Proxy):  # type: ignore[misc]
         if caller is None or not callable(found):
             return found
         known = self._self_followed.get(name)
-        if known is not None and known.__wrapped__ == found and type(found) is MethodType:
-            return known
-        followed = self._self_followed[name] = FollowedFunction(found, caller)
+        if known is not None and known[0] == found:
+            return known[1]
+        followed = FollowedFunction(found, caller)
+        if type(found) in _METHODS:  # of anything else, equal ones may do different things
+            self._self_followed[name] = found, followed
         return followed
 
     def __bool__(self) -> bool:
         is_some = bool(self.__wrapped__)
         if not is_some:
-            self._self_follower.asked(2)
+            self._self_follower.queue.asked(2)
         return is_some
 
     def __len__(self) -> int:
         number = len(self.__wrapped__)
         if not number:
-            self._self_follower.asked(2)
+            self._self_follower.queue.asked(2)
         return number
 
+    def __iadd__(self, others: Any) -> Any:
+        add = getattr(self.__wrapped__, "__iadd__", None)
+        if add is None or not self._self_takes_several:
+            return super().__iadd__(others)
+        self._self_follower.publish_each(add, (others,), {})
+        return self
+
+    def __setitem__(self, where: Any, given: Any) -> None:
+        if self._self_takes_several:
+            self._self_follower.assign(self.__wrapped__.__setitem__, (where, given), {})
+        else:
+            self.__wrapped__[where] = given
+
     def __copy__(self) -> Any:
-        return type(self)(copy.copy(self.__wrapped__), **self._self_settings)
+        return TracedEventBus(copy.copy(self.__wrapped__), **self._self_settings)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        return type(self)(copy.deepcopy(self.__wrapped__, memo), **self._self_settings)
+        return TracedEventBus(copy.deepcopy(self.__wrapped__, memo), **self._self_settings)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return self.__wrapped__.__reduce_ex__(protocol)  # in another process it is the host's own
+
+
+@lru_cache(256)
+def _class_for(shape: BusShape) -> type[Any]:
+    """The class of buses of this shape, which has their methods: to look for them is dear."""
+    methods = {name: _method(name) for group in shape for name in group}
+    metaclass: Any = type(TracedEventBus)
+    made: type[Any] = metaclass("TracedEventBus", (TracedEventBus,), methods)
+    return made
+
+
+def _method(name: str) -> property:
+    def get(bus: Any) -> Any:
+        found = getattr(bus.__wrapped__, name)
+        known = bus._self_followed.get(name)
+        if known is not None and known[0] == found:
+            return known[1]
+        return bus.__getattr__(name)
+
+    def put(bus: Any, value: Any) -> None:
+        setattr(bus.__wrapped__, name, value)
+
+    def delete(bus: Any) -> None:
+        delattr(bus.__wrapped__, name)
+
+    return property(get, put, delete)
 
 
 def untraced(bus: Any) -> Any:
@@ -173,7 +217,7 @@ def untraced(bus: Any) -> Any:
     Args:
         bus: What `TracedEventBus` gave; a bus that is not traced is given back.
     """
-    if type(bus) is not TracedEventBus:
+    if not issubclass(type(bus), TracedEventBus):
         return bus
     bus._self_follower.is_off = True
     return bus.__wrapped__

@@ -12,26 +12,25 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Final, Literal, Self
 
 from opentelemetry.trace import TracerProvider, get_tracer_provider
 
-from fillpath.instrumentation import identity, recorder_metrics, settings
-from fillpath.instrumentation.code_version import find_code_version
+from fillpath.instrumentation import identity, recorder_metrics, session_settings, settings
 from fillpath.instrumentation.errors import FillpathError, UsageError
 from fillpath.instrumentation.event_sampler import EventSampler
 from fillpath.instrumentation.event_tracer import EventTracer
 from fillpath.instrumentation.forwarder_process import ForwarderProcess
 from fillpath.instrumentation.light_tracer import LightTracerProvider
-from fillpath.instrumentation.payload import clean_text, printed, snapshot
+from fillpath.instrumentation.payload import clean_text, printed
 from fillpath.instrumentation.provider_recorder import ProviderRecorder, exports_spans
-from fillpath.instrumentation.recorder import DEFAULT_LIMIT, Delivery, NoRecorder, Recorder
+from fillpath.instrumentation.recorder import Delivery, NoRecorder, Recorder
 from fillpath.instrumentation.run_arrival import await_destination, await_lake
+from fillpath.instrumentation.run_facts import RunFacts
+from fillpath.instrumentation.run_names import take_run_name
 from fillpath.instrumentation.semconv import DEFAULT_PORTFOLIO
 from fillpath.instrumentation.spool_writer import SpoolWriter
-from fillpath.instrumentation.trace_limit import DEFAULT_TRACE_LIMIT
 from fillpath.instrumentation.unrecorded_tracer import UnrecordedTracerProvider
 from fillpath.instrumentation.writer_process import WRITER_MODULE, WriterProcess
 from fillpath.instrumentation.zero_code import provider_set_up
@@ -42,13 +41,6 @@ Mode = Literal["backtest", "live"]
 WriterMode = Literal["process", "inline", "none"]
 Way = Literal["spool", "otel"]
 _MOST_PORTFOLIOS: Final = 4096
-_MODES: Final = ("backtest", "live")
-_WRITERS: Final = ("process", "inline", "none")
-_WAYS: Final = ("spool", "otel")
-_OTLP: Final = ("off", "sampled", "all")
-_DELIVERIES: Final = ("lossless", "live")
-_USUAL_DELIVERY: Final = {"backtest": "lossless", "live": "live"}
-_SYNC_SECONDS: Final = {"none": None, "10ms": 0.01, "200ms": 0.2}
 
 
 class Tracing:
@@ -128,47 +120,27 @@ class Tracing:
             )
         self.folder = settings.data_folder(data)
         self.portfolio = portfolio or environ.get(settings.ENV_PORTFOLIO) or DEFAULT_PORTFOLIO
-        self.mode = _one_of(
-            _MODES, mode or environ.get(settings.ENV_MODE) or "backtest", settings.ENV_MODE
-        )
-        self.writer = _one_of(
-            _WRITERS, writer or environ.get(settings.ENV_WRITER) or "process", settings.ENV_WRITER
-        )
-        self.lake_sampling = _one_of(
-            ("all", "policy"),
-            lake_sampling or environ.get(settings.ENV_LAKE_SAMPLING) or "all",
-            settings.ENV_LAKE_SAMPLING,
-        )
-        self.delivery = _one_of(
-            _DELIVERIES,
-            delivery or environ.get(settings.ENV_DELIVERY) or _USUAL_DELIVERY[self.mode],
-            settings.ENV_DELIVERY,
-        )
-        given_way = way or environ.get(settings.ENV_WAY) or ("otel" if provider else "spool")
-        self.way = _one_of(_WAYS, given_way, settings.ENV_WAY)
+        self.mode = session_settings.mode(mode)
+        self.writer = session_settings.writer(writer)
+        self.lake_sampling = session_settings.lake_sampling(lake_sampling)
+        self.delivery = session_settings.delivery(delivery, self.mode)
+        self.way = session_settings.way(way, has_provider=provider is not None)
         self._provider = provider
-        self.otlp = _one_of(_OTLP, otlp or settings.otlp_choice(), settings.ENV_OTLP_SELECTION)
+        self.otlp = session_settings.otlp(otlp)
         if self.way == "otel":
             self.otlp = "off"  # the SDK's exporters send it
-        self._spool_limit = _bytes(environ.get(settings.ENV_SPOOL_LIMIT), settings.ENV_SPOOL_LIMIT)
-        self._trace_limit = _trace_limit(environ.get(settings.ENV_TRACE_LIMIT))
-        sync = environ.get(settings.ENV_SPOOL_SYNC) or "none"
-        self._sync = _SYNC_SECONDS[_one_of(tuple(_SYNC_SECONDS), sync, settings.ENV_SPOOL_SYNC)]
+        self._spool_limit = session_settings.spool_limit()
+        self._trace_limit = session_settings.trace_limit()
+        self._sync = session_settings.sync_seconds()
         self.service_name = clean_text(
-            service_name or environ.get(settings.ENV_OTEL_SERVICE_NAME) or _program_name()
+            service_name
+            or environ.get(settings.ENV_OTEL_SERVICE_NAME)
+            or session_settings.program_name()
         )
-        self.parameters = snapshot(parameters or {})
-        self._own_facts = {
-            key: printed(value, 4096)
-            for key, value in (("code_version", code_version), ("seed", seed))
-            if value is not None
-        }
-        self._part_facts: dict[str, str] = {}
+        self._facts = RunFacts(parameters, code_version, seed)
         self.rollout = settings.rollout()
         self.enabled = self.rollout.takes_run(self.run_id)
         self._took_any = False
-        self._engines: dict[str, str] = {}
-        self._portfolios: dict[str, int] = {}
         self._before_stop: list[Callable[[], None]] = []
         self._tracer: EventTracer | None = None
         self._tracer_of_nothing = EventTracer(self.run_id, NoRecorder(), self.portfolio)
@@ -178,7 +150,6 @@ class Tracing:
         self._clock_offset = 0
         self.takes_in_others = False
         self._own_portfolio = self.portfolio
-        self._part_parameters: dict[str, Any] = {}
         self._whole: Tracing | None = None
         """The session that this one is part of."""
         self._taken_in_by: Tracing | None = None
@@ -203,7 +174,11 @@ class Tracing:
         """
         found = provider or provider_set_up()
         takes_it = exports_spans(found) and not os.environ.get(settings.ENV_WAY)
-        return cls(way="otel" if takes_it else None, provider=found if takes_it else provider)
+        return cls(
+            take_run_name(),
+            way="otel" if takes_it else None,
+            provider=found if takes_it else provider,
+        )
 
     @property
     def running(self) -> bool:
@@ -267,8 +242,7 @@ class Tracing:
                     next_command="stop it first, or use Tracing.active()",
                 )
             self._recorder = self._spooling() if self.way == "spool" else self._exporting()
-            if self._engines:
-                self._recorder.note(self._engine())
+            self._facts.written_by(self._recorder.note)
             recorder_metrics.observe(self._recorder)
             takes = lru_cache(_MOST_PORTFOLIOS)(self._takes) if self.rollout.portfolios else None
             self._tracer = EventTracer(
@@ -313,33 +287,46 @@ class Tracing:
     def _become_part_of(self, whole: Tracing) -> None:
         self._whole = self._taken_in_by = whole
         self.run_id, self.folder = whole.run_id, whole.folder
-        whole._part_parameters |= self.parameters
-        whole._part_facts |= self._own_facts
-        whole._note_parts()
+        whole._facts.take_in(self._facts)
         if whole.portfolio == DEFAULT_PORTFOLIO:
             whole._call_portfolio(self.portfolio)
         self.portfolio = whole.portfolio
         self.mode, self.delivery, self.writer = whole.mode, whole.delivery, whole.writer
         self.way = whole.way
         self.otlp = whole.otlp
-        for name, version in self._engines.items():
-            whole.note_engine(name, version)
         for callback in self._before_stop:
             whole.before_stop(callback)
         self._before_stop = []
 
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """What this session was started with."""
+        return self._facts.parameters
+
+    @property
+    def code_version(self) -> str | None:
+        """Version of the code, if it was given to this session."""
+        return self._facts.own.get("code_version")
+
     def note_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Keep with the run what an engine was started with."""
-        whole = self if self._whole is None else self._whole
-        if parameters:
-            whole._part_parameters |= snapshot(parameters)
-            whole._note_parts()
+        with Tracing._lock:
+            (self if self._whole is None else self._whole)._facts.note_parameters(parameters)
 
-    def _note_parts(self) -> None:
-        """Write down at once what parts say of the run: it may be killed before it ends."""
-        facts = dict(self._part_facts)
-        if self._recorder is not None and (self._part_parameters or facts):
-            self._recorder.note({"parameters": self.parameters | self._part_parameters, **facts})
+    def note_backtest(
+        self, portfolio: str, namespace: str, parameters: Mapping[str, Any] | None
+    ) -> None:
+        """Keep with the run what one of its backtests was made with.
+
+        Args:
+            portfolio: What `claim_portfolio` gave.
+            namespace: What it was asked for. The parameters of the first backtest that asks for one
+                are the run's as well.
+            parameters: What the backtest was made with.
+        """
+        with Tracing._lock:
+            whole = self if self._whole is None else self._whole
+            whole._facts.note_backtest(portfolio, namespace, parameters)
 
     def _call_portfolio(self, namespace: str) -> None:
         """Have events whose engine names no portfolio belong to this one from now on."""
@@ -365,31 +352,16 @@ class Tracing:
 
     def note_engine(self, name: str, version: str) -> None:
         """Remember which engine is being traced; kept with the run, however it ends."""
-        if self._whole is not None:
-            self._whole.note_engine(name, version)
-            return
-        self._engines[name] = version
-        if self._recorder is not None:
-            self._recorder.note(self._engine())
-
-    def _engine(self) -> dict[str, str | None]:
-        known = {
-            "engine": ", ".join(self._engines) or None,
-            "engine_version": ", ".join(filter(None, self._engines.values())) or None,
-        }
-        return {key: text and clean_text(text, 4096) for key, text in known.items()}
+        with Tracing._lock:
+            (self if self._whole is None else self._whole)._facts.note_engine(name, version)
 
     def claim_portfolio(self, namespace: str) -> str:
         """Give an engine its portfolio namespace; one that is taken gets a number behind it.
 
         Two engines of one name, or one that is reset and run again, keep separate books.
         """
-        if self._whole is not None:
-            return self._whole.claim_portfolio(namespace)
         with Tracing._lock:
-            number = self._portfolios.get(namespace, 0) + 1
-            self._portfolios[namespace] = number
-        return namespace if number == 1 else f"{namespace}/{number}"
+            return (self if self._whole is None else self._whole)._facts.claim(namespace)
 
     def before_stop(self, callback: Callable[[], None]) -> None:
         """Call an adapter when the run ends, while it can still close its events."""
@@ -435,6 +407,7 @@ class Tracing:
         """
         if self._whole is not None:
             self._whole._call_portfolio(self._whole._own_portfolio)
+            self._whole._facts.part_ended()
             self._whole = None
             return
         for callback in self._before_stop if self.running else ():
@@ -447,6 +420,7 @@ class Tracing:
             if tracer is None or recorder is None:
                 return
             self._tracer = self._recorder = Tracing._active = None
+            self._facts.written_by(None)
         atexit.unregister(self._stop_at_exit)
         tracer.stop()
         recorder.stop({**self._end(error), "sequences": tracer.last_sequence})
@@ -473,9 +447,7 @@ class Tracing:
             "status": "Ended" if error is None else "Crashed",
             "ended_at": time.time_ns(),
             "error": error and clean_text(f"{type(error).__qualname__}: {printed(error)}", 4096),
-            **({"parameters": self._part_parameters} if self._part_parameters else {}),
-            **self._part_facts,
-            **self._engine(),
+            **self._facts.at_end(),
         }
 
     def _description(self) -> dict[str, Any]:
@@ -488,8 +460,7 @@ class Tracing:
             "started_at": time.time_ns(),
             "clock_offset": self._clock_offset,
             "python": platform.python_version(),
-            "parameters": self.parameters,
-            **self._facts(),
+            **self._facts.at_start(),
             "delivery": self.delivery,
             "way": self.way,
             "writer": self.writer,
@@ -497,16 +468,6 @@ class Tracing:
             "lake_sampling": self.lake_sampling,
             "otlp": self.otlp,
             "sampling": EventSampler.from_environment().to_dict(),
-        }
-
-    def _facts(self) -> dict[str, str]:
-        """Say which code the run is made with, and its seed, as far as that is known."""
-        if "code_version" in self._own_facts:
-            return self._own_facts
-        found = find_code_version()
-        return {
-            **({} if found is None else {"code_version": clean_text(found, 4096)}),
-            **self._own_facts,
         }
 
     def _stop_at_exit(self) -> None:
@@ -524,6 +485,7 @@ class Tracing:
         if isinstance(self._tracer_provider, LightTracerProvider):
             self._tracer_provider.abandon()
         self._tracer = self._recorder = None
+        self._facts.written_by(None)
         self._was_started = False
         atexit.unregister(self._stop_at_exit)
 
@@ -557,41 +519,3 @@ def _after_fork_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
-
-
-def _one_of(allowed: tuple[str, ...], given: str, name: str) -> str:
-    if given not in allowed:
-        raise UsageError(f"{name} is {given!r}; it must be one of {', '.join(allowed)}.")
-    return given
-
-
-def _bytes(given: str | None, name: str) -> int:
-    if given is None or not given.strip():
-        return DEFAULT_LIMIT
-    try:
-        number = int(given)
-    except ValueError:
-        number = -1
-    if number < 0:
-        raise UsageError(f"{name} is {given!r}; it must be a number of bytes.")
-    return number
-
-
-def _trace_limit(given: str | None) -> int:
-    word = "" if given is None else given.strip().lower()
-    if not word:
-        return DEFAULT_TRACE_LIMIT
-    if word == "none":
-        return 0
-    if not word.isascii() or not word.isdigit() or int(word) < settings.SMALLEST_TRACE_LIMIT:
-        raise UsageError(
-            f"{settings.ENV_TRACE_LIMIT} is {given!r}; it must be a number of events, "
-            f"{settings.SMALLEST_TRACE_LIMIT} or more, or none."
-        )
-    return int(word)
-
-
-def _program_name() -> str:
-    main = sys.modules.get("__main__")
-    file = getattr(main, "__file__", None) or (sys.argv[0] if sys.argv else "")
-    return Path(file).stem or "python"

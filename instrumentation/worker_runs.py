@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from multiprocessing.util import Finalize
 from typing import Any, Final
 
-from fillpath.instrumentation import identity, settings
 from fillpath.instrumentation.errors import FillpathError
 from fillpath.instrumentation.tracing import Tracing
+from fillpath.instrumentation.worker_origin import WorkerOrigin
 
 _log = logging.getLogger(__name__)
 
@@ -26,35 +26,23 @@ def is_worker() -> bool:
     That is a child forked from one that records, or any of `multiprocessing`. Such a process may
     end without a word, so what it records must not wait for its end.
     """
-    return Tracing.forked_from is not None or multiprocessing.parent_process() is not None
+    return WorkerOrigin.known() is not None or multiprocessing.parent_process() is not None
 
 
-def session_of_worker(parameters: Mapping[str, Any] | None) -> Tracing:
+def session_of_worker(parameters: Mapping[str, Any] | None = None) -> Tracing:
     """Make the session of one run of an engine in a worker process.
 
-    It goes to the data folder of the session that this process was forked from, if it was. Its name
-    is that one's, or ``FILLPATH_RUN_ID``, with the worker's process and a number behind it. No
-    writer is started: the next command that reads takes the spool into the lake.
+    It goes to the data folder of the session of the process that made this one, if there was one.
+    Its name is that one's, else ``FILLPATH_RUN_ID``, else one that all workers of that process have
+    in common, with the worker's process and a number behind it. No writer is started: the next
+    command that reads takes the spool into the lake.
 
     Args:
         parameters: What this run is made with.
     """
-    origin = Tracing.forked_from
-    given = os.environ.get(settings.ENV_RUN_ID) if origin is None else origin.run_id
-    parent = (given or identity.new_run_id())[:_LONGEST_PARENT]
-    session = Tracing(
-        f"{parent}.{os.getpid()}.{next(_numbers)}",
-        portfolio=None if origin is None else origin.portfolio,
-        service_name=None if origin is None else origin.service_name,
-        parameters=parameters,
-        writer="none",
-        way="spool",
-        otlp="off",
-    )
-    if origin is not None:
-        session.folder, session.mode = origin.folder, origin.mode
-        session.delivery, session.lake_sampling = origin.delivery, origin.lake_sampling
-    return session
+    origin = WorkerOrigin.of_this_process()
+    parent = origin.run_id[:_LONGEST_PARENT]
+    return origin.session(f"{parent}.{os.getpid()}.{next(_numbers)}", parameters)
 
 
 def end_session(session: Tracing, error: BaseException | None = None) -> None:
@@ -71,39 +59,74 @@ def end_session(session: Tracing, error: BaseException | None = None) -> None:
 
 
 class WorkerSession:
-    """The session of the engines that live at one time in a worker process.
+    """The session of the engines that run at one time in a worker process.
 
-    It begins with the first one and ends when all have been disposed of, or with the process.
+    It begins with the first one and ends when all have ended, or with the process. A worker runs
+    one after the other as a rule, so each has a session of its own. Those that overlap, in threads
+    or in an event loop, share one: a process records one run at a time.
     """
 
     def __init__(self) -> None:
         self._session: Tracing | None = None
         self._engines = 0
+        self._error: BaseException | None = None
+        self._is_ended_with_process = False
+
+    def is_own(self, session: Tracing) -> bool:
+        """Tell whether a session is this one, and none that the host has started."""
+        return session is self._session
 
     def join(self) -> Tracing | None:
-        """Give the session to one more engine; None when the host has started one of its own.
+        """Give the session to one more engine; None if the run is not to be recorded.
+
+        Whoever gets it must `leave` it.
 
         Raises:
             FillpathError: When it cannot be started.
         """
-        own = self._session
-        if own is None or not own.running:
-            if Tracing.active() is not None:
-                return None
-            self._session = own = session_of_worker(None).start()
-            self._engines = 0
-            # What `atexit` is told is not heard in a worker.
-            Finalize(None, self._end, exitpriority=1)
-        self._engines += 1
-        return own if own.running else None
+        with Tracing._lock:
+            own = self._session
+            if own is None or not own.running:
+                own = session_of_worker().start()
+                if not own.running:
+                    return None
+                self._session, self._engines, self._error = own, 0, None
+                if not self._is_ended_with_process:
+                    self._is_ended_with_process = True
+                    # What `atexit` is told is not heard in a worker.
+                    Finalize(None, self._end, exitpriority=1)
+            self._engines += 1
+            return own
 
-    def leave(self) -> None:
-        """Note that an engine has been disposed of."""
-        self._engines -= 1
-        if self._engines <= 0:
-            self._end()
+    def leave(self, session: Tracing, error: BaseException | None = None) -> None:
+        """Note that an engine has ended that was given the session.
+
+        Args:
+            session: What `join` gave.
+            error: What it failed with.
+        """
+        with Tracing._lock:
+            if session is not self._session:
+                return  # it has been stopped, by the host or by the end of the process
+            self._error = self._error or error
+            self._engines -= 1
+            if self._engines <= 0:
+                self._end()  # nobody may join meanwhile, so the lock is kept
 
     def _end(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            end_session(session)
+        with Tracing._lock:
+            session, self._session = self._session, None
+            error, self._error = self._error, None
+            if session is not None:
+                end_session(session, error)
+
+
+of_this_process: WorkerSession = WorkerSession()
+"""The one that all engines of a worker process share."""
+
+
+def _after_fork_in_child() -> None:
+    of_this_process.__init__()  # type: ignore[misc]  # the parent's session is the parent's
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

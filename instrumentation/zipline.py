@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, ClassVar
 
 from fillpath.instrumentation.engine_instrumentor import EngineInstrumentor
@@ -21,8 +22,9 @@ class ZiplineInstrumentor(EngineInstrumentor):
     """Traces every run of an algorithm that begins from now on, also of one that was built before.
 
     `instrument()` wraps `TradingAlgorithm.run`, to which `run_algorithm` and the command
-    ``zipline run`` come as well, and what calls the user's functions and the controls. All else is
-    heard on the objects of each run, for as long as it lasts.
+    ``zipline run`` come as well, the generator of who steps through a run by himself, and what
+    calls the user's functions and the controls. All else is heard on the objects of each run, for
+    as long as it lasts.
     """
 
     engine = "zipline"
@@ -34,6 +36,7 @@ class ZiplineInstrumentor(EngineInstrumentor):
             "TradingAlgorithm.run",
             "TradingAlgorithm.handle_data",
             "TradingAlgorithm._create_metrics_tracker",
+            "TradingAlgorithm._create_generator",
         ),
         "zipline.utils.events": ("Event.handle_data", "EventManager.handle_data"),
         "zipline.gens.tradesimulation": ("AlgorithmSimulator._cleanup_expired_assets",),
@@ -56,6 +59,7 @@ class ZiplineInstrumentor(EngineInstrumentor):
         self._current = sys.modules["zipline.utils.algo_instance"].get_algo_instance
         algorithm: Any = sys.modules["zipline.algorithm"]
         patches.wrap(algorithm.TradingAlgorithm, "run", self._recorded)
+        patches.wrap(algorithm.TradingAlgorithm, "_create_generator", self._stepped)
         events: Any = sys.modules["zipline.utils.events"]
         patches.wrap(events.Event, "handle_data", self._handled)
         simulation: Any = sys.modules["zipline.gens.tradesimulation"]
@@ -65,22 +69,42 @@ class ZiplineInstrumentor(EngineInstrumentor):
         patches.wrap(controls.AccountControl, "fail", self._told)
 
     def _recorded(self, original: Method) -> Method:
-        runs = self._by_algorithm
-
         def run(algorithm: Any, *args: Any, **kwargs: Any) -> Any:
-            parameters = _quietly(parameters_of, algorithm)
-            with self.recorded_run(parameters=parameters) as engine_run:
-                whole = engine_run and _quietly(ZiplineRun, engine_run, algorithm)
-                if not whole:
-                    return original(algorithm, *args, **kwargs)
-                runs[id(algorithm)] = whole
-                try:
-                    return original(algorithm, *args, **kwargs)
-                finally:
-                    whole.stop()
-                    runs.pop(id(algorithm), None)
+            with self._following(algorithm):
+                return original(algorithm, *args, **kwargs)
 
         return run
+
+    @contextmanager
+    def _following(self, algorithm: Any) -> Iterator[None]:
+        """Record what an algorithm does in the body."""
+        runs = self._by_algorithm
+        parameters = _quietly(parameters_of, algorithm)
+        with self.recorded_run(parameters=parameters) as engine_run:
+            whole = engine_run and _quietly(ZiplineRun, engine_run, algorithm)
+            if not whole:
+                yield
+                return
+            runs[id(algorithm)] = whole
+            try:
+                yield
+            finally:
+                whole.stop()
+                runs.pop(id(algorithm), None)
+
+    def _stepped(self, original: Method) -> Method:
+        """Record a run whose days somebody steps through himself, without `run`."""
+
+        def create_generator(algorithm: Any, *args: Any, **kwargs: Any) -> Any:
+            if id(algorithm) in self._by_algorithm:
+                return original(algorithm, *args, **kwargs)
+            with ExitStack() as stack:
+                stack.enter_context(self._following(algorithm))
+                days = original(algorithm, *args, **kwargs)
+                following = stack.pop_all()
+            return _stepping(days, following)
+
+        return create_generator
 
     def _handled(self, original: Method) -> Method:
         runs = self._by_algorithm
@@ -121,6 +145,15 @@ class ZiplineInstrumentor(EngineInstrumentor):
             return original(control, *args, **kwargs)
 
         return say_no
+
+
+def _stepping(days: Iterator[Any], following: ExitStack) -> Iterator[Any]:
+    """Give the days of a run on; its record ends with them, or where they are left."""
+    with following:
+        try:
+            yield from days
+        except GeneratorExit:  # who has seen enough has not failed
+            return
 
 
 def _quietly(make: Callable[..., Any], *args: Any) -> Any:

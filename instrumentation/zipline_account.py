@@ -17,6 +17,7 @@ from fillpath.instrumentation.engine_run import NOWHERE
 from fillpath.instrumentation.open_event import OpenEvent
 from fillpath.instrumentation.semconv import EventType
 from fillpath.instrumentation.zipline_orders import type_of
+from fillpath.instrumentation.zipline_settlement import ZiplineSettlement
 
 if TYPE_CHECKING:
     from fillpath.instrumentation.zipline_run import ZiplineRun
@@ -28,6 +29,8 @@ _CURRENCIES: Final = {
     "NO": "NOK", "DK": "DKK", "KR": "KRW", "SG": "SGD", "NZ": "NZD",
 }  # fmt: skip
 """By country of the exchange; a bundle that names none is in dollars, as its reader says."""
+_SAME_CASH: Final = 1e-13
+"""Part of the cash that adding up doubles may leave."""
 
 
 class _Owed(NamedTuple):
@@ -69,6 +72,7 @@ class ZiplineAccount:
         self._owed: dict[Any, list[_Owed]] = {}
         self._in_lieu: float | None = None
         self._last_fill: OpenEvent | None = None
+        self._settlement = ZiplineSettlement(ledger, self._settle)
         hear = whole.listening.listen
         hear(ledger, "process_transaction", before=self._fill, after=self._move)
         hear(self._tracker, "handle_splits", after=self._note_in_lieu)
@@ -94,13 +98,22 @@ class ZiplineAccount:
         return 0 if position is None else position.amount
 
     def state(self) -> None:
-        """Record what the engine says it has."""
+        """Record what the engine says it has, and what contracts have paid into it."""
+        self._settlement.tell()
         self._stated = self._cash
         self._run.statement({self._currency: self._stated}, event_time=self._whole.time)
 
     def state_changes(self) -> None:
-        """Record what the engine has, if that has changed."""
-        if self._cash != self._stated:
+        """Record what the engine has, if that has changed.
+
+        Where only the prices of contracts did so, which may be every minute, the end of the session
+        is soon enough.
+        """
+        cash, stated = self._cash, self._stated
+        if cash == stated:
+            return
+        settled = self._settlement.untold
+        if stated is None or abs(cash - stated - settled) > _SAME_CASH * abs(cash) or not settled:
             self.state()
 
     # -- Fills ----------------------------------------------------------------------------------
@@ -110,6 +123,7 @@ class ZiplineAccount:
         whole, asset, amount = self._whole, transaction.asset, transaction.amount
         orders, time = whole.orders, whole.time
         held = self._quantity(asset)
+        self._settlement.before_fill(asset, transaction.price)
         self._fills += 1
         opens, closes = self._positions_of(asset, held, amount)
         order = orders.order_of(transaction)
@@ -121,6 +135,7 @@ class ZiplineAccount:
             semconv.Fill.CURRENCY: self._currency,
             semconv.Fill.COMMISSION_CURRENCY: self._currency,
             semconv.Fill.MULTIPLIER: multiplier_of(asset),
+            semconv.Fill.VALUATION_METHOD: "FUT" if is_future(asset) else None,
             semconv.Position.ID: closes or opens,
         }
         if order is not None:
@@ -150,6 +165,7 @@ class ZiplineAccount:
             attributes={
                 semconv.Fill.ID: str(self._fills),
                 semconv.Order.SIDE: side,
+                semconv.Order.REASON: "auto_close",
                 semconv.Fill.QUANTITY: quantity,
                 semconv.Fill.PRICE: price,
                 semconv.Fill.COMMISSION: commission,
@@ -187,6 +203,7 @@ class ZiplineAccount:
     def _move(self, _: Any, held: float, transaction: Any) -> None:
         """Record what a fill has made of its position."""
         asset, now = transaction.asset, self._quantity(transaction.asset)
+        self._settlement.after_fill(asset)
         if held and (not now or (now > 0) != (held > 0)):
             self._tell_position(EventType.POSITION_CLOSE, asset, 0)
             self._end_position(asset)
@@ -309,6 +326,9 @@ class ZiplineAccount:
             cause=self._run.market,
         )
 
+    def _settle(self, asset: Any, amount: float) -> None:
+        self._flow("VARIATION_MARGIN", amount, asset)
+
     def _capital(self, _: Any, __: Any, amount: float) -> None:
         """Record money that the host has put in or taken out (`capital_changes`)."""
         if amount:
@@ -317,7 +337,8 @@ class ZiplineAccount:
 
     def _close_session(self, *_: Any) -> None:
         """State what there is at the end of each day, and at which prices."""
-        self._whole.bars.mark(self._whole.time, self.assets)
+        positions = list(self._tracker.positions.items())
+        self._whole.bars.mark(self._whole.time, [(a, p.last_sale_price) for a, p in positions])
         self.state()
 
 
@@ -330,6 +351,11 @@ def plain(number: Any) -> float:
 def side_of(quantity: float) -> str:
     """Name the side of a signed quantity."""
     return "LONG" if quantity > 0 else "SHORT" if quantity < 0 else "FLAT"
+
+
+def is_future(asset: Any) -> bool:
+    """Tell whether an asset is a contract, which pays what it gains and has no price to be paid."""
+    return any(c.__name__ == "Future" for c in type(asset).__mro__)
 
 
 def multiplier_of(asset: Any) -> float | None:

@@ -11,10 +11,12 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from fillpath.instrumentation import semconv
 from fillpath.instrumentation.emitter import Emitter
 from fillpath.instrumentation.engine_run import NOWHERE, EngineRun, Instrument
 from fillpath.instrumentation.open_event import Cause, Handle
 from fillpath.instrumentation.semconv import EventType
+from fillpath.instrumentation.spool import NO_TIME
 
 MAX_LOOKED_UP: Final = 32
 """Looked-up assets whose bars are recorded all the time; of more, a universe is screened."""
@@ -22,6 +24,8 @@ MAX_HELD: Final = 64
 """Held assets whose bars are recorded all the time; of further ones, the last of each session."""
 MAX_LINKS: Final = 8
 """Bars that a handler's run names as further causes."""
+_NO_DATA: Final = frozenset({"NoDataOnDate", "NoDataForSid"})
+"""What the engine's readers raise where there is no price."""
 _FIELDS: Final = ("open", "high", "low", "close", "volume")
 
 
@@ -54,6 +58,8 @@ class ZiplineBars:
         self._looked_up: dict[Any, None] = {}
         self._instruments: dict[Any, Instrument] = {}
         self._now: dict[Any, Handle | None] = {}
+        self._closes: dict[Any, float] = {}
+        self._ticks: dict[Any, Emitter] = {}
         self._moment: Emitter | None = None
         self._when: tuple[int | None, Callable[[Any, Any, str], Any], Any] | None = None
 
@@ -98,10 +104,35 @@ class ZiplineBars:
             self._record(asset, time)
         return self._now[asset]
 
-    def mark(self, time: int | None, held: Iterable[Any]) -> None:
-        """Record the bars of all that is held, as far as they are not yet: a session ends."""
-        for asset in held:
+    def mark(self, time: int | None, held: Iterable[tuple[Any, float]]) -> None:
+        """Record the bars of all that is held, as far as they are not yet: a session ends.
+
+        Args:
+            time: Simulated time, ns.
+            held: Assets with the price that the engine values them at. Where the last bar has
+                another one, as with a data portal that makes prices of its own, this is recorded
+                too.
+        """
+        for asset, price in held:
             self.of(asset, time)
+            value = float(price)
+            # A position that was only just taken over has no price yet, which is zero.
+            if value and not math.isnan(value) and value != self._closes.get(asset):
+                self._closes[asset] = value
+                self._tick(asset)(NO_TIME if time is None else time, None, value)
+
+    def _tick(self, asset: Any) -> Emitter:
+        emit = self._ticks.get(asset)
+        if emit is None:
+            symbol, venue = self.instrument_of(asset)
+            emit = self._ticks[asset] = self._run.tracer.emitter(
+                EventType.TICK,
+                portfolio=self._run.portfolio,
+                symbol=symbol,
+                venue=venue,
+                fields=(semconv.Tick.PRICE,),
+            )
+        return emit
 
     def _emit_moment(self, time: int) -> Handle | None:
         if self._moment is None:
@@ -112,16 +143,17 @@ class ZiplineBars:
     def _record(self, asset: Any, time: int | None) -> None:
         """Record the bar of an asset, if it has one: not where nothing was traded."""
         self._now[asset] = None
-        read, when = self._reading(time)
         try:
+            read, when = self._reading(time)
             close = float(read(asset, when, "close"))
             if math.isnan(close):
                 return
             prices = [close if f == "close" else float(read(asset, when, f)) for f in _FIELDS]
-        except Exception as error:
-            if _has_no_data(error):  # the asset was not traded yet, or is no more
-                return
-            raise
+        except Exception as error:  # noqa: BLE001 - other assets have their prices
+            if not _has_no_data(error):  # the asset was not traded yet, or is no more
+                self._run.tracer.complain(error)
+            return
+        self._closes[asset] = close
         self._now[asset] = self._run.bar(self.instrument_of(asset), time, *prices)
 
     def _reading(self, time: int | None) -> tuple[Callable[[Any, Any, str], Any], Any]:
@@ -140,4 +172,4 @@ class ZiplineBars:
 
 
 def _has_no_data(error: Exception) -> bool:
-    return any(kind.__name__ == "NoDataOnDate" for kind in type(error).__mro__)
+    return any(kind.__name__ in _NO_DATA for kind in type(error).__mro__)

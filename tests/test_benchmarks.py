@@ -80,7 +80,8 @@ def test_all_engines_have_a_name_together(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     left_out = {line.split()[2] for line in done.stderr.splitlines() if "is left out" in line}
     measured_ones = set(json.loads(output.read_text())) - {"machine"}
-    assert measured_ones | left_out == {f"engine_{name}" for name in ENGINES}
+    # One of the two major versions of NautilusTrader is always left out.
+    assert measured_ones | left_out == {f"engine_{name}" for name in (*ENGINES, "nautilus2")}
 
 
 def test_results_are_printed_as_a_table_of_markdown(tmp_path: Path) -> None:

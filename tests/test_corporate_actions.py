@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fillpath.analytics.corporate_actions import CorporateActions
@@ -167,7 +167,7 @@ def test_shares_that_come_for_nothing_are_no_price_a_trade_has_seen() -> None:
     with spans.connect() as connection, exact_arithmetic():
         trips = compute_ledger(connection, RUN).trips
         prices = MarketPrices(connection, RUN)
-        (seen,) = excursions(prices, trips, lambda _: None)
+        (seen,) = excursions(prices, trips, lambda _: None, CorporateActions(()))
     assert seen is not None
     assert [seen.best_price, seen.worst_price] == [42, 38]
     assert seen.adverse == 100 * -2
@@ -189,3 +189,65 @@ def test_a_host_that_tells_no_positions_may_tell_what_it_holds_after_a_split() -
     (trip,) = ledger.trips
     assert trip.open_quantity == 210
     assert ledger.total() == {"USD": Decimal(6500 + 210 * 25 - 10_000)}
+
+
+def extremes(spans: MadeSpans) -> Any:
+    with spans.connect() as connection, exact_arithmetic():
+        ledger = compute_ledger(connection, RUN)
+        (seen,) = excursions(
+            MarketPrices(connection, RUN), ledger.trips, lambda _: None, ledger.actions
+        )
+    return seen
+
+
+def test_a_trade_over_splits_has_seen_the_prices_in_the_shares_of_the_end() -> None:
+    """The price of 44 was the best: 11 by now, as the trade has two splits behind it."""
+    spans = MadeSpans()
+    spans.bar("40")
+    spans.fill("BUY", 10, "40")
+    for price in ("44", "38"):
+        spans.bar(price)
+    a_split(spans, "0.5", quantity=20)
+    for price in ("19.5", "21"):
+        spans.bar(price)
+    a_split(spans, "0.5", quantity=40)
+    spans.bar("9.8")
+    spans.fill("SELL", 40, "10.2")
+    seen = extremes(spans)
+    assert [seen.best_price, seen.worst_price] == [11, Decimal("9.5")]
+    assert [seen.favourable, seen.adverse] == [40, -20]
+
+
+@given(
+    st.lists(st.integers(100, 900), min_size=2, max_size=8),
+    st.sets(st.integers(1, 7)),
+    st.sampled_from(["BUY", "SELL"]),
+)
+@settings(max_examples=6, deadline=None)
+def test_splits_change_nothing_of_what_a_trade_has_seen(
+    prices: list[int], after: set[int], side: str
+) -> None:
+    """The same market with splits and without: same money, and prices that they divide."""
+
+    def seen_by(splits: set[int]) -> tuple[Any, int]:
+        spans, factor = MadeSpans(), 1
+        spans.fill(side, 8, prices[0])
+        for number, price in enumerate(prices):
+            spans.bar(Decimal(price) / factor)
+            if number in splits and number < len(prices) - 1:
+                factor *= 2
+                held = {
+                    Position.SIDE: "LONG" if side == "BUY" else "SHORT",
+                    Position.QUANTITY: str(8 * factor),
+                    CorporateAction.RATIO: "0.5",
+                }
+                spans.add(EventType.CORPORATE_ACTION, held, symbol="ACME", venue="SIM")
+        other = "SELL" if side == "BUY" else "BUY"
+        spans.fill(other, 8 * factor, Decimal(prices[-1]) / factor)
+        return extremes(spans), factor
+
+    plain, _ = seen_by(set())
+    split_, factor = seen_by(after)
+    assert (split_.favourable, split_.adverse) == (plain.favourable, plain.adverse)
+    assert split_.best_price * factor == plain.best_price
+    assert split_.worst_price * factor == plain.worst_price

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
@@ -16,6 +17,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from fillpath.analytics.results_rows import compute_results
 from fillpath.exporters.event_store import EventStore
 from fillpath.exporters.writer import catch_up
 from fillpath.instrumentation import Tracing
@@ -280,6 +282,27 @@ def test_a_run_is_recorded_and_a_second_one_has_books_of_its_own(
     assert [row[1] for row in found if row[3] == "default/2"][-1] == "publish FILL"
 
 
+def test_a_loop_over_parameters_is_one_run_whose_backtests_can_be_compared(
+    engine: Any, tmp_path: Path
+) -> None:
+    """As under `fillpath run`, where a session of the script's becomes part of the run."""
+    engine("1.5")
+    MadeInstrumentor().instrument()
+    with Tracing("loop", parameters={"script": "s"}, data=tmp_path, writer="inline") as whole:
+        whole.takes_in_others = True
+        for fast, window in ((0.0, 5), (1.0, 6)):
+            with Tracing(parameters={"window": window}):
+                made_engine().Engine(fast).run()
+        made_engine().Engine(1.0).run()
+    with EventStore(DataFolder(tmp_path)).connect() as connection:
+        run = compute_results(connection, "loop").run
+    assert run["backtests"] == [
+        {"portfolio": "default", "parameters": {"script": "s", "window": 5, "fast": 0.0}},
+        {"portfolio": "default/2", "parameters": {"script": "s", "window": 6, "fast": 1.0}},
+        {"portfolio": "default/3", "parameters": {"script": "s", "fast": 1.0}},
+    ]
+
+
 def test_engines_that_begin_in_several_threads_at_once_share_one_session(
     engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -307,6 +330,25 @@ def test_engines_that_begin_in_several_threads_at_once_share_one_session(
     found = spans(tmp_path / "data")
     assert len({row[0] for row in found}) == 1
     assert len({row[3] for row in found}) == 6
+    assert backtests(tmp_path / "data") == {(0,): 3, (1,): 3}
+
+
+def backtests(data: Path) -> Counter[tuple[float, ...]]:
+    """Values of the backtests that the one run holds, which are where their fills are."""
+    with EventStore(DataFolder(data)).connect() as connection:
+        ((text,),) = connection.execute(
+            "select metadata from runs where (metadata->'backtests') is not null"
+        ).fetchall()
+        prices = dict(
+            connection.execute(
+                "select portfolio, price from spans where event_type = 'FILL'"
+            ).fetchall()
+        )
+    noted = json.loads(text)["backtests"]
+    for one in noted:
+        assert one["namespace"] == "default"
+        assert prices[one["portfolio"]] == 11.0 + one["parameters"]["fast"]
+    return Counter((one["parameters"]["fast"],) for one in noted)
 
 
 def test_a_position_that_a_fill_opened_by_turning_another_one_has_that_fill_as_its_entry(
@@ -353,6 +395,50 @@ def test_after_uninstrument_a_run_that_goes_on_is_recorded_no_more(
             assert nothing is None
             assert run.order("O-1", "NEW") is None
     assert [row[1] for row in spans(tmp_path / "data")] == ["publish BAR"]
+
+
+def run_in_threads(count: int) -> list[list[float]]:
+    gate = Barrier(count)
+
+    def backtest(number: int) -> list[float]:
+        gate.wait()
+        return run_in_worker(number % 2)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(count) as pool:
+            found = list(pool.map(backtest, range(count)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert Tracing.active() is None  # the last one has ended it
+    return [*found, run_in_worker(0)]
+
+
+@pytest.mark.filterwarnings(
+    "ignore:This process .* is multi-threaded:DeprecationWarning"  # the writer is watched by one
+)
+def test_backtests_in_threads_of_one_worker_share_a_run_and_the_next_one_has_its_own(
+    engine: Any, tmp_path: Path
+) -> None:
+    engine("1.5")
+    MadeInstrumentor().instrument()
+    with (
+        Tracing("sweep", data=tmp_path / "data", writer="none"),
+        ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool,
+    ):
+        found = pool.submit(run_in_threads, 6).result()
+    assert found == [[11.0], [12.0]] * 3 + [[11.0]]
+    catch_up(DataFolder(tmp_path / "data"))
+    with EventStore(DataFolder(tmp_path / "data")).connect() as connection:
+        runs = connection.execute(
+            "select runs.status, count(*) from runs join spans using (run_id) "
+            "where event_type = 'FILL' group by runs.run_id, runs.status order by 2"
+        ).fetchall()
+    # Those that happen to overlap share one.
+    assert {status for status, _ in runs} == {"Ended"}
+    assert sum(fills for _, fills in runs) == 7
+    assert len(runs) >= 2
 
 
 def run_in_worker(fast: float) -> list[float]:

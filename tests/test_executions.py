@@ -16,7 +16,7 @@ from fillpath.analytics.results_rows import compute_results
 from fillpath.analytics.shard_load import TableRows
 from fillpath.exporters.event_store import EventStore
 from fillpath.instrumentation import Tracing
-from fillpath.instrumentation.semconv import Bar, Fill, Order, Signal, Tick
+from fillpath.instrumentation.semconv import Bar, CorporateAction, Fill, Order, Signal, Tick
 from fillpath.instrumentation.settings import DataFolder
 
 sys.path.append(str(Path(__file__).parent))
@@ -262,6 +262,34 @@ def test_an_instrument_is_priced_by_its_own_portfolio_and_else_by_another(tmp_pa
     }
     # BETA of another venue is another instrument.
     assert found == {("own", "ACME"): 20, ("other", "ACME"): D(20), ("other", "BETA"): None}
+
+
+def test_a_fill_without_an_order_says_itself_why_it_was_made(desk: Desk) -> None:
+    sale = {Order.SIDE: "SELL", Fill.QUANTITY: "1", Fill.PRICE: "9", Fill.CURRENCY: "USD"}
+    for number, reason in enumerate(({Order.REASON: "liquidation"}, {})):
+        cause = desk.market(price="9")
+        desk.fill(cause, f"entry-{number}", "BUY", "1", "10")
+        desk.say("FILL", cause, attributes={**sale, **reason})
+    rows = desk.rows()
+    assert [row["exit_reason"] for row in rows["trades"]] == ["liquidation", "market"]
+    found = {row["exit_reason"] for row in rows["pnl_slices"] if row["kind"] == "realized"}
+    assert found == {"liquidation", None}
+
+
+def test_an_order_that_waits_over_a_split_costs_what_it_would_without_one(desk: Desk) -> None:
+    """Decided at 40, for 10; 4 were filled at 41, and the other 6 are 12 at 20.50 by then."""
+    cause = desk.market(price="40")
+    desk.order(cause, id="entry", side="BUY", type="MARKET", quantity="10")
+    desk.fill(cause, "entry", "BUY", "4", "41")
+    desk.market(price="42")
+    desk.say("CORPORATE_ACTION", None, attributes={CorporateAction.RATIO: "0.5"})
+    desk.market(price="20.5")
+    desk.fill(cause, "entry", "BUY", "12", "20.5")
+    rows = desk.rows()
+    (order,), (trade,) = rows["executions"], rows["trades"]
+    assert [order["decision_price"], order["shortfall"]] == [20, 10]
+    assert [trade["entry_decision_price"], trade["shortfall"]] == [20, 10]
+    assert [trade["best_price"], trade["worst_price"]] == [21, D("20.5")]
 
 
 def test_reasons_are_the_hosts_words_or_told_by_type_and_cause(desk: Desk) -> None:

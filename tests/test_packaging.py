@@ -52,6 +52,7 @@ VOCABULARY = {
     "payload",  # how the spool carries values
     "settings",
     "rollout",  # one of the settings
+    "run_notes",  # how the spool names what it tells of backtests
     "errors",
     "writer_files",  # how the writer process and its hosts know of each other
     "forwarder_files",  # how a host knows what was sent by OTLP

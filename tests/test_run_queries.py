@@ -18,6 +18,11 @@ from psycopg.rows import TupleRow
 from fillpath.analytics.postgres import ResultsDatabase, open_results_database
 from fillpath.analytics.result_partitions import PARTITIONED, prepare_month
 from fillpath.analytics.results_manager import ResultsManager
+from fillpath.analytics.run_backtests import (
+    common_parameters,
+    comparable_backtests,
+    own_parameters,
+)
 from fillpath.analytics.run_filter import RunFilter
 from fillpath.analytics.shard_load import TableRows, replace_shard
 from fillpath.instrumentation.errors import NotFound, UsageError
@@ -167,6 +172,59 @@ def test_a_sweep_groups_runs_by_values(
     assert [g.values for g in results.sweep(["none"], "sharpe")] == [{"none": None}]
     with pytest.raises(UsageError, match="Name the parameters"):
         results.sweep([], "sharpe")
+
+
+LOOP = [
+    {"portfolio": "fund", "parameters": {"fast": 10, "slow": 50}},
+    {"portfolio": "fund/2", "parameters": {"fast": 20, "slow": 50}},
+]
+
+
+def test_backtests_that_one_run_holds_are_ranked_and_swept_each_by_itself(
+    results: ResultsManager, connection: psycopg.Connection[TupleRow]
+) -> None:
+    load(connection, "worker", "1", sharpe=1.0, parameters={"fast": 20, "slow": 50})
+    figures = [("", "", "sharpe", 7.0), ("fund", "", "sharpe", 2.0), ("fund/2", "", "sharpe", 3.0)]
+    replace_shard(
+        connection,
+        {"run_id": "loop", "parameters": {"fast": 10, "slow": 50}, "backtests": LOOP},
+        {"figures": TableRows(FIGURE, figures)},
+        source_version="1",
+    )
+    ranked = results.top_runs("sharpe")
+    assert [(run.run_id, run.portfolio, run.value) for run in ranked] == [
+        ("loop", "fund/2", 3.0), ("loop", "fund", 2.0), ("worker", "", 1.0),
+    ]  # fmt: skip
+    assert ranked[0].parameters == {"fast": 20, "slow": 50}
+    (one,) = results.top_runs("sharpe", where={"fast": 10})
+    assert (one.run_id, one.portfolio) == ("loop", "fund")
+    groups = {group.values["fast"]: group for group in results.sweep(["fast"], "sharpe")}
+    assert (groups[10].runs, groups[10].mean) == (1, 2.0)
+    assert (groups[20].runs, groups[20].low, groups[20].high) == (2, 1.0, 3.0)
+    assert (groups[20].best_run, groups[20].best_portfolio) == ("loop", "fund/2")
+    (lowest,) = results.sweep(["slow"], "sharpe", lowest=True)
+    assert (lowest.best_run, lowest.best_portfolio) == ("worker", "")
+    # A portfolio that is named is looked for in every run, and has its own parameters.
+    (named,) = results.sweep(["fast"], "sharpe", portfolio="fund/2")
+    assert (named.values["fast"], named.best_run, named.best_portfolio) == (20, "loop", "")
+
+
+def test_only_backtests_of_one_namespace_are_comparable() -> None:
+    def noted(portfolio: str, namespace: str, **parameters: Any) -> dict[str, Any]:
+        return {"portfolio": portfolio, "namespace": namespace, "parameters": parameters}
+
+    of_run = {"script": "s.py", "fast": 1, "days": 3}
+    desks = [noted("fx", "fx", fast=1), noted("equities", "equities", days=3)]
+    assert comparable_backtests(desks, of_run) == []
+    loop = [*desks, noted("fx/2", "fx", fast=2), noted("fx/3", "fx")]
+    assert comparable_backtests(loop, of_run) == [
+        {"portfolio": "fx", "parameters": {"script": "s.py", "fast": 1}},
+        {"portfolio": "fx/2", "parameters": {"script": "s.py", "fast": 2}},
+        {"portfolio": "fx/3", "parameters": {"script": "s.py"}},
+    ]
+    found = comparable_backtests(loop, of_run)
+    assert common_parameters(of_run, found) == {"script": "s.py"}
+    assert [own_parameters(one, found) for one in found] == [{"fast": 1}, {"fast": 2}, {}]
 
 
 def test_two_runs_are_put_side_by_side(

@@ -57,7 +57,7 @@ pytestmark = [
 ]
 
 HOSTS = Path(__file__).parent / "hosts"
-RECONCILED = ("zipline_orders", "zipline_minutes", "zipline_two_algorithms")
+RECONCILED = ("zipline_orders", "zipline_minutes", "zipline_two_algorithms", "zipline_futures")
 Row = dict[str, Any]
 
 
@@ -123,7 +123,7 @@ class TracedHost:
     @property
     def order(self) -> list[str]:
         known = {"zipline_minutes": ["daily", "minute"], "zipline_two_algorithms": [
-            "leveraged", "hold"]}  # fmt: skip
+            "leveraged", "hold"], "zipline_futures": ["daily", "minute"]}  # fmt: skip
         return known.get(self.name, ["run"])
 
     @cached_property
@@ -290,6 +290,170 @@ def test_equity_ends_each_day_at_the_value_of_the_portfolio(host: TracedHost) ->
         for day in truth["days"]:
             moment = pd.Timestamp(day["day"]).value
             assert at_close[moment] == pytest.approx(float(day["value"]), rel=1e-9), day["day"]
+
+
+@pytest.mark.parametrize("portfolio", ["default", "default/2"])
+def test_each_contract_has_earned_what_its_transactions_and_its_last_price_make(
+    recorded: Recorded, portfolio: str
+) -> None:
+    """And the engine's cash has all of it already, also of what is open."""
+    futures = recorded("zipline_futures")
+    truth = futures.truth[portfolio]
+    size = {
+        name: m
+        for name, (_, _, m, _) in importlib.import_module("zipline_futures").CONTRACTS.items()
+    }
+    expected: Counter[str] = Counter()
+    for one in truth["transactions"]:
+        expected[one["symbol"]] -= one["amount"] * float(one["price"]) * size.get(one["symbol"], 1)
+    for one in truth["positions"]:
+        worth = one["amount"] * float(one["last_sale_price"]) * size.get(one["symbol"], 1)
+        expected[one["symbol"]] += worth
+    found: Counter[str] = Counter()
+    for one in futures.ledger.slices:
+        if one.ref.portfolio == portfolio and one.kind in {"realized", "unrealized"}:
+            found[one.symbol] += float(one.amount)  # type: ignore[assignment]
+    assert found.keys() == expected.keys()
+    for symbol, amount in expected.items():  # the engine keeps multipliers in 32 bits
+        assert found[symbol] == pytest.approx(amount, abs=1e-5), symbol
+
+
+def test_what_a_future_pays_each_day_is_a_cash_flow_of_its_own_and_no_profit(
+    recorded: Recorded,
+) -> None:
+    futures = recorded("zipline_futures")
+    (row,) = futures.rows(
+        "select count(distinct symbol) as symbols, count(*) > 100 as are_many from spans where "
+        "attributes->>'trading.cash_flow.type' = 'VARIATION_MARGIN' and portfolio = 'default'"
+    )
+    assert row == {"symbols": 4, "are_many": True}
+    assert not [one for one in futures.ledger.slices if one.kind == "cash_flow"]
+    # By minutes the engine pays every minute; one line a day and fill says so.
+    (row,) = futures.rows(
+        "select count(*) < 100 as are_few from spans where portfolio = 'default/2' "
+        "and event_type in ('CASH_FLOW', 'PORTFOLIO')"
+    )
+    assert row["are_few"]
+
+
+def test_what_the_engine_closes_by_itself_says_so(recorded: Recorded) -> None:
+    rows = recorded("zipline_futures").rows(
+        "select symbol, attributes->>'trading.order.reason' as reason from spans "
+        "where event_type = 'FILL' and client_order_id is null"
+    )
+    assert {(row["symbol"], row["reason"]) for row in rows} == {
+        ("MSH05", "auto_close"),
+        ("IBH05", "auto_close"),
+    }
+
+
+def own_portal(change: float) -> Any:
+    """A data portal that makes other prices of those of the hosts' bundle, and counts its work."""
+    from zipline.data import bundles
+    from zipline.data.data_portal import DataPortal
+    from zipline.utils.calendar_utils import get_calendar
+
+    market = importlib.import_module("zipline_market")
+    market.use_bundle()
+    data = bundles.load(market.BUNDLE)
+
+    class Own(DataPortal):  # type: ignore[misc, unused-ignore]
+        calls = 0
+
+        def get_scalar_asset_spot_value(
+            self, asset: Any, field: str, dt: Any, data_frequency: str
+        ) -> Any:
+            self.calls += 1
+            value = super().get_scalar_asset_spot_value(asset, field, dt, data_frequency)
+            return value * change if field in {"price", "close"} else value
+
+        get_spot_value = get_scalar_asset_spot_value
+
+    return Own(
+        data.asset_finder,
+        trading_calendar=get_calendar("XNYS"),
+        first_trading_day=data.equity_daily_bar_reader.first_trading_day,
+        equity_daily_reader=data.equity_daily_bar_reader,
+        adjustment_reader=data.adjustment_reader,
+    )
+
+
+def algorithm_of(portal: Any, **functions: Any) -> Any:
+    from zipline.algorithm import TradingAlgorithm
+    from zipline.finance.trading import SimulationParameters
+    from zipline.utils.calendar_utils import get_calendar
+
+    first, last = pd.Timestamp("2004-10-04"), pd.Timestamp("2004-10-29")
+    calendar = get_calendar("XNYS")
+    return TradingAlgorithm(
+        sim_params=SimulationParameters(
+            start_session=first,
+            end_session=last,
+            trading_calendar=calendar,
+            capital_base=100_000.0,
+            data_frequency="daily",
+        ),
+        data_portal=portal,
+        trading_calendar=calendar,
+        benchmark_returns=pd.Series(
+            0.0, index=calendar.sessions_in_range(first, last).tz_localize("UTC")
+        ),
+        **{"initialize": begin, "handle_data": buy_each_day, **functions},
+    )
+
+
+def ledger_of(data: Path) -> Ledger:
+    with EventStore(DataFolder(data)).connect(["host"]) as connection:
+        return compute_ledger(connection, "host")
+
+
+def test_a_portal_of_the_users_own_decides_what_is_held_is_worth(tmp_path: Path) -> None:
+    """Its prices are the engine's, and nobody else asks it for any."""
+    plain_portal, portal = own_portal(1.25), own_portal(1.25)
+    plain = algorithm_of(plain_portal).run()
+    perf = traced(tmp_path, lambda: algorithm_of(portal).run())
+    assert perf["portfolio_value"].tolist() == plain["portfolio_value"].tolist()
+    assert portal.calls == plain_portal.calls
+    ledger = ledger_of(tmp_path)
+    (account,) = ledger.accounts
+    assert account.status.value == "reconciled", account.notes
+    at_close = {point.ref.event_time: float(point.equity) for point in ledger.equity}
+    for day, value in perf["portfolio_value"].items():
+        assert at_close[pd.Timestamp(day).value] == pytest.approx(value, rel=1e-9)
+    profit = float(sum((one.amount for one in ledger.slices), Decimal(0)))
+    assert profit + 100_000 == pytest.approx(perf["portfolio_value"].iloc[-1], rel=1e-9)
+
+
+def test_a_run_that_is_stepped_through_is_traced_as_one_that_is_run(tmp_path: Path) -> None:
+    def step() -> list[Any]:
+        return list(algorithm_of(own_portal(1.0)).get_generator())
+
+    plain = step()
+    days = traced(tmp_path, step)
+    assert [one["daily_perf"]["ending_cash"] for one in days[:-1]] == [
+        one["daily_perf"]["ending_cash"] for one in plain[:-1]
+    ]
+    ledger = ledger_of(tmp_path)
+    (account,) = ledger.accounts
+    assert account.status.value == "reconciled", account.notes
+    assert float(account.end or 0) == pytest.approx(days[-2]["daily_perf"]["ending_cash"])
+    (run,) = rows_of(tmp_path, "select status, parameters->>'capital_base' as capital from runs")
+    assert run == {"status": "Ended", "capital": "100000.0"}
+
+
+def test_a_run_that_is_left_in_the_middle_is_kept_as_far_as_it_went(tmp_path: Path) -> None:
+    def step() -> None:
+        algorithm = algorithm_of(own_portal(1.0))
+        days = algorithm.get_generator()
+        for _ in range(5):
+            next(days)
+        days.close()
+        assert not {n for n in vars(algorithm.blotter) if callable(vars(algorithm.blotter)[n])}
+
+    traced(tmp_path, step)
+    (row,) = rows_of(tmp_path, "select count(*) as fills from spans where event_type = 'FILL'")
+    assert row["fills"] == 4
+    assert ledger_of(tmp_path).accounts[0].status.value == "reconciled"
 
 
 def parents(host: TracedHost, where: str) -> list[tuple[str, str | None, str | None]]:
@@ -525,6 +689,7 @@ def test_an_algorithm_built_before_is_traced_and_left_as_it_was(tmp_path: Path) 
         host.leveraged()
     (algorithm,) = built
     algorithm.blotter = Own()
+    algorithm.set_max_leverage = lambda _: None  # which buying twice as much breaks, or not
     before = [dict(vars(one)) for one in (algorithm, algorithm.blotter)]
     random.seed(3)
     assert TradingAlgorithm.run is run

@@ -21,8 +21,10 @@ SELECT
     attributes ->> $commission_currency AS commission_currency,
     attributes ->> $multiplier AS multiplier,
     attributes ->> $settlement_currency AS settlement_currency,
+    attributes ->> $valuation_method AS valuation_method,
     attributes ->> $is_inverse AS is_inverse,
     attributes ->> $base_currency AS base_currency,
+    attributes ->> $order_reason AS order_reason,
     coalesce(
         attributes ->> $account_id,
         attributes ->> ('$."trading.' || lower(event_type) || '.account_id"'),

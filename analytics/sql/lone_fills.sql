@@ -3,7 +3,7 @@
 -- Runs on DuckDB.
 WITH RECURSIVE lone AS (
     SELECT portfolio, symbol, venue, side, quantity, price, sequence, event_time, start_time, trace_id,
-        parent_span_id
+        parent_span_id, nullif(json_extract_string(attributes, $order_reason), '') AS reason
     FROM spans
     WHERE run_id = $run_id
       AND span_kind <> 'CONSUMER'
@@ -119,7 +119,7 @@ SELECT
     lone.price AS average_price,
     lone.sequence AS fill_sequence,
     decided.order_type,
-    decided.reason,
+    coalesce(lone.reason, decided.reason) AS reason,
     coalesce(decided.first_order.sequence, lone.sequence) AS sequence,
     coalesce(decided.first_order.start_time, lone.start_time) AS start_time,
     decided.market.sequence AS market_sequence,

@@ -1,13 +1,14 @@
 """Parameters tried over a pool of processes, and one strategy on several markets at once.
 
 The workers' results travel back by pickling; the best run is repeated in this process. A result is
-pickled here as well, and read back.
+pickled here as well, and read back. The second argument is the start method, `fork` by itself.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import pickle
+import sys
 
 import backtesting
 from backtesting import Backtest
@@ -19,7 +20,8 @@ from host_backtests import BacktestReport
 
 def two_processes(*args: object, **kwargs: object) -> object:
     """Make the pool that the engine asks for, with two workers on any machine."""
-    return multiprocessing.get_context("fork").Pool(2)
+    method = sys.argv[2] if len(sys.argv) > 2 else "fork"
+    return multiprocessing.get_context(method).Pool(2)
 
 
 def main() -> None:

@@ -20,7 +20,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from nautilus_trader.backtest import BacktestEngine, BacktestEngineConfig
+from nautilus_trader.backtest import (
+    BacktestEngine,
+    BacktestEngineConfig,
+    BacktestNode,
+    BacktestResult,
+)
 from nautilus_trader.common import LoggerConfig
 from nautilus_trader.execution import MakerTakerFeeModel
 from nautilus_trader.model import (
@@ -210,7 +215,7 @@ def write(*runs: dict[str, Any]) -> None:
     Path(sys.argv[1]).write_text(text + "\n", encoding="utf-8")
 
 
-def knowledge(engine: BacktestEngine, venues: Iterable[Venue]) -> dict[str, Any]:
+def knowledge(engine: BacktestEngine | EngineOfNode, venues: Iterable[Venue]) -> dict[str, Any]:
     """What an engine itself says of its run: its reports, its cache, its result."""
     result = engine.get_result()
     orders = sorted(engine.cache.orders(), key=lambda order: str(order.client_order_id))
@@ -224,6 +229,34 @@ def knowledge(engine: BacktestEngine, venues: Iterable[Venue]) -> dict[str, Any]
         "realized_pnls": _by_currency(engine.portfolio.realized_pnls(one) for one in venues),
         "unrealized_pnls": _by_currency(engine.portfolio.unrealized_pnls(one) for one in venues),
     }
+
+
+class EngineOfNode:
+    """The engine of a node of backtests, as far as `knowledge` asks it."""
+
+    def __init__(self, node: BacktestNode, result: BacktestResult) -> None:
+        self.node, self.result = node, result
+        (config,) = node.configs
+        self.name = config.id
+        self.trader_id = config.engine.trader_id
+        self.cache = node.get_engine_cache(self.name)
+        self.portfolio = node.get_engine_portfolio(self.name)
+
+    def get_result(self) -> BacktestResult:
+        """What the node gave back for its run."""
+        return self.result
+
+    def generate_fills_report(self) -> Any:
+        """One row a fill."""
+        return self.node.generate_fills_report(self.name)
+
+    def generate_positions_report(self) -> Any:
+        """One row a position."""
+        return self.node.generate_positions_report(self.name)
+
+    def generate_account_report(self, venue: Venue) -> Any:
+        """One row a state and currency."""
+        return self.node.generate_account_report(self.name, venue)
 
 
 def _text(value: object) -> str | None:
@@ -282,7 +315,7 @@ def _positions(table: Any) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["ts_opened"], row["opening_order_id"]))
 
 
-def _account(engine: BacktestEngine, venue: Venue) -> dict[str, Any]:
+def _account(engine: BacktestEngine | EngineOfNode, venue: Venue) -> dict[str, Any]:
     account = engine.cache.account_for_venue(venue)
     table = engine.generate_account_report(venue)
     return {

@@ -1,10 +1,14 @@
-"""A search over two parameters in a pool of forked processes, on an algorithm that is a closure."""
+"""A search over two parameters in a pool of processes, on an algorithm that is a closure.
+
+The second argument is their start method, `fork` by itself.
+"""
 
 from __future__ import annotations
 
 import functools
 import multiprocessing
 import pickle
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
@@ -37,7 +41,8 @@ def backtest(parameters: tuple[int, float]) -> pd.DataFrame:
 def main() -> None:
     """Run all of them."""
     zipline_market.use_bundle()
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork")) as pool:
+    context = multiprocessing.get_context(sys.argv[2] if len(sys.argv) > 2 else "fork")
+    with ProcessPoolExecutor(2, context, zipline_market.use_bundle) as pool:
         perfs = list(pool.map(backtest, GRID))
     again = pickle.loads(pickle.dumps(perfs))  # noqa: S301 - our own
     zipline_market.write(

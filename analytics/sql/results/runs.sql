@@ -17,6 +17,7 @@ SELECT
     seed,
     data_from,
     data_to,
-    portfolios
+    portfolios,
+    backtests
 FROM runs
 ORDER BY started_at DESC NULLS LAST, run_id DESC
