@@ -83,6 +83,6 @@ lock:  ## write locks/ anew from pyproject.toml (needs uv)
 	.ci/lock
 
 clean:  ## remove environments and what tools left; keeps .fillpath, the demo's data
-	rm -rf .venv .venv-* build dist ./*.egg-info .mypy_cache .pytest_cache .ruff_cache \
+	rm -rf .venv .venv-* build dist ./*.egg-info instrumentation/*.so .mypy_cache .pytest_cache .ruff_cache \
 		.import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
@@ -21,34 +21,18 @@ from fillpath.analytics.ledger_events import (
 from fillpath.analytics.position_book import FLOAT_NOISE, Execution, HoldingKey
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
 from fillpath.analytics.slices import SliceKind
+from fillpath.analytics.unexplained_changes import UnexplainedChange, UnexplainedChanges
 from fillpath.analytics.variation_margin import VariationMargin
 from fillpath.analytics.waiting_flows import WaitingFlows
+from fillpath.analytics.ways_to_take import MOST_IN_A_QUEUE, ways_to_take
 
 _MAX_NOTES: Final = 5
-_MOST_IN_A_QUEUE: Final = 16
 _FINANCING: Final = Decimal("0.02")
 """More than this part of what is held is no interest or financing of one statement.
 
 A fill that is missing changes an account as well. Where the engine tells its positions, these would
 show it; where it does not, no change passes as financing.
 """
-_MAX_PASSED_OVER: Final = 64
-"""An account that shows none of so many fills will not show them all at once."""
-
-
-@dataclass(slots=True)
-class _Unexplained:
-    """A change that a statement shows and nothing before it explains.
-
-    Attributes:
-        ref: The statement.
-        amounts: By currency.
-        as_funding: Those of them that pass as financing; the others are differences.
-    """
-
-    ref: SpanRef
-    amounts: dict[str, Decimal] = field(default_factory=dict)
-    as_funding: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -86,9 +70,8 @@ class AccountBook:
     _margin: VariationMargin = field(default_factory=VariationMargin)
     _last_stated: int = -1
     _bases: dict[HoldingKey, Decimal] = field(default_factory=dict)
-    _unexplained: list[_Unexplained] = field(default_factory=list)
-    _waiting: list[_Unexplained] = field(default_factory=list)
-    _tried: _Unexplained | None = None
+    _unexplained: UnexplainedChanges = field(init=False)
+    _tried: UnexplainedChange | None = None
     _states_first: bool = False
     _last_fill: int = -1
     _unrealized: dict[str, tuple[int, Decimal]] = field(default_factory=dict)
@@ -98,6 +81,7 @@ class AccountBook:
     def __post_init__(self) -> None:
         self.entries = AccountEntries(self.digits)
         self._flows = WaitingFlows(self.entries, self.digits)
+        self._unexplained = UnexplainedChanges(self.entries)
 
     @property
     def base_currency(self) -> str | None:
@@ -113,19 +97,8 @@ class AccountBook:
     def has_failed(self) -> bool:
         """Whether its statements do not follow from its fills."""
         has_difference = any(sums.difference for sums in self.entries.sums.values())
-        failures = (*self._failures, *self._not_explained())
+        failures = (*self._failures, *self._unexplained.sentences())
         return self.is_stated and (bool(failures) or has_difference)
-
-    def _not_explained(self) -> Iterator[str]:
-        """Say what of the account's changes neither an event nor financing explains."""
-        told = (
-            f"The account changed by {amount} {currency} without a fill or a cash flow that was "
-            "published."
-            for one in self._unexplained
-            for currency, amount in one.amounts.items()
-            if currency not in one.as_funding
-        )
-        yield from dict.fromkeys(told)
 
     def remark(self, sentence: str) -> None:
         """Add what a reader should know."""
@@ -225,14 +198,14 @@ class AccountBook:
         """
         settled = []
         self._tried = None
-        while self._waiting and self._pending[self._passed_over :]:
-            stated = self._waiting.pop(0)
+        while self._unexplained.waiting and self._pending[self._passed_over :]:
+            stated = self._unexplained.waiting.pop(0)
             fresh = self._pending[self._passed_over :]
-            for count in (len(fresh), *range(1, min(len(fresh), _MOST_IN_A_QUEUE))):
+            for count in (len(fresh), *range(1, min(len(fresh), MOST_IN_A_QUEUE))):
                 explanation = self._explain(fresh[:count], dict(stated.amounts), may_solve=False)
                 if explanation is not None:
                     settled.append(stated.ref)
-                    self._take_back(stated)
+                    self._unexplained.take_back(stated)
                     self._book(fresh[:count], explanation)
                     del self._pending[self._passed_over : self._passed_over + count]
                     self._states_first = True
@@ -241,34 +214,14 @@ class AccountBook:
                 self._tried = stated
         return settled
 
-    def _take_back(self, stated: _Unexplained) -> None:
-        """Undo what `_leave_unexplained` did: the change is explained after all."""
-        self._unexplained = [one for one in self._unexplained if one is not stated]
-        for currency in list(stated.amounts):
-            self._take_back_amount(stated, currency)
-
-    def _take_back_amount(self, stated: _Unexplained, currency: str) -> None:
-        amount = stated.amounts.pop(currency)
-        if currency in stated.as_funding:
-            self.entries.unfund(stated.ref, currency, amount)
-        else:
-            self.entries.sum(currency).difference -= amount
-
     def _leave_unexplained(
         self, event: AccountEvent, change: Amounts, *, may_be_financing: bool
     ) -> None:
         """Take a change that no event explains yet: as financing, or as a difference."""
-        stated = _Unexplained(event.ref, dict(change))
         held = sum(self._bases.values(), ZERO) if self._positions_told else ZERO
-        for currency, amount in change.items():
-            too_much = self.account_type == "CASH" or abs(amount) > held * _FINANCING
-            if may_be_financing and not too_much:
-                stated.as_funding.add(currency)
-                self.entries.fund(event.ref, currency, amount)
-            else:
-                self.entries.sum(currency).difference += amount
-        self._unexplained.append(stated)
-        self._waiting = [*self._waiting, stated][-_MOST_IN_A_QUEUE:]
+        may_pass = may_be_financing and self.account_type != "CASH"
+        as_funding = {c for c, amount in change.items() if abs(amount) <= held * _FINANCING}
+        self._unexplained.add(event.ref, change, as_funding if may_pass else ())
 
     def _take_change(self, event: AccountEvent, change: Amounts) -> None:
         """Find the cash flows and fills that a change of the account shows, and book them."""
@@ -291,7 +244,7 @@ class AccountBook:
             if self._tried is not None and self._states_first:
                 # The statement before these fills was theirs, and wrong; this one is of others.
                 amounts = dict(self._tried.amounts)
-                self._take_back(self._tried)
+                self._unexplained.take_back(self._tried)
                 self._book(fresh, None, amounts)
             elif (explanation := self._explain(fresh, {}, may_solve=False)) is not None:
                 # They come to nothing, which the statement before them may have shown.
@@ -314,12 +267,7 @@ class AccountBook:
             self.entries.flow(event, event.currency, event.amount)
             return
         currency, amount = self._flows.amount(event)
-        stated = next((s for s in reversed(self._unexplained) if currency in s.amounts), None)
-        if stated is not None and stated.amounts[currency] == amount:
-            self._take_back_amount(stated, currency)
-            if not stated.amounts:
-                self._take_back(stated)
-                self._waiting = [one for one in self._waiting if one is not stated]
+        if self._unexplained.explained_by(currency, amount):
             self.entries.flow(event, currency, amount)
             return
         self._flows.add(event)
@@ -356,7 +304,7 @@ class AccountBook:
             False if the change does not follow from fills.
         """
         passed, fresh = self._pending[: self._passed_over], self._pending[self._passed_over :]
-        for before, taken, after, may_solve in _ways_to_take(
+        for before, taken, after, may_solve in ways_to_take(
             passed, fresh, has_changed=bool(change)
         ):
             explanation = self._explain(taken, change, may_solve=may_solve)
@@ -516,7 +464,7 @@ class AccountBook:
         valued = {one.currency for one in self.entries.valuations}
         currencies = sorted({*self.entries.sums, *self._totals, *valued})
         open_by_engine = {currency: self._engine_unrealized(currency) for currency in currencies}
-        failures = [*notes, *self._failures, *self._not_explained()]
+        failures = [*notes, *self._failures, *self._unexplained.sentences()]
         if len(failures) > _MAX_NOTES:
             rest = len(failures) - _MAX_NOTES
             failures = [*failures[:_MAX_NOTES], f"And {rest} more like these."]
@@ -561,29 +509,3 @@ class AccountBook:
                 )
             )
         return rows
-
-
-def _ways_to_take(
-    passed: list[Execution], fresh: list[Execution], *, has_changed: bool
-) -> Iterator[tuple[list[Execution], list[Execution], list[Execution], bool]]:
-    """List which fills a statement may show, the likeliest first.
-
-    Args:
-        passed: Fills that an earlier statement has passed over.
-        fresh: Fills since then.
-        has_changed: Whether the account has changed at all.
-
-    Yields:
-        Fills that are passed over, fills that the statement shows, fills that are still to be
-        stated, and whether an exchange rate may be taken from the change itself.
-    """
-    if fresh:
-        yield passed, fresh, [], False
-    for count in range(1, min(len(fresh), _MOST_IN_A_QUEUE)):
-        yield passed, fresh[:count], fresh[count:], False
-    if len(fresh) > 1:
-        yield [*passed, *fresh[:-1]], fresh[-1:], [], False
-    if has_changed and 0 < len(passed) <= _MAX_PASSED_OVER:
-        yield [], [*passed, *fresh], [], False
-    if fresh:
-        yield passed, fresh, [], True

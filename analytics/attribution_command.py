@@ -175,6 +175,6 @@ def money(amount: Decimal | None, digits: int, style: str = "") -> Text:
     """Write an amount for a table; one that is not known is said to be so."""
     if amount is None:
         return styled(("not told", "dim"))
-    figure = report_format.money(amount, digits)
+    figure = report_format.readable_money(amount, digits)
     colour = {"negative": "red", "positive": "", "zero": "dim"}[figure.tone]
     return styled((figure.text, f"{style} {colour}".strip()))

@@ -18,19 +18,12 @@ import typer
 from fillpath.analytics.attribution_cli import attribution
 from fillpath.analytics.cli_options import (
     PROGRAM,
-    AllOption,
     DataOption,
-    IdArgument,
     Invocation,
     JsonOption,
-    KindOption,
-    LinksOption,
-    PortfolioOption,
-    RunOption,
     invocation,
     with_lake,
 )
-from fillpath.analytics.cli_views import largest_traces, open_in_viewer
 from fillpath.analytics.db_cli import db_app
 from fillpath.analytics.figures_cli import figures
 from fillpath.analytics.import_command import import_files
@@ -39,6 +32,8 @@ from fillpath.analytics.otlp_cli import otlp_app
 from fillpath.analytics.report_cli import report
 from fillpath.analytics.runs_cli import runs_app
 from fillpath.analytics.signals_cli import add_signal_commands
+from fillpath.analytics.store_cli import store_app
+from fillpath.analytics.trace_cli import trace_app
 from fillpath.analytics.trades_cli import trades
 from fillpath.instrumentation.settings import ENV_DEBUG
 
@@ -50,8 +45,6 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
 )
-trace_app = typer.Typer(help="Chains of events, from bar to fill.", no_args_is_help=True)
-store_app = typer.Typer(help="Where the spans are, and how long.", no_args_is_help=True)
 app.add_typer(runs_app, name="runs")
 app.add_typer(trace_app, name="trace")
 app.add_typer(store_app, name="store")
@@ -153,108 +146,6 @@ def run(
     raise typer.Exit(code)
 
 
-@trace_app.command("show")
-def trace_show(
-    context: typer.Context,
-    given: IdArgument,
-    *,
-    run: RunOption = None,
-    portfolio: PortfolioOption = None,
-    kind: KindOption = None,
-    everything: AllOption = False,
-    data: DataOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Show what led to an event and what came of it, from the bar down to the fill."""
-    from fillpath.analytics.trace_command import show_trace
-
-    show_trace(
-        invocation(context).take(data, json),
-        given,
-        run=run,
-        portfolio=portfolio,
-        kind=kind,
-        everything=everything,
-    )
-
-
-@trace_app.command("path")
-def trace_path(
-    context: typer.Context,
-    given: IdArgument,
-    *,
-    run: RunOption = None,
-    portfolio: PortfolioOption = None,
-    kind: KindOption = None,
-    data: DataOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Show the way from the first cause to an event, and how long each step took."""
-    from fillpath.analytics.lineage_command import show_lineage
-
-    show_lineage(
-        invocation(context).take(data, json), "path", given, run=run, portfolio=portfolio, kind=kind
-    )
-
-
-@trace_app.command("ancestors")
-def trace_ancestors(
-    context: typer.Context,
-    given: IdArgument,
-    *,
-    run: RunOption = None,
-    portfolio: PortfolioOption = None,
-    kind: KindOption = None,
-    links: LinksOption = False,
-    everything: AllOption = False,
-    data: DataOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Show everything that led to an event."""
-    from fillpath.analytics.lineage_command import show_lineage
-
-    show_lineage(
-        invocation(context).take(data, json),
-        "ancestors",
-        given,
-        run=run,
-        portfolio=portfolio,
-        kind=kind,
-        across_links=links,
-        everything=everything,
-    )
-
-
-@trace_app.command("descendants")
-def trace_descendants(
-    context: typer.Context,
-    given: IdArgument,
-    *,
-    run: RunOption = None,
-    portfolio: PortfolioOption = None,
-    kind: KindOption = None,
-    links: LinksOption = False,
-    everything: AllOption = False,
-    data: DataOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Show everything that came of an event."""
-    from fillpath.analytics.lineage_command import show_lineage
-
-    show_lineage(
-        invocation(context).take(data, json),
-        "descendants",
-        given,
-        run=run,
-        portfolio=portfolio,
-        kind=kind,
-        across_links=links,
-        everything=everything,
-    )
-
-
-trace_app.command("open")(open_in_viewer)
-trace_app.command("largest")(largest_traces)
 app.command()(trades)
 
 
@@ -360,146 +251,6 @@ app.command("import")(import_files)
 app.command()(attribution)
 add_signal_commands(app)
 app.command()(latency)
-
-
-@store_app.command("path")
-def store_path(
-    context: typer.Context, *, data: DataOption = None, json: JsonOption = False
-) -> None:
-    """Print the path or URL of the lake, a Delta Lake table of Parquet files."""
-    from fillpath.analytics.output import print_json, print_line
-
-    given = invocation(context).take(data, json)
-    folder = given.folder
-    if given.json:
-        print_json(
-            {
-                "data": folder.path,
-                "lake": folder.lake_place,
-                "runs": folder.runs_place,
-                "spool": folder.spool,
-            }
-        )
-    else:
-        print_line(folder.lake_place)
-
-
-YesOption = Annotated[
-    bool, typer.Option("--yes", metavar="", help="Do it; else the plan is shown.")
-]
-
-
-@store_app.command("stats")
-def store_stats(
-    context: typer.Context, *, data: DataOption = None, json: JsonOption = False
-) -> None:
-    """Show how large the lake and the spools are, by tier, and what could be had back."""
-    from fillpath.analytics.store_stats import show_stats
-
-    show_stats(invocation(context).take(data, json))
-
-
-@store_app.command("compact")
-def store_compact(
-    context: typer.Context,
-    *,
-    run: Annotated[
-        str | None, typer.Option("--run", metavar="RUN", help="Of this run only.")
-    ] = None,
-    target: Annotated[
-        str, typer.Option("--target-size", metavar="SIZE", help="Size of a large file.")
-    ] = "128MiB",
-    plan: Annotated[
-        bool, typer.Option("--plan", metavar="", help="Show what would be done, and do nothing.")
-    ] = False,
-    yes: YesOption = False,
-    data: DataOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Put small files together, also while a run is recorded; no row is lost or changed."""
-    from fillpath.analytics.store_command import compact_store
-
-    given = invocation(context).take(data, json)
-    compact_store(given, run=run, target=target, only_plan=plan and not yes)
-
-
-@store_app.command("tier")
-def store_tier(
-    context: typer.Context,
-    *,
-    warm: Annotated[
-        str, typer.Option("--warm-after", metavar="AGE", help="Age of a run for the warm tier.")
-    ] = "7d",
-    cold: Annotated[
-        str, typer.Option("--cold-after", metavar="AGE", help="Age of a run for the cold tier.")
-    ] = "90d",
-    interval: Annotated[
-        str, typer.Option("--interval", metavar="TIME", help="What a cold run's summary spans.")
-    ] = "1m",
-    keep_all: Annotated[
-        bool,
-        typer.Option("--keep-all", metavar="", help="Compress only, leave nothing out."),
-    ] = False,
-    yes: YesOption = False,
-    data: DataOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Compress old runs harder; in the cold, ticks and features give way to summaries.
-
-    Critical events stay, and whatever led to an event that stays.
-    """
-    from fillpath.analytics.store_command import tier_store
-
-    given = invocation(context).take(data, json)
-    tier_store(given, warm=warm, cold=cold, interval=interval, summarise=not keep_all, yes=yes)
-
-
-@store_app.command("retain")
-def store_retain(
-    context: typer.Context,
-    *,
-    older_than: Annotated[
-        str | None,
-        typer.Option("--older-than", metavar="AGE", help="Let runs go that ended before, as 90d."),
-    ] = None,
-    keep_runs: Annotated[
-        int | None,
-        typer.Option("--keep-runs", metavar="N", min=0, help="Keep the newest, let others go."),
-    ] = None,
-    max_size: Annotated[
-        str | None,
-        typer.Option("--max-size", metavar="SIZE", help="Let the oldest go until all fit, as 10GB"),
-    ] = None,
-    yes: YesOption = False,
-    data: DataOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Let whole runs go, with their spools; one that is being recorded never goes."""
-    from fillpath.analytics.store_command import retain_store
-
-    given = invocation(context).take(data, json)
-    retain_store(given, older_than=older_than, keep_runs=keep_runs, max_size=max_size, yes=yes)
-
-
-@store_app.command("vacuum")
-def store_vacuum(
-    context: typer.Context,
-    *,
-    grace: Annotated[
-        str,
-        typer.Option("--grace", metavar="AGE", help="Keep what was in use less long ago."),
-    ] = "24h",
-    spools: Annotated[
-        bool, typer.Option("--spools", metavar="", help="Spools of finished runs too.")
-    ] = False,
-    yes: YesOption = False,
-    data: DataOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Delete files that no lake needs any more: replaced ones, and what crashes left."""
-    from fillpath.analytics.store_command import vacuum_store
-
-    vacuum_store(invocation(context).take(data, json), grace=grace, spools=spools, yes=yes)
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Final
 
@@ -45,6 +45,54 @@ class CurrencyDigits(Mapping[str, int]):
 
     def __len__(self) -> int:
         return len(self._seen)
+
+
+class AccountDigits:
+    """Decimal places of currencies, as each account of a run has them.
+
+    Accounts that share a run need not share their digits: one exchange books a coin in two places,
+    another in eight. What the coarse one rounds off is rounding there, and no difference. An engine
+    that states no account has the digits of the whole run.
+
+    Args:
+        events: What the ledger reads.
+        account_of: Names the account of a fill or a cash flow.
+        run: The digits of the whole run.
+    """
+
+    def __init__(
+        self,
+        events: Iterable[LedgerEvent],
+        account_of: Callable[[FillEvent | CashFlowEvent], str],
+        run: CurrencyDigits,
+    ) -> None:
+        self._run = run
+        self._by_account: dict[tuple[str, str], CurrencyDigits] = {}
+        self._in_doubles: set[tuple[str, str]] = set()
+        stated: dict[tuple[str, str], list[LedgerEvent]] = {}
+        positions: dict[str, list[LedgerEvent]] = {}
+        for event in events:
+            portfolio = event.ref.portfolio
+            if isinstance(event, PositionEvent):  # it names no account
+                positions.setdefault(portfolio, []).append(event)
+                continue
+            account = event.account_id if isinstance(event, AccountEvent) else account_of(event)
+            stated.setdefault((portfolio, account or ""), []).append(event)
+        for key, said in stated.items():
+            balances = [b for e in said if isinstance(e, AccountEvent) for b in e.balances.values()]
+            if balances:
+                told = amounts_stated([*said, *positions.get(key[0], ())])
+                self._by_account[key] = CurrencyDigits(told)
+            if any(balance.is_double for balance in balances):
+                self._in_doubles.add(key)
+
+    def of(self, portfolio: str, account_id: str | None) -> CurrencyDigits:
+        """Give the decimal places of one account, by currency."""
+        return self._by_account.get((portfolio, account_id or ""), self._run)
+
+    def in_doubles(self, portfolio: str, account_id: str | None) -> bool:
+        """Tell whether an account is reckoned in doubles, so that last digits mean nothing."""
+        return (portfolio, account_id or "") in self._in_doubles
 
 
 def amounts_stated(events: Iterable[LedgerEvent]) -> Iterator[tuple[str, Decimal]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import ROUND_HALF_EVEN, Decimal
 
-from fillpath.analytics.figure_definitions import FigureDefinition
+from fillpath.analytics.figure_meaning import FigureDefinition
 from fillpath.analytics.report_format import Figure, duration, money, percent
 
 UNDEFINED = "\N{EN DASH}"

@@ -36,11 +36,11 @@ def figure_words(name: str, value: float | None, currency: str | None) -> str:
 
 
 def amount_words(amount: Decimal | None, currency: str | None, *, signed: bool = False) -> str:
-    """Write an amount with all its digits."""
+    """Write an amount with all digits that mean something."""
     if amount is None:
         return UNDEFINED
     digits = report_format.currency_digits(currency or "", {})
-    return report_format.money(amount, digits, signed=signed).text
+    return report_format.readable_money(amount, digits, signed=signed).text
 
 
 def value_words(value: Any) -> str:

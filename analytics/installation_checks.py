@@ -20,6 +20,7 @@ from fillpath.analytics.versions import (
     installed_version,
     requirements,
 )
+from fillpath.instrumentation.compiled_rows import ADVICE, COMPILED, WHY_NOT
 from fillpath.instrumentation.settings import ENV_DATA, DataFolder
 
 _INSTALLATION: Final = "installation"
@@ -38,6 +39,7 @@ def check_installation(_: DataFolder) -> Iterator[CheckResult]:
         yield CheckResult.failed(_INSTALLATION, finding, "Python 3.11 or newer")
     else:
         yield CheckResult.passed(_INSTALLATION, finding)
+    yield _check_recording()
     by_extra = _requirements_by_extra()
     wrong = [problem for line in by_extra.get("", []) if (problem := _problem(line))]
     if wrong:
@@ -48,6 +50,13 @@ def check_installation(_: DataFolder) -> Iterator[CheckResult]:
         yield CheckResult.passed(_INSTALLATION, f"{count} requirements, all at fitting versions")
     for extra in sorted(by_extra.keys() - _NOT_FOR_USERS - {""}):
         yield _check_extra(extra, by_extra[extra])
+
+
+def _check_recording() -> CheckResult:
+    if COMPILED is not None:
+        return CheckResult.passed(_INSTALLATION, "recording is compiled")
+    finding = f"recording is Python's, three times slower: {WHY_NOT}"
+    return CheckResult.skipped(_INSTALLATION, finding, ADVICE or None)
 
 
 def _requirements_by_extra() -> dict[str, list[str]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from fillpath.analytics.account_book import AccountBook
 from fillpath.analytics.corporate_actions import CorporateActions
-from fillpath.analytics.currencies import CurrencyDigits
+from fillpath.analytics.currencies import AccountDigits, CurrencyDigits
 from fillpath.analytics.equity import EquityCurve, EquityPoint
 from fillpath.analytics.exact import ZERO
 from fillpath.analytics.exchange_rates import MarketRates
@@ -30,7 +30,7 @@ class LedgerWalk:
 
     Args:
         events: Everything that could be read.
-        digits: Decimal places by currency.
+        digits: Decimal places by currency, of the whole run.
         quoted: Whose prices value what.
         actions: Bring prices to the units of the end.
         netted: Where the fills of all strategies meet in one position, though none is named.
@@ -46,6 +46,7 @@ class LedgerWalk:
     accounts: dict[tuple[str, str], AccountBook] = field(default_factory=dict)
     executions: list[Execution] = field(default_factory=list)
     last_fills: dict[Instrument, Mark] = field(default_factory=dict)
+    _digits: AccountDigits = field(init=False)
     _market_rates: MarketRates | None = None
     _stated: dict[str, dict[str, str | None]] = field(default_factory=dict)
 
@@ -66,7 +67,8 @@ class LedgerWalk:
             if isinstance(event, FillEvent) and can_be_shared(event)
         }
         self.netted = frozenset({*self.netted, *by_contributions})
-        self.book = PositionBook(self.digits, netted=self.netted)
+        self._digits = AccountDigits(self.events, self._account_of, self.digits)
+        self.book = PositionBook(self._digits, netted=self.netted)
 
     def _with_currency(
         self, event: LedgerEvent, currencies: Mapping[tuple[str, str], set[str]]
@@ -221,7 +223,8 @@ class LedgerWalk:
         account = self.accounts.get((portfolio, account_id))
         if account is None:
             stated = account_id in self._stated.get(portfolio, {})
-            account = AccountBook(portfolio, account_id, self.digits, states_expected=stated)
+            digits = self._digits.of(portfolio, account_id)
+            account = AccountBook(portfolio, account_id, digits, states_expected=stated)
             account.market_rates = self._market_rates
             self.accounts[portfolio, account_id] = account
         return account

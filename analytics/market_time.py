@@ -74,7 +74,7 @@ def date_of(day: int) -> dt.date:
 
 
 def periods_per_year(days: Sequence[dt.date]) -> int | None:
-    """Tell how many such days a year has; see `figure_definitions`.
+    """Tell how many such days a year has; see `return_figures`.
 
     Args:
         days: In order.

@@ -122,6 +122,6 @@ def _add(
 
 
 def _amount(amount: Decimal, currency: str, style: str) -> Text:
-    figure = report_format.money(amount, report_format.currency_digits(currency, {}))
+    figure = report_format.readable_money(amount, report_format.currency_digits(currency, {}))
     colours = {"negative": "red", "positive": "", "zero": "dim"}
     return styled((figure.text, f"{style} {colours[figure.tone]}".strip()))

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Final
 
 from fillpath.analytics.average_cost import Holding
+from fillpath.analytics.currencies import AccountDigits
 from fillpath.analytics.exact import ZERO, minor_unit, rounded
-from fillpath.analytics.ledger_events import FillEvent, PositionEvent
+from fillpath.analytics.ledger_events import PLACES_OF_A_DOUBLE, FillEvent, PositionEvent
 from fillpath.analytics.round_trips import RoundTrip
 from fillpath.instrumentation.semconv import EventType
 
 FLOAT_NOISE: Final = Decimal(2) ** -47
 """An engine that reckons in doubles knows about 14 digits of a notional."""
+_DRIFT: Final = Decimal(2) ** -40
+"""Part of a position that adding up thousands of doubles may leave."""
 _FINEST_QUANTITY: Final = Decimal(10) ** -10
 """No engine that reckons exactly has a smaller unit; one that reckons in doubles is less exact."""
 
@@ -102,13 +105,13 @@ class PositionBook:
     """Keeps every position of a run at average cost.
 
     Attributes:
-        digits: Decimal places by currency.
+        digits: Decimal places of the currencies of every account.
         positions: What is held now.
         trips: Every round trip so far, in the order of their first fills.
         netted: Where fills of all strategies meet in one position, if the host names none.
     """
 
-    digits: Mapping[str, int]
+    digits: AccountDigits
     positions: dict[HoldingKey, OpenPosition] = field(default_factory=dict)
     trips: list[RoundTrip] = field(default_factory=list)
     netted: AbstractSet[Place] = frozenset()
@@ -132,6 +135,7 @@ class PositionBook:
                 an account. Otherwise parts are rounded, and the exit that empties the position
                 takes the rest, so that the profits of a round trip add up to its cash flows.
         """
+        fill = self._as_added_up(fill, said, account_id)
         engine_realized = self._engine_realized(fill, said)
         key = closing = self._key(fill, fill.position_id, account_id)
         held = self.positions.get(key)
@@ -159,7 +163,9 @@ class PositionBook:
         restated, restated_quantity, differs = self._restate(
             fill, key, said, self.positions.get(key) or emptied, average_before
         )
-        if engine_realized is not None and abs(engine_realized - booked) > self._noise(fill):
+        if engine_realized is not None and abs(engine_realized - booked) > self._noise(
+            fill, account_id
+        ):
             differs = differs or (
                 f"fill {fill.fill_id} earned {booked} {fill.settlement_currency} by the fills, "
                 f"{engine_realized} by the engine's position {fill.position_id}"
@@ -188,6 +194,26 @@ class PositionBook:
             closing=closing,
         )
 
+    def _as_added_up(
+        self, fill: FillEvent, said: Sequence[PositionEvent], account_id: str | None
+    ) -> FillEvent:
+        """Take the quantity by which an engine that adds up doubles says its position changed.
+
+        Thousands of parts of a share do not add up in doubles as they do in decimals: of a position
+        that the engine has closed, something would be left.
+        """
+        key = self._key(fill, fill.position_id, account_id)
+        is_told = said and said[-1].quantity is not None
+        is_same = is_told and key[2:4] == ("position", said[-1].position_id)
+        if not is_same or not self.digits.in_doubles(fill.ref.portfolio, account_id):
+            return fill
+        held = self.positions.get(key)
+        before = held.holding.quantity if held else ZERO
+        changed = fill.sign * ((said[-1].quantity or ZERO) - before)
+        largest = max(fill.quantity, abs(before))
+        is_drift = 0 < abs(changed - fill.quantity) <= largest * _DRIFT
+        return replace(fill, quantity=changed) if is_drift and changed > 0 else fill
+
     def pass_over(self, fill: FillEvent, account_id: str | None) -> Execution:
         """Take a fill that the engine kept out of every position, such as one of a spread."""
         return Execution(fill, self._key(fill, fill.position_id, account_id))
@@ -213,10 +239,13 @@ class PositionBook:
         held.exact += exact
         held.trip.leave(fill, quantity)
         if rounds_each or held.holding.quantity:
-            booked = rounded(exact, self.digits[fill.settlement_currency])
+            digits = self.digits.of(fill.ref.portfolio, held.account_id)
+            booked = rounded(exact, digits[fill.settlement_currency])
         else:
             booked = held.exact - held.booked
-        if engine_realized is not None and abs(engine_realized - booked) <= self._noise(fill):
+        if engine_realized is not None and abs(engine_realized - booked) <= self._noise(
+            fill, held.account_id
+        ):
             booked = engine_realized
         held.booked += booked
         return booked
@@ -295,9 +324,12 @@ class PositionBook:
             self.positions.pop(key, None)
         return restated, difference, ""
 
-    def _noise(self, fill: FillEvent) -> Decimal:
-        unit = minor_unit(self.digits[fill.settlement_currency])
-        return unit + abs(fill.price) * fill.quantity * fill.multiplier * FLOAT_NOISE
+    def _noise(self, fill: FillEvent, account_id: str | None) -> Decimal:
+        digits = self.digits.of(fill.ref.portfolio, account_id)
+        places = digits[fill.settlement_currency]
+        if self.digits.in_doubles(fill.ref.portfolio, account_id):
+            places = min(places, PLACES_OF_A_DOUBLE)
+        return minor_unit(places) + abs(fill.price) * fill.quantity * fill.multiplier * FLOAT_NOISE
 
 
 def _opened_id(said: Sequence[PositionEvent]) -> str | None:

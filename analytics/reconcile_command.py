@@ -18,6 +18,7 @@ from fillpath.analytics.attribution import (
 from fillpath.analytics.attribution_command import money, results_with
 from fillpath.analytics.cli_options import Invocation
 from fillpath.analytics.exact import ZERO, exact_arithmetic
+from fillpath.analytics.figure_words import amount_words
 from fillpath.analytics.output import LONGEST_NAME, data_console, inert, print_json, styled, table
 from fillpath.analytics.reconciliation import AccountReconciliation, ReconciliationStatus
 from fillpath.exporters.event_store import EventStore
@@ -149,7 +150,7 @@ def _print_accounts(
             style, sign = ("red", "✘") if one.flagged else ("dim", "·")
             figure = one.figure.replace("_", " ")
             if one.amount:
-                figure += f" {report_format.money(one.amount, digits, signed=True).text}"
+                figure += f" {amount_words(one.amount, account.currency, signed=True)}"
             said = f"  {sign} {figure}: {one.words}"
             console.print(styled((said, style)), soft_wrap=True)
         for note in account.notes if account.status is not ReconciliationStatus.FAILED else ():

@@ -17,7 +17,8 @@ from markupsafe import Markup
 
 from fillpath.analytics import report_format
 from fillpath.analytics.charts import ChartFigure, waterfall_figure
-from fillpath.analytics.figure_definitions import FIGURES, FigureDefinition
+from fillpath.analytics.figure_definitions import FIGURES
+from fillpath.analytics.figure_meaning import FigureDefinition
 from fillpath.analytics.report_attribution import KINDS, Waterfall
 from fillpath.analytics.report_checks import completeness_holds, pnl_adds_up
 from fillpath.analytics.report_model import ReportData

@@ -11,6 +11,12 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 MINUS = "\N{MINUS SIGN}"
 # DECIMAL(38) columns of a lake, summed over any number of rows, stay exact.
 EXACT = Context(prec=96, rounding=ROUND_HALF_EVEN)
+_DOUBLE = 15
+"""Significant digits that a double surely has."""
+_SURE = 12
+"""Those that are left after some arithmetic."""
+_ZEROS = 3
+"""So many zeros in a row, after rounding, that they can hardly be chance."""
 
 # ISO 4217 currencies without two decimal places, and the common ones outside ISO.
 _USUAL_DIGITS: Mapping[str, int] = {
@@ -78,9 +84,47 @@ def money(amount: Decimal, digits: int, *, signed: bool = False) -> Figure:
     return Figure(sign + text, tone)
 
 
+def readable(value: Decimal, digits: int = 0) -> Decimal:
+    """Return the number that a reader takes a number for: 268.28 for 268.28000000000003.
+
+    An engine that reckons in doubles knows about 15 digits; sums and products of them a few fewer.
+    A number of 15 digits or more is the shortest one that is equal to it within 12 to 15 digits,
+    and has 15 at most. What it has in the currency's own digits stays.
+
+    For what people read in a terminal or in a tree of spans. Documents and exports keep all digits.
+
+    Args:
+        value: Any Decimal; one that is not finite is returned as it is.
+        digits: Decimal places that mean something, such as a currency's.
+    """
+    if not value.is_finite() or value.adjusted() >= _DOUBLE:
+        return value  # of the latter, a double knows no more than the digits before the point
+    if len(EXACT.normalize(value).as_tuple().digits) < _DOUBLE:
+        return value
+    found = Context(prec=_DOUBLE).plus(value)
+    for precision in range(_DOUBLE, _SURE - 1, -1):
+        near = Context(prec=precision).plus(value).normalize()
+        if len(near.as_tuple().digits) <= precision - _ZEROS:
+            found = near
+            break
+    kept = Decimal(1).scaleb(-digits)
+    is_same = EXACT.quantize(found, kept) == EXACT.quantize(value, kept)
+    return found if is_same else value
+
+
 def number(value: Decimal) -> str:
     """Return a price or a quantity with every digit it has and no padding zeros."""
     return money(value, 0).text
+
+
+def readable_number(value: Decimal) -> str:
+    """Return a price or a quantity without the digits that doubles leave; see `readable`."""
+    return number(readable(value))
+
+
+def readable_money(amount: Decimal, digits: int, *, signed: bool = False) -> Figure:
+    """Return an amount as `money` does, without the digits that doubles leave."""
+    return money(readable(amount, digits), digits, signed=signed)
 
 
 def count(value: int) -> str:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fillpath.analytics.daily_returns import WHOLE_RUN
 from fillpath.analytics.drawdowns import Drawdown, drawdowns, underwater
-from fillpath.analytics.figure_definitions import FIGURES, FigureDefinition
+from fillpath.analytics.figure_definitions import FIGURES
+from fillpath.analytics.figure_meaning import FigureDefinition
 from fillpath.analytics.figure_series import (
     FigureSeries,
     figure_series,

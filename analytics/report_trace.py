@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from fillpath.analytics.report_checks import orphans
-from fillpath.analytics.report_format import duration, number, timestamp
+from fillpath.analytics.report_format import duration, readable_number, timestamp
 from fillpath.analytics.report_model import Trace, TraceSpan
 from fillpath.instrumentation.semconv import CRITICAL_EVENT_TYPES, EventType
 
@@ -76,9 +76,9 @@ class TreeLine:
         span = self.span
         words: list[str | None] = [
             span.side,
-            None if span.quantity is None else number(span.quantity),
+            None if span.quantity is None else readable_number(span.quantity),
             span.symbol,
-            None if span.price is None else f"@ {number(span.price)}",
+            None if span.price is None else f"@ {readable_number(span.price)}",
         ]
         if span.event_type == EventType.ORDER:
             words.append(span.order_type)

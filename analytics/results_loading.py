@@ -122,7 +122,7 @@ def reconciliation_words(account: AccountReconciliation) -> tuple[bool, str]:
     if account.status is ReconciliationStatus.NO_STATEMENT:
         return True, f"{name}: the engine says nothing about its account"
     digits = report_format.currency_digits(account.currency, {})
-    end = f"{report_format.money(account.end, digits)} {account.currency}"
+    end = f"{report_format.readable_money(account.end, digits)} {account.currency}"
     if account.status is ReconciliationStatus.RECONCILED:
         return True, f"{name}: {end} equals the engine's own balance"
     off = report_format.money(account.difference, digits, signed=True)

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from fillpath.analytics.drawdowns import drawdowns
-from fillpath.analytics.figure_definitions import FIGURES, MINIMUM_DAYS
+from fillpath.analytics.figure_definitions import FIGURES
+from fillpath.analytics.figure_meaning import MINIMUM_DAYS
 
 if TYPE_CHECKING:
     import numpy as np

@@ -264,4 +264,5 @@ def _interval(low: float | None, high: float | None, shown: Callable[[float], st
 def _money(amount: Decimal | None, currency: str | None) -> str:
     if amount is None:
         return ""
-    return str(report_format.money(amount, report_format.currency_digits(currency or "", {})))
+    digits = report_format.currency_digits(currency or "", {})
+    return str(report_format.readable_money(amount, digits))

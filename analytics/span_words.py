@@ -132,7 +132,8 @@ def _signal(node: Node) -> Iterator[Word]:
     if name is not None:
         yield str(name), "magenta"
     if value is not None:
-        yield ("= " if name is not None else "") + str(value), ""
+        told = _figure(value) if isinstance(value, float) else str(value)
+        yield ("= " if name is not None else "") + told, ""
     yield from _new_symbol(node)
 
 
@@ -208,7 +209,8 @@ def _anything(node: Node) -> Iterator[Word]:
         yield order_words(span), ""
     for key, value in list(span.attributes.items())[:3]:
         if isinstance(value, str | int | float):
-            yield f"{key.rpartition('.')[2]} {value}", ""
+            told = _figure(value) if isinstance(value, float) else value
+            yield f"{key.rpartition('.')[2]} {told}", ""
 
 
 def _new_symbol(node: Node) -> Iterator[Word]:
@@ -294,10 +296,11 @@ def _decimal(value: Any) -> Decimal:
 
 def _figure(value: Any) -> str:
     amount = _decimal(value)
-    return report_format.number(amount) if amount.is_finite() else str(value)
+    return report_format.readable_number(amount) if amount.is_finite() else str(value)
 
 
 def _money(value: Any, currency: str, *, signed: bool = False) -> str:
     amount = _decimal(value)
     digits = report_format.currency_digits(currency, {})
-    return f"{report_format.money(amount, digits, signed=signed)} {currency}".rstrip()
+    figure = report_format.readable_money(amount, digits, signed=signed)
+    return f"{figure} {currency}".rstrip()

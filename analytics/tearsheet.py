@@ -23,7 +23,8 @@ from fillpath.analytics.daily_returns import (
 )
 from fillpath.analytics.drawdowns import deepest_fall
 from fillpath.analytics.exact import ZERO
-from fillpath.analytics.figure_definitions import FIGURES, MINIMUM_DAYS
+from fillpath.analytics.figure_definitions import FIGURES
+from fillpath.analytics.figure_meaning import MINIMUM_DAYS
 from fillpath.analytics.market_time import MarketTime, periods_per_year, read_market_time
 from fillpath.analytics.reconciliation import AccountReconciliation
 from fillpath.analytics.return_statistics import (

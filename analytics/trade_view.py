@@ -30,7 +30,7 @@ class _Column(NamedTuple):
 
 
 def _price(value: Decimal | None) -> Cell:
-    return _NOTHING if value is None else (report_format.number(value), "")
+    return _NOTHING if value is None else (report_format.readable_number(value), "")
 
 
 def _amount(value: Decimal | None, currency: str | None, tones: Mapping[str, str] = _TONES) -> Cell:
@@ -55,7 +55,7 @@ def _held(trade: Row) -> Cell:
 
 
 def _what(trade: Row) -> str:
-    quantity = report_format.number(trade["quantity"])
+    quantity = report_format.readable_number(trade["quantity"])
     return f"{trade['direction']} {quantity} {inert(trade['symbol'] or '', 24)}"
 
 
@@ -220,7 +220,10 @@ def _print_excursion(console: Console, trade: Row) -> None:
             styled(
                 (f"{name:<12}", "dim"),
                 (f"{text:>16} ", tone),
-                (f"{currency or ''} of profit, market at {report_format.number(price)}", ""),
+                (
+                    f"{currency or ''} of profit, market at {report_format.readable_number(price)}",
+                    "",
+                ),
             )
         )
 
@@ -242,7 +245,7 @@ def _fills(trade: Row, orders: Mapping[str, Row]) -> Any:
         drawn.add_row(
             styled((fill["leg"], "dim")),
             styled(_time(fill["event_time"])),
-            styled(report_format.number(Decimal(fill["quantity"]))),
+            styled(report_format.readable_number(Decimal(fill["quantity"]))),
             styled(_price(price)),
             styled(against),
             styled(_words(fill["client_order_id"])),
@@ -252,5 +255,5 @@ def _fills(trade: Row, orders: Mapping[str, Row]) -> Any:
 
 
 def _amount_of_points(cost: Decimal) -> Cell:
-    figure = report_format.money(cost, 0, signed=True)
+    figure = report_format.readable_money(cost, 0, signed=True)
     return figure.text, _COST_TONES[figure.tone]

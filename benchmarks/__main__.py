@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from engines import NAMES as ENGINES
 from engines import PREFIX, absent
+from fillpath.instrumentation.settings import ENV_COMPILED
 from harness import Figure, Size
 
 NAMES: Final = (
@@ -117,9 +118,16 @@ def _myself() -> list[str]:
 
 
 def _without_settings() -> dict[str, str]:
-    """The environment without what the user set for fillpath and OpenTelemetry."""
+    """The environment without what the user set for fillpath and OpenTelemetry.
+
+    But whether recording is compiled is for the user to choose, and told beside the figures.
+    """
     ours = ("FILLPATH_", "OTEL_")
-    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name == ENV_COMPILED or not name.startswith(ours)
+    }
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def print_table(results: dict[str, Any], path: Path) -> None:
     machine = results["machine"]
     console.print(
         f"\n{machine['processor']}, {machine['cores']} cores, load {machine['load']}, "
-        f"Python {machine['python']}, size {machine['size']}",
+        f"Python {machine['python']}, recording {machine['recording']}, size {machine['size']}",
         style="dim",
         highlight=False,
     )
@@ -51,12 +51,14 @@ def print_markdown(results: dict[str, Any]) -> None:
     lines = ["| " + " | ".join(_HEADINGS) + " |", "|---|---|---:|---|---:|---:|---|---|"]
     lines += ["| " + " | ".join(row) + " |" for row in _rows(results)]
     machine = results.get("machine", {})
+    recording = machine.get("recording", "Python's")  # results of old do not say
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     lines += [
         "",
         f"Machine: {machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB,",
         f"{machine['system']}, load at the end {machine['load']}.",
         f"Measured {machine['date']}, size {machine['size']}, with Python {machine['python']},",
+        f"recording {recording},",
         f"{versions}.",
     ]
     print("\n".join(lines))

@@ -11,6 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
+from fillpath.instrumentation.compiled_rows import COMPILED
+
 _PACKAGES: Final = (
     "opentelemetry-sdk", "protobuf", "pyarrow", "deltalake", "duckdb", "pandas", "nautilus_trader",
     "backtrader", "zipline-reloaded", "backtesting", "basana",
@@ -27,6 +29,7 @@ def describe() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "load": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
+        "recording": "Python's" if COMPILED is None else "compiled",
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "versions": dict(_versions()),
     }

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from fillpath.analytics.daily_returns import CAPITAL_PARAMETERS
-from fillpath.analytics.figure_definitions import FIGURES, MINIMUM_DAYS, FigureDefinition
+from fillpath.analytics.figure_definitions import FIGURES
+from fillpath.analytics.figure_meaning import MINIMUM_DAYS, FigureDefinition
 
 PAGE: Final = Path(__file__).with_name("figures.md")
 _UNITS: Final = {

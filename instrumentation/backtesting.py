@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import CodeType, FrameType
 from typing import Any, ClassVar, Final
@@ -14,6 +14,7 @@ from fillpath.instrumentation.backtesting_market import symbol_of
 from fillpath.instrumentation.backtesting_record import BacktestRecord
 from fillpath.instrumentation.backtesting_warnings import WarningsOfTheHost
 from fillpath.instrumentation.engine_instrumentor import EngineInstrumentor
+from fillpath.instrumentation.kept_parameters import kept, may_be_secret
 from fillpath.instrumentation.patches import Patches
 
 _MODULE: Final = "backtesting.backtesting"
@@ -94,7 +95,7 @@ class BacktestingInstrumentor(EngineInstrumentor):
 
     def _around_run(self, original: _Function) -> _Function:
         def run(backtest: Any, *args: Any, **kwargs: Any) -> Any:
-            with self.recorded_run(parameters=kwargs) as found:
+            with self.recorded_run(parameters=_parameters(backtest, kwargs)) as found:
                 record = None
                 if found is not None:
                     with found.tracer.guarded():
@@ -281,6 +282,17 @@ class BacktestingInstrumentor(EngineInstrumentor):
             return None, None
         known = frame.f_locals
         return known.get("order"), known.get("size")
+
+
+def _parameters(backtest: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the strategy runs with: the plain attributes of its class, and those given to `run`."""
+    try:
+        strategy = sys.modules[_MODULE].Strategy
+        own = [kind for kind in backtest._strategy.__mro__ if kind not in strategy.__mro__]
+        found = kept(pair for kind in reversed(own) for pair in vars(kind).items())
+    except Exception:  # noqa: BLE001 - parameters that cannot be read are none
+        found = {}
+    return found | {name: value for name, value in given.items() if not may_be_secret(name)}
 
 
 def _near(frame: FrameType | None, code: CodeType, most: int) -> FrameType | None:

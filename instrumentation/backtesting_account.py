@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, Final
 
 from fillpath.instrumentation.backtesting_market import Market
 from fillpath.instrumentation.backtesting_orders import Held, places_of
 from fillpath.instrumentation.engine_run import EngineRun
 from fillpath.instrumentation.open_event import Handle, OpenEvent
 from fillpath.instrumentation.semconv import EventType, Risk
+from fillpath.instrumentation.while_recording import while_recording
 
 _RUIN: Final = "out_of_money"
-
-_P = ParamSpec("_P")
-_Record = TypeVar("_Record", bound="AccountRecord")
-
-
-def quietly(
-    method: Callable[Concatenate[_Record, _P], None],
-) -> Callable[Concatenate[_Record, _P], None]:
-    """Skip a method when nothing is recorded; what goes wrong in it does not reach the host."""
-
-    def guarded(record: _Record, /, *args: _P.args, **kwargs: _P.kwargs) -> None:
-        if not record.run.is_recording:
-            return
-        try:
-            method(record, *args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
-            record.run.tracer.complain(error)
-
-    functools.update_wrapper(guarded, method)
-    return guarded
 
 
 class AccountRecord:
@@ -88,7 +67,7 @@ class AccountRecord:
         unrealized = float(self.broker.last_price * held - paid)
         return round(unrealized, min(map(places_of, trades)))
 
-    @quietly
+    @while_recording
     def _state_after(self, held: Held | None) -> None:
         self._state(None if held is None else held.last, self._time)
 

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from fillpath.instrumentation.backtesting_account import AccountRecord, quietly
+from fillpath.instrumentation.backtesting_account import AccountRecord
 from fillpath.instrumentation.backtesting_orders import Held, Placed, new_attributes
 from fillpath.instrumentation.engine_run import EngineRun
 from fillpath.instrumentation.open_event import Cause, OpenEvent
 from fillpath.instrumentation.semconv import EventType, Fill, Order, Position, Signal
+from fillpath.instrumentation.while_recording import while_recording
 
 _ENTRY: Final = "entry size"
 _EXIT: Final = "exit portion"
@@ -49,7 +50,7 @@ class BrokerRecord(AccountRecord):
 
     # -- Signals --------------------------------------------------------------------------------
 
-    @quietly
+    @while_recording
     def read_signals(self, strategy: Any) -> None:
         """Record the values of the library's vectors of signals where they are new."""
         self._signals = {}
@@ -79,7 +80,7 @@ class BrokerRecord(AccountRecord):
 
     # -- Orders ---------------------------------------------------------------------------------
 
-    @quietly
+    @while_recording
     def placed(self, order: Any, *, by_signal: bool) -> None:
         """An order has been made, for a new trade or to close one."""
         held = None if order.parent_trade is None else self._held.get(id(order.parent_trade))
@@ -108,14 +109,14 @@ class BrokerRecord(AccountRecord):
         if held is None:
             self.placing = event
 
-    @quietly
+    @while_recording
     def cancelled(self, order: Any) -> None:
         """An order has been cancelled: by the strategy, or because of an exclusive new one."""
         one = self._orders.pop(id(order), None)
         if one is not None:
             self._tell(one, "CANCELED", cause=self.placing, by_handler=True)
 
-    @quietly
+    @while_recording
     def dropped(self, order: Any, why: str) -> None:
         """The broker gives up an order, or what is left of it, and says why."""
         one = self._orders.pop(id(order), None)
@@ -173,7 +174,7 @@ class BrokerRecord(AccountRecord):
         self._state_after(self._opening)
         self._opening = None
 
-    @quietly
+    @while_recording
     def _opened(self, order: Any, size: Any, commission: Any) -> None:
         trade = self.broker.trades[-1]
         held = self._held[id(trade)] = self._opening = Held(self._next("T"), trade)
@@ -194,7 +195,7 @@ class BrokerRecord(AccountRecord):
             self._reducing = around
         self._resize_legs(trade)
 
-    @quietly
+    @while_recording
     def _resize_legs(self, trade: Any) -> None:
         held = self._held.get(id(trade))
         for leg in () if held is None else (trade._sl_order, trade._tp_order):
@@ -213,7 +214,7 @@ class BrokerRecord(AccountRecord):
         self._close_legs(held, legs)
         self._state_after(held)
 
-    @quietly
+    @while_recording
     def _closed(self, held: Held | None, trade: Any, order: Any, size: Any, charge: Any) -> None:
         if held is None:  # it was opened before the recording began
             held = Held(self._next("T"), trade)
@@ -235,7 +236,7 @@ class BrokerRecord(AccountRecord):
         kind = EventType.POSITION_CHANGE if left else EventType.POSITION_CLOSE
         self._position(kind, held, left)
 
-    @quietly
+    @while_recording
     def _close_legs(self, held: Held | None, legs: tuple[Any, ...]) -> None:
         """Tell that the stop and the target of a trade that is closed have gone with it."""
         for leg in legs:

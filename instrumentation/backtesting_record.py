@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from fillpath.instrumentation.backtesting_account import quietly
 from fillpath.instrumentation.backtesting_broker import BrokerRecord
 from fillpath.instrumentation.engine_handlers import Callback, Handling
 from fillpath.instrumentation.engine_run import EngineRun
+from fillpath.instrumentation.while_recording import while_recording
 
 _WRITE_OFF: Final = "WRITE_OFF"
 _PLACES: Final = 9
@@ -22,20 +22,20 @@ class BacktestRecord(BrokerRecord):
         self._handler = f"{self._strategy}.next"
         self._code: Callback | Handling | None = None  # the user's code that runs
 
-    @quietly
+    @while_recording
     def begin(self, broker: Any) -> None:
         """Take the broker, which has just been made."""
         self.broker = broker
         self._state(None, self._market.time(0))
 
-    @quietly
+    @while_recording
     def begin_init(self, strategy: Any) -> None:
         """The strategy has been made; its `init` is next."""
         self._strategy = type(strategy).__name__
         self._handler = f"{self._strategy}.next"
         self._enter(self.run.callback(self._strategy, f"{self._strategy}.init"))
 
-    @quietly
+    @while_recording
     def begin_bar(self) -> None:
         """The broker is to handle a bar; the last one again when the engine finalizes trades."""
         self._leave(None)
@@ -47,7 +47,7 @@ class BacktestRecord(BrokerRecord):
         self._bar_before, self._index, self._time = self._bar, index, bar[0]
         self._bar = self.run.bar(self._market.instrument, *bar)
 
-    @quietly
+    @while_recording
     def begin_next(self) -> None:
         """The broker has handled a bar; the strategy's `next` is to run."""
         if self._orders:
@@ -64,7 +64,7 @@ class BacktestRecord(BrokerRecord):
             )
         )
 
-    @quietly
+    @while_recording
     def begin_finalizing(self) -> None:
         """The engine itself closes what is open, after the last `next`."""
         if not self._is_finalizing:
@@ -72,7 +72,7 @@ class BacktestRecord(BrokerRecord):
             self._leave(None)
             self._enter(self.run.callback(None, "Backtest.finalize_trades", self._time))
 
-    @quietly
+    @while_recording
     def ruined(self) -> None:
         """Nothing is left; the engine has closed trades and set the cash to nothing.
 
@@ -106,7 +106,7 @@ class BacktestRecord(BrokerRecord):
         if self.broker is not None and self._breach is None:
             self._end_statement()
 
-    @quietly
+    @while_recording
     def _end_statement(self) -> None:
         self._settle_orders()
         unrealized = self._unrealized() if self._index >= 0 else 0.0

@@ -103,6 +103,9 @@ class BacktraderInstrumentor(EngineInstrumentor):
                     self._following[id(cerebro)] = following
                     try:
                         return original(cerebro, iterstrat, *args, **kwargs)
+                    except BaseException as error:
+                        following.tell(following.failed, error)
+                        raise
                     finally:
                         self._following.pop(id(cerebro), None)
                         following.end()

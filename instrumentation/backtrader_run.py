@@ -13,6 +13,7 @@ from fillpath.instrumentation import backtrader_words as words
 from fillpath.instrumentation import semconv
 from fillpath.instrumentation.backtrader_account import BrokerAccount
 from fillpath.instrumentation.engine_run import NOWHERE, EngineRun, Instrument
+from fillpath.instrumentation.failing_code import failing_code
 from fillpath.instrumentation.open_event import Cause, Handle, OpenEvent
 from fillpath.instrumentation.semconv import EventType
 
@@ -30,6 +31,7 @@ _OF_A_BAR: Final = frozenset(
     }
 )
 _OF_THE_CLOCK: Final = frozenset({"notify_timer", "notify_data", "notify_store"})
+_DEEPEST_PART: Final = 16
 HANDLERS: Final = (*_OF_A_BAR, *_OF_THE_CLOCK, "notify_order", "notify_trade", "start", "stop")
 """The methods of a strategy that are the user's code."""
 
@@ -61,18 +63,15 @@ class _Handler(NamedTuple):
 class _UserMethod:
     """Runs the user's method as the handling of an event, and notes that it is running."""
 
-    __slots__ = ("_body", "_key", "_running")
+    __slots__ = ("_body", "_key", "_of")
 
     def __init__(
-        self,
-        running: list[tuple[int, str]],
-        key: tuple[int, str],
-        body: AbstractContextManager[Any],
+        self, of: BacktraderRun, key: tuple[int, str], body: AbstractContextManager[Any]
     ) -> None:
-        self._running, self._key, self._body = running, key, body
+        self._of, self._key, self._body = of, key, body
 
     def __enter__(self) -> None:
-        self._running.append(self._key)
+        self._of.running.append(self._key)
         self._body.__enter__()
 
     def __exit__(
@@ -81,7 +80,8 @@ class _UserMethod:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._running.pop()
+        self._of.running.pop()
+        self._of.told_error = error
         self._body.__exit__(kind, error, traceback)
 
 
@@ -102,6 +102,8 @@ class BacktraderRun:
         account: What the broker has, if that is followed.
         is_ahead: Whether this bar is recorded already, before the broker has its turn.
         in_broker: Whether the broker has its turn: what changes now, no handler has asked for.
+        running: The user's methods that run, the innermost last.
+        told_error: What the user's method that ended last has raised; it is on the method's span.
         because: The orders to whose fills or ends the broker reacts, the innermost last.
     """
 
@@ -118,7 +120,8 @@ class BacktraderRun:
         self.is_ahead = False
         self.in_broker = False
         self.because: list[int] = []
-        self._running: list[tuple[int, str]] = []
+        self.running: list[tuple[int, str]] = []
+        self.told_error: BaseException | None = None
         self._handlers: dict[tuple[int, str], _Handler] = {}
         self._over: list[int] = []
         self._told: list[int] = []
@@ -221,11 +224,11 @@ class BacktraderRun:
             given: What the engine calls it with.
         """
         key = (id(strategy), name)
-        if self._running and self._running[-1] == key:
+        if self.running and self.running[-1] == key:
             return None  # it calls the one that it overrides
         try:
             words_of = self._handlers.get(key) or self._handler(strategy, name, key)
-            return _UserMethod(self._running, key, self._body(words_of, strategy, name, given))
+            return _UserMethod(self, key, self._body(words_of, strategy, name, given))
         except Exception as error:  # noqa: BLE001 - a trading system must survive its observer
             self.run.tracer.complain(error)
             return None
@@ -261,6 +264,33 @@ class BacktraderRun:
         return self.run.handling(
             who, handler, cause, event_type=kind, instrument=place, event_time=self.time
         )
+
+    def failed(self, error: BaseException) -> None:
+        """Record what the run fails with, unless the span of a handler says so already.
+
+        It comes from what is no handler: how a strategy is made, an indicator, an analyzer, a
+        sizer, a feed, or the engine itself.
+        """
+        if error is self.told_error:
+            return
+        found = failing_code(error, "backtrader")
+        owner = None if found is None else found.owner
+        code = self.run.callback(
+            self._strategy_behind(owner), "Cerebro.run" if found is None else found.name, self.time
+        )
+        code.__enter__()
+        code.__exit__(type(error), error, error.__traceback__)
+
+    def _strategy_behind(self, part: Any) -> str | None:
+        """The strategy that an indicator, an observer, an analyzer or a sizer is part of."""
+        for _ in range(_DEEPEST_PART):
+            if hasattr(part, "_orderspending"):
+                return self._name_of(part)
+            if part is None:
+                break
+            owner = getattr(part, "_owner", None)  # no `or`: the engine's parts mean prices by it
+            part = getattr(part, "strategy", owner)
+        return None
 
     def history_executed(self) -> AbstractContextManager[Any]:
         """Give what the broker makes the orders of a history in; nobody asks for them now."""
@@ -299,7 +329,7 @@ class BacktraderRun:
         """Record an order that was just made."""
         attributes = words.attributes_of_new(order)
         owner, feed = order.p.owner, self._feeds.get(id(order.p.data))
-        if self._running and self._running[-1][1].endswith("_open"):
+        if self.running and self.running[-1][1].endswith("_open"):
             attributes[semconv.Order.DECISION_PRICE] = order.p.data.open[0]
         own_bar = None if feed is None or feed.bar == self._bar else feed.bar
         self._order(order, words.CREATED, attributes, links=(own_bar, self._signal_of(owner)))

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from fillpath.instrumentation import semconv
+from fillpath.instrumentation.kept_parameters import kept
 
 _EPOCH: Final = dt.date(1970, 1, 1).toordinal()
 _SECOND_US: Final = 1_000_000
@@ -58,7 +59,6 @@ SIGNAL_WORDS: Final = {
     13: "SHORTEXIT_ANY",
 }
 """What a signal is for, by the engine's numbers."""
-_PLAIN: Final = (bool, int, float, str, dt.date, dt.time, dt.timedelta)
 _UNITS: Final = {1: "tick", 2: "us", 3: "s", 4: "m", 5: "d", 6: "w", 7: "M", 8: "y"}
 
 
@@ -142,11 +142,8 @@ def parameters_of(tried: Any) -> dict[str, Any]:
     for name_of_strategy, (strategy, _, settings) in zip(names, tried, strict=True):
         defaults = strategy.params._getpairs() if hasattr(strategy, "params") else {}
         prefix = f"{name_of_strategy}." if len(tried) > 1 else ""
-        found |= {
-            prefix + name: value
-            for name, value in {**defaults, **settings}.items()
-            if not name.startswith("_") and isinstance(value, _PLAIN)
-        }
+        own = kept({**defaults, **settings}.items())
+        found |= {prefix + name: value for name, value in own.items()}
     return found
 
 

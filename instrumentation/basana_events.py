@@ -6,13 +6,15 @@ import datetime as dt
 import re
 import weakref
 from collections.abc import Mapping
-from decimal import Decimal
+from dataclasses import is_dataclass
 from typing import Any, Final, NamedTuple
 
 from basana.core.enums import Position
 from basana.core.event_sources.trading_signal import BaseTradingSignal
 
 from fillpath.instrumentation.engine_run import NOWHERE, Instrument
+from fillpath.instrumentation.host_parts import fields_of, is_plain, is_scalar
+from fillpath.instrumentation.host_words import OWN_KINDS, OWN_SPACES
 from fillpath.instrumentation.open_event import Cause, OpenEvent
 from fillpath.instrumentation.semconv import EventType
 
@@ -26,7 +28,6 @@ _KINDS: Final = {
     "PartialOrderBookEvent": EventType.BOOK,
 }
 """Events of exchanges that are real, by the names of their classes."""
-_PLAIN: Final = (bool, int, float, str, Decimal)
 _NEXT_WORD: Final = re.compile("(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 """Where the next word of a class's name begins: `RSINews` is of two."""
 _REMEMBERED_BARS: Final = 4096
@@ -95,9 +96,15 @@ def nanoseconds(when: dt.datetime) -> int:
 
 
 def kind_of(event: Any) -> str:
-    """Kind of an event that is neither bar, signal nor order; the user's word is its class."""
+    """Kind of an event that is neither bar, signal nor order; the user's word is its class.
+
+    A user's class that is called like one of fillpath's kinds (``FILL``) is none of them, so its
+    kind is another word: ``FILL_EVENT``.
+    """
     name = type(event).__name__
-    return _KINDS.get(name, name) if type(event).__module__.startswith("basana.") else name
+    if type(event).__module__.startswith("basana."):
+        return _KINDS.get(name, name)
+    return f"{name}_EVENT" if name in OWN_KINDS else name
 
 
 def instrument_of(event: Any) -> Instrument:
@@ -109,14 +116,28 @@ def instrument_of(event: Any) -> Instrument:
     return NOWHERE
 
 
-def plain_parts(event: Any) -> dict[str, Any]:
-    """Public attributes of an event that are plain values, by a key for each."""
+def told_fields(event: Any) -> dict[str, Any]:
+    """Public fields of an event, by a key for each; its time is the record's own.
+
+    They may be in `__dict__` or in slots, of a dataclass or of any other class. What is a service
+    of the host's and no value (a function, an exchange) is left out.
+    """
     kind = _NEXT_WORD.sub("_", type(event).__name__).strip("_").lower()
+    if kind in OWN_SPACES:
+        kind = f"{kind}_event"
     return {
         f"trading.{kind}.{name}": value
-        for name, value in getattr(event, "__dict__", {}).items()
-        if not name.startswith("_") and type(value) in _PLAIN
+        for name, value in fields_of(event).items()
+        if name != "when" and not name.startswith("_") and _is_value(value)
     }
+
+
+def _is_value(value: Any) -> bool:
+    """Whether something can be told as it is: a number, a text, a structure of such."""
+    is_structure = is_dataclass(value) and not isinstance(value, type)
+    is_array = hasattr(value, "dtype") and hasattr(value, "tolist")
+    is_known = is_scalar(value) or is_plain(value) or isinstance(value, Mapping)
+    return is_known or is_structure or is_array
 
 
 def opinions(signal: BaseTradingSignal) -> list[tuple[str, str, float | None]]:

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import inspect
-import re
 from asyncio import current_task
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager
-from decimal import Decimal
 from types import FunctionType
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from fillpath.instrumentation.engine_run import EngineRun
 from fillpath.instrumentation.followed_calls import behind_partials, handler_name
+from fillpath.instrumentation.kept_parameters import kept
 from fillpath.instrumentation.open_event import Cause, OpenEvent, Place
-
-_PLAIN: Final = (bool, int, float, str, Decimal)
-_LONGEST_TEXT: Final = 200
-_SECRET: Final = re.compile("key|secret|token|passw|credential", re.IGNORECASE)
 
 
 class Receiver(NamedTuple):
@@ -99,24 +94,18 @@ class StrategyNames:
         return self.of(owner), name
 
 
-def init_parameters(owner: Any) -> Iterator[tuple[str, Any]]:
-    """Yield what an object was made with, as far as it keeps it under the same name.
+def init_parameters(owner: Any) -> dict[str, Any]:
+    """Give what an object was made with, as far as it keeps it under the same name.
 
     That is, ``days`` of ``__init__(self, days)`` where ``self.days`` or ``self._days`` is a plain
-    value. What may be a secret by its name is left out.
+    value.
     """
     try:
         names = list(inspect.signature(type(owner).__init__).parameters)[1:]
-        kept = vars(owner)
+        has = vars(owner)
     except (TypeError, ValueError):
-        return
-    for name in names:
-        value = kept.get(name, kept.get(f"_{name}"))
-        is_long = type(value) is str and len(value) > _LONGEST_TEXT
-        if is_long or _SECRET.search(name):
-            continue
-        if type(value) in _PLAIN:
-            yield name, value
+        return {}
+    return kept((name, has.get(name, has.get(f"_{name}"))) for name in names)
 
 
 class _StandIn:

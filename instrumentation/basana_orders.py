@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
-from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Final, NamedTuple
 
 from basana.backtesting.account_balances import AccountBalances
 from basana.backtesting.config import Config
@@ -17,6 +16,7 @@ from fillpath.instrumentation.basana_rounding import told_rounding
 from fillpath.instrumentation.engine_run import EngineRun, Instrument
 from fillpath.instrumentation.open_event import Cause, OpenEvent
 from fillpath.instrumentation.semconv import EventType
+from fillpath.instrumentation.while_recording import while_recording
 
 _TYPES: Final = {
     "MarketOrder": "MARKET",
@@ -26,8 +26,6 @@ _TYPES: Final = {
 }
 """Types of orders and of requests for them, by the names of their classes."""
 _ZERO: Final = Decimal(0)
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
 
 
 class Account(NamedTuple):
@@ -55,22 +53,6 @@ class _Holding:
     def __init__(self) -> None:
         self.quantity = _ZERO
         self.cycle = 0
-
-
-def _survives(
-    method: Callable[Concatenate[SimulatedOrders, _P], _T],
-) -> Callable[Concatenate[SimulatedOrders, _P], _T | None]:
-    """Have nothing raised into the engine: a trading system must survive its observer."""
-
-    @functools.wraps(method)
-    def surviving(self: SimulatedOrders, /, *args: _P.args, **kwargs: _P.kwargs) -> _T | None:
-        try:
-            return method(self, *args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - whatever it is
-            self.run.tracer.complain(error)
-            return None
-
-    return surviving
 
 
 class SimulatedOrders:
@@ -116,7 +98,7 @@ class SimulatedOrders:
         known = self._known.get(order_id)
         return None if known is None else known.strategy
 
-    @_survives
+    @while_recording
     def asked_for(self, manager: Any, order: Any) -> None:
         """An order has been asked for; it is not accepted yet."""
         account = self.account(manager._ctx)
@@ -124,12 +106,12 @@ class SimulatedOrders:
         self._following(order.id)
         self._state(order.id, known, "INITIALIZED", cause=self._opinion_of(known.instrument.symbol))
 
-    @_survives
+    @while_recording
     def accepted(self, order: Any) -> None:
         """The exchange has taken it: what it may cost is on hold."""
         self._state(order.id, self._known[order.id], "ACCEPTED")
 
-    @_survives
+    @while_recording
     def refused(self, order: Any, error: Exception) -> None:
         """The exchange has not taken it."""
         self._refused = error
@@ -137,7 +119,7 @@ class SimulatedOrders:
         if known is not None:
             self._state(order.id, known, "REJECTED", reason=str(error))
 
-    @_survives
+    @while_recording
     def request_refused(self, exchange: Any, request: Any, error: Exception) -> None:
         """A request was refused; maybe before it became an order, for digits or the amount."""
         if error is self._refused:
@@ -153,7 +135,7 @@ class SimulatedOrders:
             cause=self._opinion_of(known.instrument.symbol),
         )
 
-    @_survives
+    @while_recording
     def cancelled(self, order: Any) -> None:
         """An order has been cancelled: by the user, or by the exchange that could not fill it."""
         is_wanted = self._cancelled_by_user == order.id
@@ -166,7 +148,7 @@ class SimulatedOrders:
             links=() if is_wanted else (self._bars.get(order.pair),),
         )
 
-    @_survives
+    @while_recording
     def filled(self, order: Any, fill: Any) -> None:
         """An order has been filled, in full or in part."""
         known = self._known[order.id]
@@ -201,8 +183,7 @@ class SimulatedOrders:
             closes=closes,
         )
         self._in_process = event
-        accounts = [(each.balances, each.config) for each in self._accounts.values()]
-        rounding = told_rounding(order, fill, accounts)
+        rounding = told_rounding(order, fill, known.account.balances, known.account.config)
         if rounding:
             self._money(known.account, "ROUNDING", rounding, pair.quote_symbol, cause=event)
         for symbol, amount in fees.items():
@@ -284,13 +265,13 @@ class SimulatedOrders:
         finally:
             self._cancelled_by_user = None
 
-    @_survives
+    @while_recording
     def short_of(self, error: Exception) -> None:
         """What an order that is being filled would cost is not there."""
         if self._is_processing:
             self._why_not = str(error)
 
-    @_survives
+    @while_recording
     def loan_repaid(self, manager: Any, loan_id: str) -> None:
         """A loan was paid back: by hand, or by an order that was filled."""
         account = self.account(manager._ctx)
@@ -318,7 +299,7 @@ class SimulatedOrders:
         for account in self._accounts.values():
             self.state(account)
 
-    @_survives
+    @while_recording
     def state(self, account: Account, cause: Cause | None = None) -> None:
         """State the balances of an exchange. What is borrowed is no part of a total."""
         held = account.balances
@@ -346,15 +327,12 @@ class SimulatedOrders:
     def _money(
         self, account: Account, flow_type: str, amount: Decimal, symbol: str, cause: Cause | None
     ) -> None:
-        self.run.event(
-            EventType.CASH_FLOW,
+        self.run.cash_flow(
+            flow_type,
+            amount,
+            currency=symbol,
+            account_id=account.name,
             event_time=self._now(),
-            attributes={
-                semconv.Account.ID: account.name,
-                semconv.CashFlow.TYPE: flow_type,
-                semconv.CashFlow.AMOUNT: amount,
-                semconv.CashFlow.CURRENCY: symbol,
-            },
             cause=cause,
         )
 

@@ -6,7 +6,6 @@ less than one unit of the currency for rounding; more of it has to be told.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, Final
 
@@ -20,20 +19,17 @@ _COINS: Final = frozenset({"BTC", "ETH", "XBT"})
 _ZERO: Final = Decimal(0)
 
 
-def told_rounding(
-    order: Any, fill: Any, accounts: Iterable[tuple[AccountBalances, Config]]
-) -> Decimal:
+def told_rounding(order: Any, fill: Any, balances: AccountBalances, config: Config) -> Decimal:
     """Give what the account gained by the rounding of a fill's price, if it has to be told.
 
-    It is told in the digits of the currency: the most that a balance or a pair with it has, on any
-    of the exchanges, since a ledger knows one number of digits for each currency.
+    It is told in the digits that the exchange has of the currency: the most that a balance or a
+    pair with it has there.
     """
     pair, info, updates = order.pair, order.pair_info, fill.balance_updates
     gained: Decimal = updates[pair.quote_symbol] + updates[pair.base_symbol] * fill.price
     if not gained:
         return _ZERO
-    quote = pair.quote_symbol
-    digits = max(_digits_of(quote, balances, config) for balances, config in accounts)
+    digits = _digits_of(pair.quote_symbol, balances, config)
     unit = Decimal(1).scaleb(-digits)
     if info.precision_mode == PrecisionMode.DECIMAL_PLACES and info.quote_precision >= digits:
         return _ZERO

@@ -22,7 +22,7 @@ from fillpath.instrumentation.basana_events import (
     kind_of,
     nanoseconds,
     opinions,
-    plain_parts,
+    told_fields,
 )
 from fillpath.instrumentation.basana_handlers import (
     Delivery,
@@ -310,7 +310,7 @@ class BasanaRun:
         if kind == EventType.TICK:
             return Recorded(self._trade(instrument, time, event.trade), kind, time, instrument)
         record = self._root if current is None else self.run.event
-        found = record(kind, instrument=instrument, event_time=time, attributes=plain_parts(event))
+        found = record(kind, instrument=instrument, event_time=time, attributes=told_fields(event))
         return Recorded(found, kind, time, instrument)
 
     def _trade(self, instrument: Instrument, time: int, trade: Any) -> Cause | None:
@@ -408,16 +408,16 @@ class BasanaRuns:
             owners = {id(o): o for o in map(owner_of, handlers_of(dispatcher)) if o is not None}
             names = StrategyNames()
             found = {
-                names.of(owner): list(init_parameters(owner))
+                names.of(owner): init_parameters(owner)
                 for owner in owners.values()
                 if not is_of_the_engine(owner)
             }
         except Exception:  # noqa: BLE001 - a trading system must survive its observer
             return {}
-        told = {name: pairs for name, pairs in found.items() if pairs}
+        told = {name: own for name, own in found.items() if own}
         if len(told) == 1:
-            return dict(next(iter(told.values())))
-        return {f"{name}.{key}": value for name, pairs in told.items() for key, value in pairs}
+            return next(iter(told.values()))
+        return {f"{name}.{key}": value for name, own in told.items() for key, value in own.items()}
 
 
 _LISTS: dict[str, Callable[[BasanaRun, Any], Any]] = {

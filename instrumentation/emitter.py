@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache, lru_cache
 from typing import Any, Final, Protocol
 
+from fillpath.instrumentation.compiled_rows import COMPILED
 from fillpath.instrumentation.errors import UsageError
 from fillpath.instrumentation.event_columns import MAX_SCALE, Row, converter
 from fillpath.instrumentation.open_event import Cause, Handle, RemoteEvent
@@ -28,6 +29,10 @@ MAX_NAMES: Final = 16
 """Texts that an emitter's events may have."""
 FLUSH_EVENTS: Final = 512
 """Events after which the list is appended to the spool. A power of two."""
+_CLOCK_IS_MONOTONIC: Final = (
+    time.get_clock_info("perf_counter").implementation == "clock_gettime(CLOCK_MONOTONIC)"
+)
+"""Whether compiled code may ask the system for the time that `time.perf_counter_ns` gives."""
 
 
 def as_field(given: str | Field) -> Field:
@@ -243,6 +248,8 @@ def make_emitter(
         divide,
         *names,
     )
+    if COMPILED is not None:
+        emit = _compiled(emit, append, flush, take, place, len(fields), tuple(names), limit.far)
     if all(field.kind == FieldKind.DOUBLE for field in fields):
         return emit
     converters = [converter(field) for field in fields]
@@ -258,6 +265,36 @@ def make_emitter(
         return emit(event_time, cause, *converted, *values[len(converters) :], start=start)
 
     return emit_converted
+
+
+def _compiled(
+    twin: Emitter,
+    append: Callable[[Row], None],
+    flush: Callable[[], None],
+    take: Callable[[], int],
+    place: int,
+    fields: int,
+    names: tuple[str, ...],
+    far: int,
+) -> Emitter:
+    """Give the compiled twin of an emitter's function, which leaves to it what is not plain.
+
+    It goes to the list and the counter themselves. If these are somebody else's, or a name is not
+    carried as it is, there is no such twin.
+    """
+    events, sequences = getattr(append, "__self__", None), getattr(take, "__self__", None)
+    if (
+        COMPILED is None
+        or type(events) is not list
+        or type(sequences) is not COMPILED.Sequences
+        or any(clean_text(name) != name for name in names)
+    ):
+        return twin
+    clock = None if _CLOCK_IS_MONOTONIC else time.perf_counter_ns
+    made: Emitter = COMPILED.emitter(
+        events, flush, sequences, clock, twin, place, fields, names, far
+    )
+    return made
 
 
 def emit_nothing(*_: Any, **__: Any) -> None:

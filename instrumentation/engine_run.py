@@ -458,6 +458,7 @@ class EngineRun:
         amount: Any,
         *,
         currency: str | None = None,
+        account_id: str | None = None,
         instrument: Instrument = NOWHERE,
         event_time: int | None = None,
         cause: Cause | None = None,
@@ -468,6 +469,7 @@ class EngineRun:
             instrument=instrument,
             event_time=event_time,
             attributes={
+                semconv.Account.ID: account_id,
                 semconv.CashFlow.TYPE: flow_type,
                 semconv.CashFlow.AMOUNT: amount,
                 semconv.CashFlow.CURRENCY: currency,

@@ -18,6 +18,7 @@ from functools import lru_cache
 from itertools import compress
 from typing import Any, Final
 
+from fillpath.instrumentation.compiled_rows import COMPILED
 from fillpath.instrumentation.payload import merged, snapshot, unpack
 from fillpath.instrumentation.semconv import Event
 from fillpath.instrumentation.side_texts import are_plain, pack_texts
@@ -68,16 +69,21 @@ class StrangeRows(Exception):
         self.rows = rows
 
 
-def pack_rows(rows: Sequence[Row], slots: int) -> tuple[bytes, list[bytes]]:
+def pack_rows(rows: list[Row], slots: int) -> tuple[bytes, list[bytes]]:
     """Pack rows as the payload of an EVENTS block, and their side records.
 
     Args:
-        rows: The rows, at least one.
+        rows: The rows, at least one. Those of the compiled emitter only look like tuples.
         slots: How many of their numbers are packed.
 
     Raises:
         StrangeRows: When some have to be mended first. No code of the host was run.
     """
+    if COMPILED is not None:
+        done: tuple[bytes, list[bytes]] | None = COMPILED.pack_rows(rows, slots)
+        if done is not None:
+            return done
+        rows = list(map(tuple, rows))
     size = len(rows)
     columns = list(zip(*rows, strict=True))
     unsigned, signed, doubles = _packers(size)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
 from opentelemetry.trace import SpanContext
 
 from fillpath.instrumentation import identity
+from fillpath.instrumentation.compiled_rows import COMPILED
 from fillpath.instrumentation.open_event import Chain, OpenEvent, RemoteEvent
 from fillpath.instrumentation.trace_limit import TraceLimit
 
@@ -31,7 +33,9 @@ class EventNumbers:
         self._key = identity.run_key(run_id)
         self._limit = limit
         self._named: OrderedDict[int, Chain] = OrderedDict()
-        self.take = itertools.count(1).__next__
+        self.take: Callable[[], int] = (
+            itertools.count(1).__next__ if COMPILED is None else COMPILED.Sequences().take
+        )
 
     def number(self, event: OpenEvent) -> None:
         """Give the event its sequence, its chain, and the name it goes by."""

@@ -150,6 +150,19 @@ _KEYS_BY_TYPE: Final[Mapping[str, Mapping[str, str]]] = {
     "POSITION_CLOSE": _OF_A_POSITION,
 }
 
+OWN_KINDS: Final = frozenset(
+    {*(kind for name, kind in vars(semconv.EventType).items() if name.isupper()), *_KEYS_BY_TYPE}
+)
+"""Kinds of events that mean something to fillpath."""
+OWN_SPACES: Final = frozenset(
+    key.split(".")[1]
+    for group in vars(semconv).values()
+    if isinstance(group, type)
+    for key in vars(group).values()
+    if isinstance(key, str) and re.fullmatch(r"trading\.\w+\.\w+", key)
+)
+"""Words that keys of the semantic conventions have after ``trading.``."""
+
 
 def key_of(kind: str, name: str) -> str:
     """Key of a field of an event of this kind."""

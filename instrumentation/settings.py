@@ -70,6 +70,9 @@ ENV_CODE_VERSION = "FILLPATH_CODE_VERSION"
 """Version of the code that a run is made with; the git commit of the script's folder if absent."""
 ENV_REPORT_TEMPLATES = "FILLPATH_REPORT_TEMPLATES"
 """Folder whose templates are further sections of every report."""
+ENV_COMPILED = "FILLPATH_COMPILED"
+"""`false` has Python alone record, without fillpath's compiled part, which does the same in less
+time. Read when fillpath is imported."""
 ENV_DEBUG = "FILLPATH_DEBUG"
 """When set, an error on the command line shows where it happened."""
 ENV_OTEL_SDK_DISABLED = "OTEL_SDK_DISABLED"
@@ -198,6 +201,11 @@ def recording_enabled() -> bool:
         return rollout().share > 0.0
     except UsageError:
         return True
+
+
+def compiled_wanted() -> bool:
+    """Tell whether recording may be done by compiled code where there is some."""
+    return os.environ.get(ENV_COMPILED, "").strip().lower() not in {"false", "0", "no", "off"}
 
 
 def delivery_is_live() -> bool:

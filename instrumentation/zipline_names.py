@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
-from numbers import Number
 from pathlib import Path
 from typing import Any, Final
 
-_PLAIN: Final = (Number, str, dt.date, dt.time, dt.timedelta)
-"""Numbers are also those of numpy and `decimal`."""
+from fillpath.instrumentation.kept_parameters import kept
+
 _UNNAMED: Final = "algorithm"
 _FUNCTIONS: Final = ("_initialize", "_handle_data", "_before_trading_start")
 
@@ -68,7 +66,7 @@ def parameters_of(algorithm: Any) -> dict[str, Any]:
     }
     for name in _FUNCTIONS:
         parameters.update(_bound(getattr(algorithm, name, None)))
-    parameters.update(_plain(algorithm.initialize_kwargs))
+    parameters.update(kept(algorithm.initialize_kwargs.items()))
     return parameters
 
 
@@ -93,12 +91,8 @@ def _is_engines(function: Any) -> bool:
 def _bound(function: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     while isinstance(function, partial):
-        found = {**_plain(function.keywords), **found}
+        found = {**kept(function.keywords.items()), **found}
         function = function.func
     if inspect.isfunction(function) and function.__closure__ and not _is_engines(function):
-        found = {**_plain(inspect.getclosurevars(function).nonlocals), **found}
+        found = {**kept(inspect.getclosurevars(function).nonlocals.items()), **found}
     return found
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if isinstance(value, _PLAIN)}

@@ -74,6 +74,7 @@ COLUMNS = """
     coalesce(price::varchar, attributes ->> '$."trading.fill.price"') as price,
     coalesce(quantity::varchar, attributes ->> '$."trading.fill.quantity"') as quantity,
     attributes ->> '$."exception.type"' as exception,
+    attributes ->> '$."exception.message"' as message,
     attributes ->> '$."trading.signal.value"' as signal,
     attributes ->> '$."trading.order.reject.reason"' as refused,
     attributes ->> '$."trading.order.linked_ids"' as linked_ids,
@@ -394,10 +395,28 @@ def test_an_exception_of_the_users_is_on_its_handlers_span_and_reaches_the_host(
     traced: dict[str, Traced],
 ) -> None:
     host = traced["user_error"]
-    assert [run["error"] for run in host.runs] == ["division by zero", "notified"]
-    failed = [span for span in host.spans if span["status_code"] == "ERROR"]
+    assert [run["error"] for run in host.runs[:2]] == ["division by zero", "notified"]
+    failed = [span for span in host.spans if span["status_code"] == "ERROR"][:2]
     assert [span["handler"] for span in failed] == ["Failing.next", "Failing.notify_order"]
     assert [span["exception"] for span in failed] == ["ZeroDivisionError", "ArithmeticError"]
+
+
+def test_what_fails_outside_of_a_handler_is_an_event_that_names_the_code_and_the_error(
+    traced: dict[str, Traced],
+) -> None:
+    host = traced["user_error"]
+    failed = [span for span in host.spans if span["status_code"] == "ERROR"][2:]
+    assert [(s["name"], s["strategy"], s["handler"], s["message"]) for s in failed] == [
+        ("publish SYSTEM", "Unmade", "Unmade.__init__", "no strategy"),
+        ("publish SYSTEM", "WithIndicator", "FailingIndicator.__init__", "no indicator"),
+        ("publish SYSTEM", "WithIndicator", "FailingIndicator.next", "no handler"),
+        ("publish SYSTEM", "Sized", "FailingAnalyzer.notify_cashvalue", "no handler"),
+        ("publish SYSTEM", "Sized", "FailingObserver.next", "no handler"),
+        ("process BAR", "Sized", "Sized.next", "no size"),
+    ]
+    assert [run["error"] for run in host.runs[2:]] == [span["message"] for span in failed]
+    in_the_market = {span["span_id"] for span in host.spans if span["event_type"] == "BAR"}
+    assert {span["parent_span_id"] for span in failed[2:]} <= in_the_market
 
 
 # -- Optimisation -------------------------------------------------------------------------------
@@ -561,7 +580,7 @@ def test_a_script_is_traced_as_it_is_and_its_crash_is_the_runs(way: str, tmp_pat
     ((status, engine),) = rows
     assert status == "Crashed"
     assert engine.startswith("backtrader")
-    assert Counter(row["name"] for row in rows_of(folder))["publish FILL"] == 6
+    assert Counter(row["name"] for row in rows_of(folder))["publish FILL"] == 11
 
 
 @pytest.mark.parametrize("shows_tree", [False, pytest.param(True, marks=pytest.mark.full)])

@@ -669,33 +669,55 @@ def test_coarse_digits_are_told_when_the_currency_has_more_elsewhere(
     instrumentor.instrument()
     dispatcher = bs.backtesting_dispatcher()
     crossed = bs.Pair("OIL", "ACME")
-    for digits, pairs in ((bs.PairInfo(3, 2), (PAIR, crossed)), (bs.PairInfo(8, 5), (PAIR,))):
-        exchange = Exchange(
-            dispatcher,
-            {"USD": Decimal(1000), "ACME": Decimal(500)},
-            liquidity_strategy_factory=liquidity.InfiniteLiquidity,
-            default_pair_info=digits,
-        )
-        for number, pair in enumerate(pairs):
-            bars = bs.FifoQueueEventSource(priority=10 * digits.quote_precision + number)
-            for day in range(6):
-                price = Decimal("10.07") + day
-                bar = bs.Bar(FIRST, pair, price, price, price, price, Decimal(1000), DAY)
-                bars.push(bs.BarEvent(FIRST + day * DAY, bar))
-            exchange.add_bar_source(bars)
-            buy = partial(exchange.create_market_order, bs.OrderOperation.BUY, pair)
-
-            async def on_bar(event: Any, buy: Any = buy) -> None:
-                await buy(Decimal("1.333"))
-
-            exchange.subscribe_to_bar_events(pair, on_bar)
+    buy_every_day(dispatcher, bs.PairInfo(3, 2), (PAIR, crossed))
+    buy_every_day(dispatcher, bs.PairInfo(8, 5), (PAIR,))
     with Tracing("digits", data=tmp_path, writer="inline"):
         asyncio.run(dispatcher.run())
-    catch_up(DataFolder(tmp_path))
-    with EventStore(DataFolder(tmp_path)).connect(["digits"]) as connection:
-        accounts = compute_ledger(connection, "digits").accounts
-    assert len(accounts) == 5
-    assert {account.status for account in accounts} == {ReconciliationStatus.RECONCILED}
+    assert statuses_of(tmp_path, "digits") == [ReconciliationStatus.RECONCILED] * 5
+
+
+@pytest.mark.parametrize("places", [(2, 5), (5, 2), (2, 8, 3)], ids=str)
+def test_dispatchers_one_after_another_may_book_a_currency_in_other_digits(
+    instrumentor: BasanaInstrumentor, tmp_path: Path, places: tuple[int, ...]
+) -> None:
+    """What a coarse account rounds is rounding, however fine the others of the run are."""
+    instrumentor.instrument()
+    with Tracing("digits", data=tmp_path, writer="inline"):
+        for quote in places:
+            dispatcher = bs.backtesting_dispatcher()
+            buy_every_day(dispatcher, bs.PairInfo(3, quote), (PAIR,))
+            asyncio.run(dispatcher.run(stop_signals=[]))
+    found = statuses_of(tmp_path, "digits")
+    assert found == [ReconciliationStatus.RECONCILED] * 2 * len(places)
+
+
+def buy_every_day(dispatcher: Any, digits: Any, pairs: tuple[Any, ...]) -> None:
+    """Give a dispatcher an exchange of these digits, on which a handler buys at each bar."""
+    exchange = Exchange(
+        dispatcher,
+        {"USD": Decimal(1000), "ACME": Decimal(500)},
+        liquidity_strategy_factory=liquidity.InfiniteLiquidity,
+        default_pair_info=digits,
+    )
+    for number, pair in enumerate(pairs):
+        bars = bs.FifoQueueEventSource(priority=10 * digits.quote_precision + number)
+        for day in range(6):
+            price = Decimal("10.07123") + day
+            bar = bs.Bar(FIRST, pair, price, price, price, price, Decimal(1000), DAY)
+            bars.push(bs.BarEvent(FIRST + day * DAY, bar))
+        exchange.add_bar_source(bars)
+        buy = partial(exchange.create_market_order, bs.OrderOperation.BUY, pair)
+
+        async def on_bar(event: Any, buy: Any = buy) -> None:
+            await buy(Decimal("1.333"))
+
+        exchange.subscribe_to_bar_events(pair, on_bar)
+
+
+def statuses_of(folder: Path, run_id: str) -> list[ReconciliationStatus]:
+    catch_up(DataFolder(folder))
+    with EventStore(DataFolder(folder)).connect([run_id]) as connection:
+        return [account.status for account in compute_ledger(connection, run_id).accounts]
 
 
 @dataclasses.dataclass
@@ -704,6 +726,73 @@ class News(Event):
 
     when: dt.datetime
     headline: str
+
+
+class FILL(Event):
+    """A user's own, which is called as fillpath calls an execution."""
+
+    def __init__(self, when: dt.datetime) -> None:
+        super().__init__(when)
+        self.price = "what the news paid"
+        self.quantity = 3
+        self._secret = 1
+
+
+@dataclasses.dataclass(slots=True)
+class Order(Event):
+    """In slots, with structures in it."""
+
+    when: dt.datetime
+    status: str
+    levels: list[Decimal]
+    until: dt.date
+    source: dict[str, int]
+    position: Any
+    side: Any = bs.OrderOperation.BUY
+
+
+def test_events_of_the_users_keep_their_fields_and_are_none_of_fillpaths_kinds(
+    instrumentor: BasanaInstrumentor, tmp_path: Path
+) -> None:
+    instrumentor.instrument()
+    dispatcher, exchange = made_market()
+    levels, until = [Decimal("1.50"), Decimal(2)], dt.date(2024, 2, 1)
+    own = [
+        FILL(FIRST + DAY),
+        Order(FIRST + DAY, "NEW", levels, until, {"a": 1}, News(FIRST, "in it")),
+    ]
+
+    async def on_any(event: Any) -> None:
+        await exchange.create_market_order(bs.OrderOperation.BUY, PAIR, Decimal(2))
+
+    dispatcher.subscribe(bs.FifoQueueEventSource(events=own), on_any)
+    with Tracing("own", data=tmp_path, writer="inline"):
+        asyncio.run(dispatcher.run())
+    rows = rows_of(
+        DataFolder(tmp_path),
+        "select name, price, quantity, status, attributes from spans "
+        "where name in ('publish FILL_EVENT', 'publish Order') order by sequence",
+    )
+    told = [
+        {key: value for key, value in json.loads(row["attributes"]).items() if "_event." in key}
+        for row in rows
+    ]
+    assert [(r["name"], r["price"], r["quantity"], r["status"]) for r in rows] == [
+        ("publish FILL_EVENT", None, None, None),
+        ("publish Order", None, None, None),
+    ]
+    assert told[0] == {
+        "trading.fill_event.price": "what the news paid",
+        "trading.fill_event.quantity": 3,
+    }
+    assert {key.rpartition(".")[2] for key in told[1]} == {
+        "status", "levels", "until", "source", "position", "side",
+    }  # fmt: skip
+    assert told[1]["trading.order_event.status"] == "NEW"
+    assert told[1]["trading.order_event.side"] == "BUY"
+    assert told[1]["trading.order_event.until"] == "2024-02-01"
+    assert told[1]["trading.order_event.position"]["headline"] == "in it"
+    assert set(statuses_of(tmp_path, "own")) == {ReconciliationStatus.RECONCILED}
 
 
 def test_events_of_any_kind_are_causes_trades_of_real_exchanges_among_them(

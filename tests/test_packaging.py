@@ -37,6 +37,8 @@ NOT_SHIPPED = {
     )
 }
 
+COMPILED = "fillpath/instrumentation/_compiled_rows.abi3.so"
+
 VOCABULARY = {
     "semconv",
     "traced_event",
@@ -54,6 +56,7 @@ VOCABULARY = {
     "rollout",  # one of the settings
     "run_notes",  # how the spool names what it tells of backtests
     "errors",
+    "compiled_rows",  # whether recording is compiled, and if not, why
     "writer_files",  # how the writer process and its hosts know of each other
     "forwarder_files",  # how a host knows what was sent by OTLP
 }
@@ -65,7 +68,11 @@ def files_of_the_floors() -> Iterator[Path]:
     for floor in FLOORS:
         for folder, folders, files in os.walk(CHECKOUT / floor):
             folders[:] = [name for name in folders if name not in {"__pycache__", "node_modules"}]
-            yield from ((Path(folder) / name).relative_to(CHECKOUT) for name in files)
+            yield from (
+                (Path(folder) / name).relative_to(CHECKOUT)
+                for name in files
+                if not name.endswith(".so")  # built there by an editable install
+            )
 
 
 def packages_in_the_tree() -> list[str]:
@@ -77,25 +84,52 @@ def lock_text(name: str) -> str:
     return (CHECKOUT / "locks" / f"{name}.txt").read_text()
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """A wheel built from a copy of the checkout, without asking a registry for anything."""
-    source = tmp_path_factory.mktemp("a checkout") / "fillpath"
-    source.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(CHECKOUT / name, source)
-    leave_out = shutil.ignore_patterns("__pycache__", "node_modules")
-    for floor in FLOORS:
-        shutil.copytree(CHECKOUT / floor, source / floor, ignore=leave_out)
-    target = source.parent / "dist"
+def build(what: str, source: Path, target: Path, **environment: str) -> Path:
+    """Build a `wheel` or an `sdist`, without asking a registry for anything."""
     target.mkdir()
-    build = f"from setuptools import build_meta; build_meta.build_wheel({str(target)!r})"
+    code = f"from setuptools import build_meta; build_meta.build_{what}({str(target)!r})"
     done = subprocess.run(
-        [sys.executable, "-c", build], cwd=source, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        cwd=source,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
-    (built,) = target.glob("*.whl")
-    return zipfile.ZipFile(built)
+    (built,) = target.iterdir()
+    return built
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout, as it was before anything was built in it."""
+    source = tmp_path_factory.mktemp("a checkout") / "fillpath"
+    source.mkdir()
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(CHECKOUT / name, source)
+    leave_out = shutil.ignore_patterns("__pycache__", "node_modules", "*.so")
+    for floor in FLOORS:
+        shutil.copytree(CHECKOUT / floor, source / floor, ignore=leave_out)
+    return source
+
+
+@pytest.fixture(scope="module")
+def sdist(source: Path) -> Path:
+    """A source distribution, unpacked; built where an editable install has been."""
+    copy = shutil.copytree(source, source.parent / "installed")
+    (copy / "instrumentation" / Path(COMPILED).name).touch()
+    packed, folder = build("sdist", copy, source.parent / "sdist"), source.parent / "unpacked"
+    folder.mkdir()
+    subprocess.run(["tar", "-xzf", packed, "-C", folder], check=True)
+    (unpacked,) = folder.iterdir()
+    return unpacked
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist: Path) -> zipfile.ZipFile:
+    """A wheel as it is built of a source distribution."""
+    return zipfile.ZipFile(build("wheel", sdist, sdist.parent.parent / "dist"))
 
 
 @pytest.mark.smoke
@@ -117,8 +151,35 @@ def test_the_namespace_has_no_init_of_its_own(wheel: zipfile.ZipFile) -> None:
 
 def test_wheel_holds_every_module_and_data_file_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     inside = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    in_the_tree = {f"fillpath/{path.as_posix()}" for path in files_of_the_floors()}
-    assert inside == in_the_tree - NOT_SHIPPED
+    in_the_tree = {
+        f"fillpath/{path.as_posix()}"
+        for path in files_of_the_floors()
+        if path.suffix not in {".c", ".h"}
+    }
+    assert inside - {COMPILED} == in_the_tree - NOT_SHIPPED
+
+
+def test_wheel_holds_the_compiled_part_for_every_python(wheel: zipfile.ZipFile) -> None:
+    name = Path(str(wheel.filename)).name
+    assert re.search(r"-cp311-abi3-\w+\.whl$", name), name
+    if shutil.which("cc") is None:
+        assert os.environ.get("CI") != "true"
+        pytest.skip("there is no C compiler here")
+    assert COMPILED in wheel.namelist()
+
+
+def test_without_a_compiler_a_wheel_is_whole_but_for_the_compiled_part(
+    source: Path, wheel: zipfile.ZipFile, tmp_path: Path
+) -> None:
+    shutil.copytree(source, tmp_path / "copy")
+    built = build("wheel", tmp_path / "copy", tmp_path / "dist", CC="/nowhere/cc")
+    assert set(zipfile.ZipFile(built).namelist()) == set(wheel.namelist()) - {COMPILED}
+
+
+def test_source_distribution_holds_what_is_compiled_and_not_what_came_of_it(sdist: Path) -> None:
+    inside = {path.name for path in (sdist / "instrumentation").iterdir()}
+    assert {path.name for path in files_of_the_floors() if path.suffix in {".c", ".h"}} <= inside
+    assert not {name for name in inside if name.endswith(".so")}
 
 
 def test_wheel_carries_the_licence(wheel: zipfile.ZipFile) -> None:

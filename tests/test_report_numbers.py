@@ -52,6 +52,46 @@ def test_money_reads_back_as_the_same_number(amount: Decimal, digits: int, signe
 
 
 @pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        ("268.28000000000003", "268.28"),
+        ("6415.799999999999", "6,415.8"),
+        ("2815.66219999951", "2,815.6622"),
+        ("-0.30000000000000004", f"{MINUS}0.3"),
+        ("100.57368142857143", "100.573681428571"),
+        ("0.0359996828960894419", "0.0359996828960894"),
+        ("1.00000000000001", "1"),
+        ("1.0000001", "1.0000001"),
+        ("12345678901234567890", "12,345,678,901,234,567,890"),
+        ("0.1", "0.1"),
+        ("0E-9", "0"),
+    ],
+)
+def test_a_reader_is_shown_no_digits_that_doubles_left(number: str, text: str) -> None:
+    assert report_format.readable_number(D(number)) == text
+
+
+@given(st.integers(-(10**11), 10**11), st.integers(0, 8), st.integers(1, 40))
+def test_sums_of_doubles_are_shown_as_the_numbers_they_stand_for(
+    units: int, places: int, times: int
+) -> None:
+    amount = D(units).scaleb(-places)
+    added = sum([float(amount)] * times)
+    assert report_format.readable(D(repr(added))) in {amount * times, D(repr(added))}
+    assert float(report_format.readable(D(repr(added)))) == pytest.approx(added, rel=1e-11)
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False), st.integers(0, 9))
+def test_what_a_reader_is_shown_keeps_a_currencys_own_digits(amount: Decimal, digits: int) -> None:
+    shown = report_format.readable(amount, digits)
+    if amount.adjusted() < 60:
+        own = D(1).scaleb(-digits)
+        exact = report_format.EXACT
+        assert exact.quantize(shown, own) == exact.quantize(amount, own)
+    assert len(shown.as_tuple().digits) <= max(15, len(amount.as_tuple().digits))
+
+
+@pytest.mark.parametrize(
     ("nanoseconds", "text"),
     [
         (0, "0 ns"),

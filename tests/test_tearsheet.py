@@ -34,7 +34,8 @@ from fillpath.analytics.daily_returns import (
 )
 from fillpath.analytics.drawdowns import deepest_fall, drawdowns, underwater
 from fillpath.analytics.exact import exact_arithmetic
-from fillpath.analytics.figure_definitions import BY_NAME, FIGURES, MINIMUM_DAYS, why_undefined
+from fillpath.analytics.figure_definitions import BY_NAME, FIGURES, why_undefined
+from fillpath.analytics.figure_meaning import MINIMUM_DAYS
 from fillpath.analytics.figure_text import figure_text
 from fillpath.analytics.market_time import DAY, MarketTime, periods_per_year
 from fillpath.analytics.results_rows import RunResults, compute_results
