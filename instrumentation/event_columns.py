@@ -92,8 +92,11 @@ def pack_rows(rows: list[Row], slots: int) -> tuple[bytes, list[bytes]]:
     for column, is_signed in zip(columns, _SIGNED, strict=False):
         try:
             packed.append(signed(*column) if is_signed else unsigned(*column))
-        except Exception:  # noqa: BLE001 - struct.error, or whatever an object's __index__ raises
-            strange.update(i for i, value in enumerate(column) if not _is_word(value, is_signed))
+        except Exception:  # struct.error, or whatever an object's __index__ raises
+            found = {i for i, value in enumerate(column) if not _is_word(value, is_signed)}
+            if not found:
+                raise  # a signal handler of the host's did; without its column a block is damaged
+            strange |= found
     all_floats = b"g" * size
     for column in columns[len(COLUMNS) : len(COLUMNS) + slots]:
         floats: bytes | bytearray | None = _packed_floats(column, all_floats)
