@@ -1,8 +1,8 @@
 /* The fast door's emitter and the packing of rows, compiled.
 
    Each thing here does what its twin in Python does (emitter.py, event_columns.py, side_texts.py),
-   as long as all values are plain: of the types int, float and str themselves, or None. Whatever
-   else comes is left to the twin, unseen, so no code of the host ever runs in here: no __index__,
+   as long as all values are plain: of the types int, float and str themselves, of numpy's float64,
+   or None. Whatever else comes is left to the twin, unseen, so no code of the host ever runs in here: no __index__,
    no __float__, no __eq__.
 
    Why no lock is needed: all of this runs under the interpreter's lock, which is released, and
@@ -30,7 +30,7 @@
 #error "the spool's numbers are little-endian"
 #endif
 
-#define INTERFACE 1 /* compiled_rows.py wants this very one: a checkout may hold an older build */
+#define INTERFACE 2 /* compiled_rows.py wants this very one: a checkout may hold an older build */
 
 #define FLAGS_SHIFT 32
 #define ABSENT 0x100 /* spool.Flag.ABSENT, of the first slot */
@@ -492,12 +492,27 @@ failed:
     return NULL;
 }
 
+static PyObject *
+take_as_float(PyObject *module, PyObject *type)
+{
+    (void)module;
+    if (!PyType_Check(type) || !PyType_IsSubtype((PyTypeObject *)type, &PyFloat_Type)) {
+        PyErr_SetString(PyExc_ValueError, "this is no type of floats");
+        return NULL;
+    }
+    Py_INCREF(type); /* for ever, and what it replaces stays: a row may be on its way */
+    numpy_float = (PyTypeObject *)type;
+    Py_INCREF(Py_None);
+    return Py_None;
+}
+
 /* -- The module -------------------------------------------------------------------------------- */
 
 static PyMethodDef module_methods[] = {
     {"emitter", emitter, METH_VARARGS, "Make an emitter's function; see `emitter.make_emitter`."},
     {"pack_rows", pack_rows, METH_VARARGS,
      "Pack rows as `event_columns.pack_rows` does; None if some value is not plain."},
+    {"take_as_float", take_as_float, METH_O, "Take numbers of this type for floats, as they are."},
     {NULL, NULL, 0, NULL},
 };
 

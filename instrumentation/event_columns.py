@@ -53,6 +53,7 @@ _FORMATS: Final = (
     if sys.byteorder == "little" and struct.calcsize("n") == 8
     else ("<", "Q", "q", "d")
 )
+_FLOATS: Final[set[type]] = {float}
 _MARSHAL_VERSION: Final = 2
 """The newest in which a float is always the letter g and its 8 bytes."""
 
@@ -102,6 +103,7 @@ def pack_rows(rows: list[Row], slots: int) -> tuple[bytes, list[bytes]]:
         floats: bytes | bytearray | None = _packed_floats(column, all_floats)
         if floats is None:
             if not _are_small_integers(column):
+                know_numpy()
                 strange.update(i for i, value in enumerate(column) if not _is_exact(value))
                 if strange:
                     continue
@@ -182,7 +184,19 @@ def _is_word(value: Any, is_signed: bool) -> bool:
 
 def _is_exact(value: Any) -> bool:
     kind = type(value)
-    return kind is float or (kind is int and -MAX_EXACT <= value <= MAX_EXACT)
+    return kind in _FLOATS or (kind is int and -MAX_EXACT <= value <= MAX_EXACT)
+
+
+def know_numpy() -> None:
+    """Take numpy's float64 for the float that it is, if the host has loaded numpy.
+
+    Values of a pandas frame are such. To read one runs no code of the host.
+    """
+    kind = getattr(sys.modules.get("numpy"), "float64", None)
+    if type(kind) is type and kind not in _FLOATS and issubclass(kind, float):
+        _FLOATS.add(kind)
+        if COMPILED is not None:
+            COMPILED.take_as_float(kind)
 
 
 def is_inert(row: Row) -> bool:

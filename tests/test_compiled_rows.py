@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import inspect
 import itertools
+import math
 import os
 import struct
 import subprocess
@@ -451,6 +452,21 @@ def test_time_and_cause_may_be_given_by_name() -> None:
     for given_twice in by_name:
         with pytest.raises(TypeError, match="multiple values"):
             emit(7, None, **given_twice)
+
+
+def test_numbers_of_a_pandas_frame_are_plain() -> None:
+    rows: list[Row] = []
+    emit = door(rows, fields=2)
+    emit(1, None, np.float64(1.5), np.float64("nan"))
+    assert tuple not in map(type, rows)
+    assert rows[0][7] == 1.5
+    assert math.isnan(rows[0][8])
+
+
+def test_only_a_type_of_floats_is_taken_for_one(compiled: ModuleType) -> None:
+    for kind in (int, np.float32, 1.5):
+        with pytest.raises(ValueError, match="no type of floats"):
+            compiled.take_as_float(kind)
 
 
 def test_an_emitter_tells_how_it_is_called() -> None:
