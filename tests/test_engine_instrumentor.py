@@ -61,19 +61,19 @@ class MadeInstrumentor(EngineInstrumentor):
 
     def attach(self, patches: Patches) -> None:
         engine: Any = sys.modules["made_engine"]
-        runs: list[EngineRun | None] = []
+        runs: dict[int, EngineRun | None] = {}  # by the engine: several threads run one each
 
         def run(original: Any) -> Any:
             def recorded(host: Any) -> Any:
                 with self.recorded_run(parameters={"fast": host.fast}) as found:
-                    runs.append(found)
+                    runs[id(host)] = found
                     return original(host)
 
             return recorded
 
         def on_bar(original: Any) -> Any:
             def recorded(host: Any, price: float) -> None:
-                found = runs[-1]
+                found = runs[id(host)]
                 if found is None:
                     original(host, price)
                     return
