@@ -48,10 +48,10 @@ class EventMemory:
     queue. A bus may deliver at once but for what handlers publish, which waits until they are done:
     that is kept until what they handle has been published. A bus may also deliver at once but for
     some events: the newest that nobody was given are kept, and all are once one of them has come
-    later, or a handler was given what is not known any more. On a bus that has never delivered later,
-    of the objects that have been delivered and can be weakly referenced the newest are remembered:
-    what stays makes every garbage collection of the host's longer. Texts and numbers are not
-    remembered: two that are equal may be one object.
+    later, or a handler was given what is not known any more. On a bus that has never delivered
+    later, of the objects that have been delivered and can be weakly referenced the newest are
+    remembered: what stays makes every garbage collection of the host's longer. Texts and numbers
+    are not remembered: two that are equal may be one object.
     """
 
     def __init__(self) -> None:

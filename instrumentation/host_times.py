@@ -20,9 +20,9 @@ _NOT_A_TIME: Final = -(2**63)
 
 
 def nanoseconds(value: Any, unit: TimeUnit = "auto") -> int | None:
-    """A market time as nanoseconds since the epoch; None when it is none, or beyond a record's reach.
+    """A market time as nanoseconds since the epoch; None when it is none.
 
-    A record holds times of the years 1678 to 2262.
+    Nor is it one where a record cannot hold it: before 1678, or after 2262.
 
     Args:
         value: A date or datetime (of the standard library, pandas or numpy; a naive one is UTC), a
@@ -33,9 +33,9 @@ def nanoseconds(value: Any, unit: TimeUnit = "auto") -> int | None:
     """
     try:
         at = _nanoseconds(value, unit)
-        return at if at is not None and _NOT_A_TIME < at < -_NOT_A_TIME else None
     except (TypeError, ValueError, OverflowError, ArithmeticError, AttributeError):
         return None
+    return at if at is not None and _NOT_A_TIME < at < -_NOT_A_TIME else None
 
 
 def _nanoseconds(value: Any, unit: TimeUnit) -> int | None:

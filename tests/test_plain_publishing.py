@@ -190,7 +190,7 @@ def test_it_is_recorded_as_if_its_parts_were_looked_for(tmp_path: Path, made: li
 
 
 @pytest.mark.parametrize(
-    "far", [2**63, dt.datetime(2400, 1, 1), dt.datetime(2400, 1, 1, tzinfo=dt.UTC)]
+    "far", [2**63, _NAIVE.replace(2400), dt.datetime(2400, 1, 1, tzinfo=dt.UTC)]
 )
 @pytest.mark.parametrize("maker", _MAKERS)
 def test_a_time_beyond_a_records_reach_is_kept_as_a_field(
@@ -202,7 +202,8 @@ def test_a_time_beyond_a_records_reach_is_kept_as_a_field(
         bus.publish(maker("ACME", at, 1.0, 2.0, 3.0))
     for event in recorded(session)[1::2]:
         assert event.event_time is None
-        assert str(far)[:4] in str(event.attributes["trading.bar.timestamp"])
+        kept = [value for key, value in event.attributes.items() if key.endswith(".timestamp")]
+        assert str(far)[:4] in str(*kept)
 
 
 @pytest.mark.parametrize("maker", [*_MAKERS[:4], dict_bar])
