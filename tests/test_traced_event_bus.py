@@ -1359,6 +1359,19 @@ def test_hostile_events_reach_their_handlers(
     assert run.dropped == 1
 
 
+def test_a_log_that_raises_breaks_no_host(session: Session) -> None:
+    class Refusing(logging.Filter):
+        def filter(self, record: logging.LogRecord) -> bool:
+            raise RecursionError(record.name)
+
+    log, refusing = logging.getLogger("fillpath.instrumentation.running_event"), Refusing()
+    log.addFilter(refusing)
+    try:
+        session.tracing.tracer.complain(ValueError("no such field"))
+    finally:
+        log.removeFilter(refusing)
+
+
 def test_a_finder_that_fails_finds_nothing(session: Session) -> None:
     fields = EventFields(
         event_type=lambda event: event["no"], symbol=lambda event: 1 / 0, event_time=lambda _: "x"
