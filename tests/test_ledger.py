@@ -145,7 +145,7 @@ def test_an_engine_that_states_no_account_earns_fractions_of_a_yen(
     for side, at in (("BUY", "100"), ("SELL", price)):
         spans.fill(side, 1, at, currency=currency, commission_currency=currency)
         if is_stated:
-            spans.account("CASH", **{currency: 0})
+            spans.account("CASH", None, account_id="SIM-001", JPY=0)
     assert by_kind(spans.ledger(), currency)["realized"] == made
 
 

@@ -277,11 +277,11 @@ class SomeLaterBus(Bus):
         super().__init__()
         self.waiting: list[Any] = []
 
-    def publish(self, event: Any) -> None:
-        if event["number"] % 5 == 3:
-            self.waiting.append(event)
-        else:
-            super().publish(event)
+    def publish(self, event: Any) -> int:
+        if event["number"] % 5 != 3:
+            return super().publish(event)
+        self.waiting.append(event)
+        return 0
 
     def deliver(self) -> None:
         while self.waiting:
