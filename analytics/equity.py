@@ -143,11 +143,12 @@ class EquityCurve:
                     portfolio = statement.event.ref.portfolio
                     price = self.actions.of_quote(portfolio, symbol, sequence, quote).middle
                 if price is not None:
-                    profit = profits.get(held.currency, ZERO) + held.profit_at(price)
-                    profits[held.currency] = profit
+                    # By itself, as in the ledger: else two halves of a cent would be none here.
+                    profit = rounded(held.profit_at(price), digits[held.currency])
+                    profits[held.currency] = profits.get(held.currency, ZERO) + profit
             event = statement.event
             for currency, balance in event.balances.items():
-                profit = rounded(profits.get(currency, ZERO), digits[currency])
+                profit = profits.get(currency, ZERO)
                 yield EquityPoint(
                     ref=event.ref,
                     account_id=event.account_id,
