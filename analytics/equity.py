@@ -123,6 +123,17 @@ class EquityCurve:
             self.note(self._statements[at].event, account, book, last_fills)
             self._statements[at] = self._statements.pop()
 
+    def settle(self, account: AccountBook) -> None:
+        """Have an account's last statement count what contracts were paid as its end does."""
+        for place in range(len(self._statements) - 1, -1, -1):
+            statement = self._statements[place]
+            event = statement.event
+            if (event.ref.portfolio, event.account_id) == (account.portfolio, account.account_id):
+                late = account.settled_late
+                invested = {c: a + late.get(c, ZERO) for c, a in statement.invested.items()}
+                self._statements[place] = replace(statement, invested=invested)
+                return
+
     def moments(self) -> Iterator[Moment]:
         """Yield the moments at which prices are needed."""
         for statement in self._statements:
