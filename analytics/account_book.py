@@ -48,6 +48,8 @@ class AccountBook:
         account_type: By the statements.
         entries: Every amount so far.
         fifo: Realised and unrealised profit by currency, first in first out, when it is reckoned.
+        settled_late: What closed contracts were seen to have been paid too little when no more
+            statements came, by currency; the last of them counted it as held.
     """
 
     portfolio: str
@@ -58,6 +60,7 @@ class AccountBook:
     account_type: str = ""
     entries: AccountEntries = field(init=False)
     fifo: tuple[Amounts, Amounts] = field(default_factory=lambda: ({}, {}))
+    settled_late: Amounts = field(default_factory=dict)
     _start: dict[str, Decimal] = field(default_factory=dict)
     _totals: dict[str, Decimal] = field(default_factory=dict)
     _stated: bool = False
@@ -338,7 +341,9 @@ class AccountBook:
         self._finish_flows()
         if self._pending:
             self._finish_fills()
+        held = {currency: sums.held for currency, sums in self.entries.sums.items()}
         self._failures.extend(self._margin.finish(self.entries, self.digits))
+        self.settled_late = {c: held[c] - self.entries.sum(c).held for c in held}
 
     def _finish_fills(self) -> None:
         if self._stated and self._never_moved and not self._foreign(self._pending):

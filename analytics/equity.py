@@ -123,6 +123,17 @@ class EquityCurve:
             self.note(self._statements[at].event, account, book, last_fills)
             self._statements[at] = self._statements.pop()
 
+    def settle(self, account: AccountBook) -> None:
+        """Have an account's last statement count what contracts were paid as its end does."""
+        for place in range(len(self._statements) - 1, -1, -1):
+            statement = self._statements[place]
+            event = statement.event
+            if (event.ref.portfolio, event.account_id) == (account.portfolio, account.account_id):
+                late = account.settled_late
+                invested = {c: a + late.get(c, ZERO) for c, a in statement.invested.items()}
+                self._statements[place] = replace(statement, invested=invested)
+                return
+
     def moments(self) -> Iterator[Moment]:
         """Yield the moments at which prices are needed."""
         for statement in self._statements:
@@ -143,11 +154,12 @@ class EquityCurve:
                     portfolio = statement.event.ref.portfolio
                     price = self.actions.of_quote(portfolio, symbol, sequence, quote).middle
                 if price is not None:
-                    profit = profits.get(held.currency, ZERO) + held.profit_at(price)
-                    profits[held.currency] = profit
+                    # By itself, as in the ledger: else two halves of a cent would be none here.
+                    profit = rounded(held.profit_at(price), digits[held.currency])
+                    profits[held.currency] = profits.get(held.currency, ZERO) + profit
             event = statement.event
             for currency, balance in event.balances.items():
-                profit = rounded(profits.get(currency, ZERO), digits[currency])
+                profit = profits.get(currency, ZERO)
                 yield EquityPoint(
                     ref=event.ref,
                     account_id=event.account_id,

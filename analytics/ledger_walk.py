@@ -171,6 +171,7 @@ class LedgerWalk:
         for account in self.accounts.values():
             self._settle(account)
             account.finish()
+            self.curve.settle(account)
 
     def _settle(self, account: AccountBook) -> None:
         for ref in account.settle_stated_first():

@@ -812,6 +812,20 @@ class TestMarks:
         equity = [point.equity for point in spans.ledger().equity]
         assert equity == [D("100.00"), D("110.00"), D("90.00")]
 
+    def test_equity_rounds_what_is_held_as_the_ledger_does_each_by_itself(self) -> None:
+        spans = MadeSpans(account_id=None)
+        spans.account(USD="100.00")
+        for symbol in ("A", "B"):
+            spans.fill("BUY", 1, "10.00", symbol=symbol)
+        spans.account(USD="80.00")
+        for symbol in ("A", "B"):
+            spans.bar("10.005", symbol=symbol)
+        spans.account(USD="80.00")
+        ledger = spans.ledger()
+        (profit,) = {one.amount for one in ledger.slices if one.kind == "unrealized"}
+        assert profit == D("0.01")  # half a cent, rounded up
+        assert ledger.equity[-1].equity == D("100.00") + 2 * profit
+
 
 @pytest.mark.parametrize(
     ("stated", "status", "told"),

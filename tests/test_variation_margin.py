@@ -132,6 +132,22 @@ def test_profit_and_equity_are_what_the_clearing_house_has_paid(
         assert START + account.realized + account.commission + account.rounding == host.cash
 
 
+def test_equity_ends_where_rounded_payments_of_a_closed_contract_end() -> None:
+    host = Clearing("all at once")
+    third = {**FUTURE, Fill.MULTIPLIER: "0.333"}
+    host.spans.fill("BUY", 1, "100", attributes=third)
+    for _ in range(2):  # half a point each, which is 0.1665
+        host.pay(D("0.17"))
+        host.state()
+    host.spans.fill("SELL", 1, "101", attributes=third)
+    host.state()
+    ledger = host.ledger()
+    account = only(ledger)
+    assert account.status is ReconciliationStatus.RECONCILED, account.notes
+    assert account.rounding == D("0.01")
+    assert ledger.equity[-1].equity == START + ledger.total()["USD"] == host.cash
+
+
 def test_a_payment_tells_that_the_fills_of_its_symbol_are_of_a_future() -> None:
     host = Clearing("rest at the fill", says_style=False)
     host.trade(3, 2000)
