@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Final
 
-from fillpath.analytics.exact import ZERO, decimal_places
+from fillpath.analytics.exact import ZERO, decimal_places, rounded
 from fillpath.analytics.ledger_events import (
     AccountEvent,
     CashFlowEvent,
@@ -17,6 +17,7 @@ from fillpath.analytics.ledger_events import (
 from fillpath.analytics.report_format import currency_digits
 
 _UNROUNDED: Final = 40
+_CENTS: Final = 2
 _COINS: Final = frozenset({"BTC", "ETH", "XBT"})
 
 
@@ -93,6 +94,22 @@ class AccountDigits:
     def in_doubles(self, portfolio: str, account_id: str | None) -> bool:
         """Tell whether an account is reckoned in doubles, so that last digits mean nothing."""
         return (portfolio, account_id or "") in self._in_doubles
+
+
+def digits_of_run(events: Iterable[LedgerEvent]) -> CurrencyDigits:
+    """Give the decimal places of a run's currencies.
+
+    An engine that states neither accounts nor positions rounds to none that is known. Of a currency
+    without cents (yen, won) it then has two where its trades are worth fractions of it.
+    """
+    events = list(events)
+    amounts = list(amounts_stated(events))
+    if not any(isinstance(event, AccountEvent | PositionEvent) for event in events):
+        for event in events:
+            if isinstance(event, FillEvent) and not event.is_inverse:
+                worth = event.price * event.quantity * event.multiplier
+                amounts.append((event.settlement_currency, rounded(worth, _CENTS)))
+    return CurrencyDigits(amounts)
 
 
 def amounts_stated(events: Iterable[LedgerEvent]) -> Iterator[tuple[str, Decimal]]:

@@ -26,7 +26,7 @@ from fillpath.instrumentation.settings import ENV_DATA, DataFolder
 _INSTALLATION: Final = "installation"
 _FOLDER: Final = "data folder"
 _OLDEST_PYTHON: Final = (3, 11)
-_NOT_FOR_USERS: Final = frozenset({"dev", "demo"})
+_NOT_FOR_USERS: Final = frozenset({"dev", "demo", "instruments-any"})
 _LITTLE_SPACE: Final = 1 << 30
 _EXTRA: Final = re.compile(r"extra\s*==\s*['\"]([^'\"]+)['\"]")
 

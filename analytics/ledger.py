@@ -18,7 +18,7 @@ from typing import Final
 import duckdb
 
 from fillpath.analytics.corporate_actions import CorporateActions
-from fillpath.analytics.currencies import CurrencyDigits, LeafDigits, amounts_stated
+from fillpath.analytics.currencies import CurrencyDigits, LeafDigits, digits_of_run
 from fillpath.analytics.equity import EquityPoint
 from fillpath.analytics.exact import ZERO, exact_arithmetic
 from fillpath.analytics.exchange_rates import MarketRates
@@ -110,7 +110,7 @@ def _ledger(
         events = read_ledger_events(connection, run_id)
         actions = CorporateActions(events)
         readable = [e for e in actions.restated(events) if not isinstance(e, UnreadableFill)]
-        digits = CurrencyDigits(amounts_stated(readable))
+        digits = digits_of_run(readable)
         marks = last_marks(connection, run_id)
         walk = _walk(connection, run_id, readable, digits, marks, actions)
         walk.value(marks)

@@ -506,7 +506,12 @@ def _account(ref: SpanRef, row: dict[str, Any]) -> AccountEvent | None:
     balances = {}
     given = _json(row["balances"])
     if isinstance(given, Mapping):
-        given = [{"currency": currency, "total": total} for currency, total in given.items()]
+        given = [
+            {**told, "currency": currency}
+            if isinstance(told, Mapping)
+            else {"currency": currency, "total": told}
+            for currency, told in given.items()
+        ]
     for balance in given if isinstance(given, list) else ():
         if not isinstance(balance, Mapping):
             continue

@@ -87,6 +87,9 @@ def show_sweep(
         print_json({"figure": figure, "portfolio": portfolio, "over": parameters, "groups": groups})
     elif groups:
         _print_sweep(figure, parameters, groups, lowest=lowest)
+        for name in parameters:
+            if all(group.values[name] is None for group in groups):
+                say(f"No run that is loaded has a value for the parameter {inert(name)}.")
     else:
         _say_none(given)
 

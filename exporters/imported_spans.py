@@ -137,11 +137,6 @@ class ImportedRun:
         self._roots: Recent[bytes] = Recent()
         self._resources: dict[tuple[int, str, bool], tuple[ImportedOrigin, str | None]] = {}
 
-    def owns_trace(self, trace_id: bytes) -> bool:
-        """Tell whether a trace id follows from the run."""
-        address = root_of_trace(int.from_bytes(trace_id, "big"))
-        return address is not None and address[0] == self._key
-
     def span_of(
         self, span: InputSpan, scope: InputScope, origin: ImportedOrigin, schema_url: str
     ) -> Span:

@@ -36,10 +36,6 @@ Tier = Literal["warm", "cold"]
 
 LEVELS: Final[dict[Tier, int]] = {"warm": 12, "cold": 19}
 """zstd's level of each tier."""
-WARM_DAYS: Final = 7.0
-COLD_DAYS: Final = 90.0
-INTERVAL_SECONDS: Final = 60.0
-"""Length of the interval that a bar or a snapshot stands for."""
 SUMMARISED: Final = "summarised"
 """Key in a run's completeness: of those sampled out, how many gave way to a summary."""
 _FOOTER_KEY: Final = "fillpath.tier"

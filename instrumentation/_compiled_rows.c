@@ -1,8 +1,8 @@
 /* The fast door's emitter and the packing of rows, compiled.
 
    Each thing here does what its twin in Python does (emitter.py, event_columns.py, side_texts.py),
-   as long as all values are plain: of the types int, float and str themselves, or None. Whatever
-   else comes is left to the twin, unseen, so no code of the host ever runs in here: no __index__,
+   as long as all values are plain: of the types int, float and str themselves, of numpy's float64,
+   or None. Whatever else comes is left to the twin, unseen, so no code of the host ever runs in here: no __index__,
    no __float__, no __eq__.
 
    Why no lock is needed: all of this runs under the interpreter's lock, which is released, and
@@ -30,7 +30,7 @@
 #error "the spool's numbers are little-endian"
 #endif
 
-#define INTERFACE 1 /* compiled_rows.py wants this very one: a checkout may hold an older build */
+#define INTERFACE 2 /* compiled_rows.py wants this very one: a checkout may hold an older build */
 
 #define FLAGS_SHIFT 32
 #define ABSENT 0x100 /* spool.Flag.ABSENT, of the first slot */
@@ -259,13 +259,25 @@ static PyObject *
 emit(PyObject *self, PyObject *const *args, Py_ssize_t number, PyObject *keywords)
 {
     Emitter *emitter = (Emitter *)self;
-    PyObject *start = Py_None, *root;
-    if (keywords != NULL && PyTuple_Size(keywords) != 0) {
-        if (PyTuple_Size(keywords) != 1 ||
-            PyUnicode_CompareWithASCIIString(PyTuple_GetItem(keywords, 0), "start") != 0) {
+    PyObject *root;
+    PyObject *event_time = number > 0 ? args[0] : NULL;
+    PyObject *cause = number > 1 ? args[1] : Py_None;
+    PyObject *start = Py_None;
+    Py_ssize_t named = keywords == NULL ? 0 : PyTuple_Size(keywords);
+    for (Py_ssize_t each = 0; each < named; each++) {
+        PyObject *name = PyTuple_GetItem(keywords, each);
+        if (PyUnicode_CompareWithASCIIString(name, "start") == 0) {
+            start = args[number + each];
+        }
+        else if (number < 2 && PyUnicode_CompareWithASCIIString(name, "cause") == 0) {
+            cause = args[number + each];
+        }
+        else if (number < 1 && PyUnicode_CompareWithASCIIString(name, "event_time") == 0) {
+            event_time = args[number + each];
+        }
+        else {
             return call_twin(emitter, args, number, keywords);
         }
-        start = args[number];
     }
     if (number > 2 + emitter->fields + emitter->many_names) {
         return call_twin(emitter, args, number, keywords); /* which says so */
@@ -281,9 +293,9 @@ emit(PyObject *self, PyObject *const *args, Py_ssize_t number, PyObject *keyword
     words[PLACE] = emitter->place;
     words[EVENT_TIME] = NO_TIME;
     Py_ssize_t given = number - 2;
-    if ((number > 0 && !as_word(args[0], &words[EVENT_TIME])) ||
+    if ((event_time != NULL && !as_word(event_time, &words[EVENT_TIME])) ||
         (start != Py_None && (!as_word(start, &words[START]) || words[START] == NO_TIME)) ||
-        !take_cause(emitter, number > 1 ? args[1] : Py_None, row, &root) ||
+        !take_cause(emitter, cause, row, &root) ||
         !take_numbers(emitter, args + 2, given, row) ||
         (emitter->many_names &&
          !take_texts(emitter, args + 2 + emitter->fields, given - emitter->fields, row))) {
@@ -317,7 +329,8 @@ static PyMethodDef emit_definition = {
     "emit",
     (PyCFunction)(void (*)(void))emit,
     METH_FASTCALL | METH_KEYWORDS,
-    "Record an event that has just ended; see `emitter.Emitter`.",
+    "emit($self, /, event_time=-9223372036854775808, cause=None, *values, start=None)\n--\n\n"
+    "Record an event that has just ended; see `fillpath.instrumentation.emitter.Emitter`.",
 };
 
 static PyObject *
@@ -479,12 +492,27 @@ failed:
     return NULL;
 }
 
+static PyObject *
+take_as_float(PyObject *module, PyObject *type)
+{
+    (void)module;
+    if (!PyType_Check(type) || !PyType_IsSubtype((PyTypeObject *)type, &PyFloat_Type)) {
+        PyErr_SetString(PyExc_ValueError, "this is no type of floats");
+        return NULL;
+    }
+    Py_INCREF(type); /* for ever, and what it replaces stays: a row may be on its way */
+    numpy_float = (PyTypeObject *)type;
+    Py_INCREF(Py_None);
+    return Py_None;
+}
+
 /* -- The module -------------------------------------------------------------------------------- */
 
 static PyMethodDef module_methods[] = {
     {"emitter", emitter, METH_VARARGS, "Make an emitter's function; see `emitter.make_emitter`."},
     {"pack_rows", pack_rows, METH_VARARGS,
      "Pack rows as `event_columns.pack_rows` does; None if some value is not plain."},
+    {"take_as_float", take_as_float, METH_O, "Take numbers of this type for floats, as they are."},
     {NULL, NULL, 0, NULL},
 };
 

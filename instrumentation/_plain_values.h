@@ -1,7 +1,8 @@
 /* What compiled recording takes of values, and the side records it makes of texts.
 
-   A value is plain if its type is int, float or str itself, or it is None; nothing else is looked
-   into, so no code of the host runs here. Included once, by _plain_rows.h. */
+   A value is plain if its type is int, float or str itself, or it is None; so is a number of numpy's
+   float64, which is a float. Nothing else is looked into, so no code of the host runs here.
+   Included once, by _plain_rows.h. */
 
 #define MAX_EXACT ((int64_t)1 << 53) /* spool.MAX_EXACT */
 #define MAX_TEXT 16384               /* payload.MAX_TEXT */
@@ -39,11 +40,13 @@ as_unsigned(PyObject *value, uint64_t *word)
     return 1;
 }
 
+static PyTypeObject *numpy_float; /* once it is known; see `event_columns.know_numpy` */
+
 static inline int
 as_number(PyObject *value, double *number)
 {
     int64_t word;
-    if (Py_IS_TYPE(value, &PyFloat_Type)) {
+    if (Py_IS_TYPE(value, &PyFloat_Type) || Py_IS_TYPE(value, numpy_float)) {
         *number = PyFloat_AsDouble(value);
         return 1;
     }

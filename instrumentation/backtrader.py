@@ -11,6 +11,7 @@ from fillpath.instrumentation import backtrader_words as words
 from fillpath.instrumentation.backtrader_run import HANDLERS, BacktraderRun
 from fillpath.instrumentation.engine_instrumentor import EngineInstrumentor
 from fillpath.instrumentation.patches import Patches
+from fillpath.instrumentation.tracing import Tracing
 
 _Function = Callable[..., Any]
 
@@ -19,7 +20,8 @@ class BacktraderInstrumentor(EngineInstrumentor):
     """Traces every run of a `Cerebro` that begins from now on, whenever that was built.
 
     What the user's strategies override is wrapped on their classes, never on their instances, which
-    an optimisation sends between processes.
+    an optimisation sends between processes; and only while an engine runs, because classes are sent
+    too (joblib does), and those of a loop that makes its own each time are to pass away.
     """
 
     engine = "backtrader"
@@ -52,6 +54,7 @@ class BacktraderInstrumentor(EngineInstrumentor):
     }
 
     _following: dict[int, BacktraderRun]
+    _classes: Patches
     _wrapped: set[tuple[type, str]]
 
     def attach(self, patches: Patches) -> None:
@@ -60,12 +63,13 @@ class BacktraderInstrumentor(EngineInstrumentor):
         broker: Any = sys.modules["backtrader.brokers.bbroker"].BackBroker
         order: Any = sys.modules["backtrader.order"].OrderBase
         self._following = {}
+        self._classes = patches.part()
         self._wrapped = set()
         cerebro, strategy = engine.Cerebro, engine.Strategy
         patches.wrap(cerebro, "runstrategies", self._recording(engine))
         patches.wrap(cerebro, "_check_timers", self._before_timers)
         patches.wrap(cerebro, "_brokernotify", self._before_broker)
-        patches.wrap(strategy, "_start", self._wrapping_handlers(patches, strategy.__mro__))
+        patches.wrap(strategy, "_start", self._wrapping_handlers(strategy.__mro__))
         patches.wrap(strategy, "_addnotification", self._told_by_other_broker(broker))
         patches.wrap(engine.SignalStrategy, "_next_signal", self._giving_signals)
         patches.wrap(order, "__init__", self._creating)
@@ -100,19 +104,30 @@ class BacktraderInstrumentor(EngineInstrumentor):
                     except Exception as error:  # noqa: BLE001 - the host's run must not fail of us
                         run.tracer.complain(error)
                         return original(cerebro, iterstrat, *args, **kwargs)
-                    self._following[id(cerebro)] = following
+                    self._begin_following(cerebro, following)
                     try:
                         return original(cerebro, iterstrat, *args, **kwargs)
                     except BaseException as error:
                         following.tell(following.failed, error)
                         raise
                     finally:
-                        self._following.pop(id(cerebro), None)
+                        self._end_following(cerebro)
                         following.end()
 
             return runstrategies
 
         return make
+
+    def _begin_following(self, cerebro: Any, following: BacktraderRun) -> None:
+        with Tracing._lock:
+            self._following[id(cerebro)] = following
+
+    def _end_following(self, cerebro: Any) -> None:
+        with Tracing._lock:
+            self._following.pop(id(cerebro), None)
+            if not self._following:
+                self._classes.undo()
+                self._wrapped.clear()
 
     def _before_timers(self, original: _Function) -> _Function:
         def _check_timers(cerebro: Any, *args: Any, **kwargs: Any) -> Any:
@@ -137,29 +152,28 @@ class BacktraderInstrumentor(EngineInstrumentor):
 
     # -- The user's code ------------------------------------------------------------------------
 
-    def _wrapping_handlers(
-        self, patches: Patches, bases: tuple[type, ...]
-    ) -> Callable[[_Function], _Function]:
+    def _wrapping_handlers(self, bases: tuple[type, ...]) -> Callable[[_Function], _Function]:
         def make(original: _Function) -> _Function:
             def _start(strategy: Any) -> Any:
                 run = self._of(strategy.cerebro)
                 if run is not None:
-                    run.tell(self._wrap_handlers, patches, type(strategy), bases)
+                    run.tell(self._wrap_handlers, type(strategy), bases)
                 return original(strategy)
 
             return _start
 
         return make
 
-    def _wrap_handlers(self, patches: Patches, kind: type, bases: tuple[type, ...]) -> None:
+    def _wrap_handlers(self, kind: type, bases: tuple[type, ...]) -> None:
         """Wrap what a class of strategies does not just inherit from the engine's bases."""
-        for name in HANDLERS:
-            owner = next((one for one in kind.__mro__ if name in vars(one)), object)
-            if owner in bases or owner is object or (owner, name) in self._wrapped:
-                continue
-            if inspect.isfunction(vars(owner)[name]):
-                self._wrapped.add((owner, name))
-                patches.wrap(owner, name, self._handler(name))
+        with Tracing._lock:
+            for name in HANDLERS:
+                owner = next((one for one in kind.__mro__ if name in vars(one)), object)
+                if owner in bases or owner is object or (owner, name) in self._wrapped:
+                    continue
+                if inspect.isfunction(vars(owner)[name]):
+                    self._wrapped.add((owner, name))
+                    self._classes.wrap(owner, name, self._handler(name))
 
     def _handler(self, name: str) -> Callable[[_Function], _Function]:
         def make(original: _Function) -> _Function:

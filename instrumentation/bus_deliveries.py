@@ -93,8 +93,11 @@ class Deliveries:
         try:
             known = self._memory.given(given[0]) if len(given) == 1 and not kwargs else None
             if known is None or known.tracer is not tracer:
-                known = self.delivered(tracer, (*given, *kwargs.values()))
+                values = (*given, *kwargs.values())
+                known = self.delivered(tracer, values)
                 if known is None:
+                    if tracer.is_idle:
+                        self._memory.missed(values)
                     return None
             return tracer.enter_run(
                 self._place(tracer, known, function, owner), known, known.event_time

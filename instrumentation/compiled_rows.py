@@ -15,7 +15,7 @@ from typing import Final
 from fillpath.instrumentation import settings
 
 _NAME: Final = "fillpath.instrumentation._compiled_rows"
-_INTERFACE: Final = 1
+_INTERFACE: Final = 2
 """What this version of fillpath calls; a checkout may still hold what was built for another."""
 _AGAIN: Final = "install fillpath again"
 

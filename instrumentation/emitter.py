@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 
 from fillpath.instrumentation.compiled_rows import COMPILED
 from fillpath.instrumentation.errors import UsageError
-from fillpath.instrumentation.event_columns import MAX_SCALE, Row, converter
+from fillpath.instrumentation.event_columns import MAX_SCALE, Row, converter, know_numpy
 from fillpath.instrumentation.open_event import Cause, Handle, RemoteEvent
 from fillpath.instrumentation.payload import clean_text
 from fillpath.instrumentation.span_parts import CAUSE_TRACE
@@ -214,6 +214,7 @@ def make_emitter(
         limit: Says which events begin a new trace although they have a cause.
         trace_of: Gives the trace id of a chain in hex, by its root.
     """
+    know_numpy()
     clock = time.perf_counter_ns
     trace_of = lru_cache(64)(trace_of)
     sided = site | int(Flag.SIDE) << FLAGS_SHIFT

@@ -79,6 +79,8 @@ class EngineInstrumentor(BaseInstrumentor):  # type: ignore[misc, unused-ignore]
             kwargs: ``tracer_provider``, OpenTelemetry's, for events to go through its SDK; and what
                 every instrumentor takes.
         """
+        if self._attached and self.is_instrumented_by_opentelemetry and not kwargs:
+            return  # a script that records itself, under `fillpath run`: nothing to warn of
         super().instrument(**kwargs)
         if not self._attached and recording_enabled():
             self._is_instrumented_by_opentelemetry = False  # it was refused

@@ -53,6 +53,7 @@ _FORMATS: Final = (
     if sys.byteorder == "little" and struct.calcsize("n") == 8
     else ("<", "Q", "q", "d")
 )
+_FLOATS: Final[set[type]] = {float}
 _MARSHAL_VERSION: Final = 2
 """The newest in which a float is always the letter g and its 8 bytes."""
 
@@ -92,13 +93,17 @@ def pack_rows(rows: list[Row], slots: int) -> tuple[bytes, list[bytes]]:
     for column, is_signed in zip(columns, _SIGNED, strict=False):
         try:
             packed.append(signed(*column) if is_signed else unsigned(*column))
-        except Exception:  # noqa: BLE001 - struct.error, or whatever an object's __index__ raises
-            strange.update(i for i, value in enumerate(column) if not _is_word(value, is_signed))
+        except Exception:  # struct.error, or whatever an object's __index__ raises
+            found = {i for i, value in enumerate(column) if not _is_word(value, is_signed)}
+            if not found:
+                raise  # a signal handler of the host's did; without its column a block is damaged
+            strange |= found
     all_floats = b"g" * size
     for column in columns[len(COLUMNS) : len(COLUMNS) + slots]:
         floats: bytes | bytearray | None = _packed_floats(column, all_floats)
         if floats is None:
             if not _are_small_integers(column):
+                know_numpy()
                 strange.update(i for i, value in enumerate(column) if not _is_exact(value))
                 if strange:
                     continue
@@ -179,7 +184,19 @@ def _is_word(value: Any, is_signed: bool) -> bool:
 
 def _is_exact(value: Any) -> bool:
     kind = type(value)
-    return kind is float or (kind is int and -MAX_EXACT <= value <= MAX_EXACT)
+    return kind in _FLOATS or (kind is int and -MAX_EXACT <= value <= MAX_EXACT)
+
+
+def know_numpy() -> None:
+    """Take numpy's float64 for the float that it is, if the host has loaded numpy.
+
+    Values of a pandas frame are such. To read one runs no code of the host.
+    """
+    kind = getattr(sys.modules.get("numpy"), "float64", None)
+    if type(kind) is type and kind not in _FLOATS and issubclass(kind, float):
+        _FLOATS.add(kind)
+        if COMPILED is not None:
+            COMPILED.take_as_float(kind)
 
 
 def is_inert(row: Row) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections import OrderedDict, deque
+from collections.abc import Iterable
 from typing import Any, Final, cast
 
 from fillpath.instrumentation.event_span import Publication
@@ -14,6 +16,8 @@ _MAX_OBJECTS: Final = 65_536
 _MAX_IDS: Final = 65_536
 _MAX_DELIVERED: Final = 64
 """Objects that are kept after their delivery, in case that it has more receivers."""
+_MAX_UNDELIVERED: Final = 64
+"""Objects that nobody was given on a bus that delivers at once, in case that it does not always."""
 _MAX_WAITING: Final = 1024
 """Objects that were published by handlers and are kept until their bus gets to them."""
 _FEW: Final = 1024
@@ -42,16 +46,19 @@ class EventMemory:
     other (a dict, a tuple) has to be kept, lest its address be given to another one: until it has
     been published, on a bus that delivers at once, or until soon after its delivery, on one with a
     queue. A bus may deliver at once but for what handlers publish, which waits until they are done:
-    that is kept until what they handle has been published. On a bus that has never delivered later,
-    of the objects that have been delivered and can be weakly referenced the newest are remembered:
-    what stays makes every garbage collection of the host's longer. Texts and numbers are not
-    remembered: two that are equal may be one object.
+    that is kept until what they handle has been published. A bus may also deliver at once but for
+    some events: the newest that nobody was given are kept, and all are once one of them has come
+    later, or a handler was given what is not known any more. On a bus that has never delivered
+    later, of the objects that have been delivered and can be weakly referenced the newest are
+    remembered: what stays makes every garbage collection of the host's longer. Texts and numbers
+    are not remembered: two that are equal may be one object.
     """
 
     def __init__(self) -> None:
         self._weak: dict[int, _Entry | Publication] = {}
         self._old: dict[int, _Entry | Publication] = {}
         self._look_at = _FEW
+        self._turns = threading.Lock()
         self._strong: OrderedDict[int, _Entry | Publication] = OrderedDict()
         self._delivered: deque[int] = deque()
         self._waiting: deque[tuple[int, _Entry | Publication]] = deque()
@@ -75,8 +82,11 @@ class EventMemory:
             weak = self._weak
             before = weak.get(key) or self._old.get(key)
             weak[key] = entry
-            if len(weak) > self._look_at:
-                self._forget_gone()
+            if len(weak) > self._look_at and self._turns.acquire(blocking=False):
+                try:  # of two threads, the second would throw away what the first one kept
+                    self._forget_gone()
+                finally:
+                    self._turns.release()
             if before is None or before.weak is None or before.weak() is not item:
                 return None
         else:
@@ -143,9 +153,10 @@ class EventMemory:
     def _learn(self, key: int, entry: _Entry | Publication, known: Known) -> None:
         """Whether the bus delivers while an event is published, or when it is over."""
         if not (known.ended if type(known) is Publication else known.closed):
-            if not self._at_once and not self._later:  # so nobody waits for what came before
-                kept = [item for item in self._strong.items() if not _known(item[1]).closed]
-                self._strong = OrderedDict(kept)
+            if not self._at_once and not self._later:  # so few wait for what came before
+                before = list(self._strong.items())
+                self._waiting.extend(item for item in before if _known(item[1]).closed)
+                self._let_go(_MAX_UNDELIVERED)
             self._at_once = True
             return
         self._later = True
@@ -172,10 +183,27 @@ class EventMemory:
                 entry.item = None
             elif self._at_once and not self._later:
                 self._waiting.append((id(item), entry))
-        while self._waiting and (not is_caused or len(self._waiting) > _MAX_WAITING):
-            key, oldest = self._waiting.popleft()
+        if self._waiting:
+            self._let_go(_MAX_WAITING if is_caused else _MAX_UNDELIVERED)
+
+    def _let_go(self, most: int) -> None:
+        """Keep no more objects than these that nobody was given."""
+        waiting = self._waiting
+        while len(waiting) > most:
+            try:
+                key, oldest = waiting.popleft()
+            except IndexError:  # another thread was quicker
+                return
             if not self._later and self._strong.get(key) is oldest:
                 self._strong.pop(key, None)
+
+    def missed(self, items: Iterable[Any]) -> None:
+        """Learn that a handler was given one of these objects later, when it was not kept."""
+        if not self._later and any(
+            not is_scalar(item) and item is not None and not type(item).__weakrefoffset__
+            for item in items
+        ):
+            self._later = True
 
     def remember_id(self, event_id: str, event: OpenEvent, *, is_second: bool = False) -> None:
         """Note the host's id of an event. Portfolios may use the same ids.

@@ -22,6 +22,8 @@ _NOT_A_TIME: Final = -(2**63)
 def nanoseconds(value: Any, unit: TimeUnit = "auto") -> int | None:
     """A market time as nanoseconds since the epoch; None when it is none.
 
+    Nor is it one where a record cannot hold it: before 1678, or after 2262.
+
     Args:
         value: A date or datetime (of the standard library, pandas or numpy; a naive one is UTC), a
             text that is one in ISO 8601 or a number, or a number.
@@ -30,9 +32,10 @@ def nanoseconds(value: Any, unit: TimeUnit = "auto") -> int | None:
             counts nanoseconds, one with a fraction below 10¹¹ seconds.
     """
     try:
-        return _nanoseconds(value, unit)
+        at = _nanoseconds(value, unit)
     except (TypeError, ValueError, OverflowError, ArithmeticError, AttributeError):
         return None
+    return at if at is not None and _NOT_A_TIME < at < -_NOT_A_TIME else None
 
 
 def _nanoseconds(value: Any, unit: TimeUnit) -> int | None:

@@ -15,6 +15,13 @@ class Patches:
 
     def __init__(self) -> None:
         self._done: list[tuple[Any, str, Any, Any]] = []
+        self._parts: list[Patches] = []
+
+    def part(self) -> Patches:
+        """Give patches that are undone with these, if they have not been by themselves."""
+        part = Patches()
+        self._parts.append(part)
+        return part
 
     def replace(self, owner: Any, name: str, new: Any) -> None:
         """Put something else in the place of an attribute.
@@ -51,6 +58,8 @@ class Patches:
         Where somebody has put a stand-in of their own around ours meanwhile, theirs stays, and ours
         in it: to take it out would take theirs out, too.
         """
+        for part in self._parts:
+            part.undo()
         while self._done:
             owner, name, before, after = self._done.pop()
             if vars(owner).get(name) is not after:

@@ -26,6 +26,7 @@ _EXAMPLE: Final[Any] = namedtuple("_EXAMPLE", "field")  # noqa: PYI024 - a class
 _AS_DICT: Final = _EXAMPLE._asdict.__code__
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _NANOSECONDS: Final = 10**17
+_NEVER: Final = 2**63  # what a record cannot hold
 _HEAD: Final = "def make(found, other, nanoseconds, unit, utc, naive, aware, kinds):"
 _MICROSECONDS: Final = (
     "((since.days * 86400 + since.seconds) * 1000000 + since.microseconds) * 1000"
@@ -144,7 +145,7 @@ def _timing(variable: str | None, kind: type, unit: TimeUnit) -> list[str]:
     if kind is int and unit in {"auto", "ns"}:
         return [
             f"at = {variable}",
-            f"if at < {_NANOSECONDS}:",
+            f"if not {_NANOSECONDS} <= at < {_NEVER}:",
             *(f"    {line}" for line in asked),
         ]
     if kind is dt.datetime:
@@ -154,6 +155,8 @@ def _timing(variable: str | None, kind: type, unit: TimeUnit) -> list[str]:
             f"    since = {variable} - (naive if zone is None else aware)",
             f"    at = {_MICROSECONDS}",
             "else:",
+            f"    at = {_NEVER}",
+            f"if not {-_NEVER} < at < {_NEVER}:",
             *(f"    {line}" for line in asked),
         ]
     if kind.__name__ == "Timestamp" and kind.__module__.startswith("pandas."):

@@ -40,6 +40,7 @@ from fillpath.instrumentation.spool_writer import PackedEvents, SpoolWriter
 from fillpath.instrumentation.tally import Tally
 
 _log = logging.getLogger(__name__)
+_OWN_CODE: Final = frozenset({"fillpath", "msgpack", "pathlib"})
 _place_of: Final = operator.itemgetter(COLUMNS.index("place"))
 
 Delivery = Literal["lossless", "live"]
@@ -414,7 +415,7 @@ class Recorder:
             # Later records name these sites: they go with the next block that can be written.
             self._sites = sites + self._sites
             self._note = {**note, **self._note}
-            if not isinstance(error, Exception):
+            if not isinstance(error, Exception) or _is_of_signal_handler(error):
                 raise  # Control-C goes on to the host, and costs nothing: see `_forget_written`
             self._failure = str(error)
             self._drop(rows, DROPPED_SPOOL_ERROR)
@@ -495,6 +496,23 @@ class Recorder:
                 "see: fillpath doctor",
                 self._spool.folder,
             )
+
+
+def _is_of_signal_handler(error: Exception) -> bool:
+    """Whether a signal handler of the host's raised it, such as a time limit's.
+
+    A handler runs in between, wherever the main thread is. So it is the host's code that the error
+    comes from. What the system refuses has a number.
+    """
+    place = error.__traceback__
+    if place is None or threading.current_thread() is not threading.main_thread():
+        return False
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
+        return False
+    while place.tb_next is not None:
+        place = place.tb_next
+    module = str(place.tb_frame.f_globals.get("__name__"))
+    return module.partition(".")[0] not in _OWN_CODE
 
 
 class NoRecorder(Recorder):

@@ -278,7 +278,8 @@ class RunningEvent(ABC):
         """Log, once, that something could not be recorded; the host goes on."""
         if not self._complained:
             self._complained = True
-            _log.warning("fillpath could not record an event: %r", error, exc_info=error)
+            with contextlib.suppress(Exception):  # the host's log, or its depth of calls is used up
+                _log.warning("fillpath could not record an event: %r", error, exc_info=error)
 
 
 class Unrecorded(contextlib.ContextDecorator):

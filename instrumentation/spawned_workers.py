@@ -62,9 +62,11 @@ def carry_no_more(instrumentor: EngineInstrumentor) -> None:
 
 def _patch_all() -> None:
     global _is_listening  # noqa: PLW0603 - a hook cannot be taken back, so it is hung up once
+    importlib.import_module(STARTERS[0])
     for name in STARTERS:
-        if name == "multiprocessing.spawn" or name in sys.modules:
-            _patch(importlib.import_module(name))
+        # Not imported: another thread may be about to, and wait for the lock that is held here.
+        if name in sys.modules:
+            _patch(sys.modules[name])
     if not _is_listening:
         _is_listening = True
         for name in STARTERS:

@@ -119,7 +119,10 @@ class SpoolWriter:
             head += _block(BlockType.SITES, len(self._sites), pack_any(self._sites))
         if self._notes:
             head += _block(BlockType.NOTE, 1, pack_any(self._notes))
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        sizes = [*self._sizes, self._size] if self._file_number else []
+        size = len(head)
+        # One that is there already was left by a Control-C: nobody else writes to this folder.
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
         try:
             _write_whole(descriptor, 0, head)
         except BaseException:
@@ -128,13 +131,13 @@ class SpoolWriter:
                 path.unlink()
             raise
         full, self._descriptor, self._file_number = self._descriptor, descriptor, number
+        self._size = self._head = size
+        self._sizes = sizes  # no call before this line: a Control-C would come between
         if number > 1:
-            self._sizes.append(self._size)
             if self._is_synced:
                 self._full.append(full)
             else:
                 os.close(full)
-        self._size = self._head = len(head)
 
     def _write(self, data: bytes) -> None:
         start = self._size

@@ -30,8 +30,8 @@ class TraceLimit:
     """
 
     def __init__(self, limit: int = DEFAULT_TRACE_LIMIT) -> None:
-        self.far = limit // 2 if limit else _FAR_AWAY
-        self._limit = limit or _FAR_AWAY
+        self._limit = min(limit, _FAR_AWAY) or _FAR_AWAY  # compiled code takes a machine word
+        self.far = self._limit // 2 if limit else _FAR_AWAY
         self._counts: dict[int, int] = {}
         self._older: dict[int, int] = {}
         self._forgotten = 0

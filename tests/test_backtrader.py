@@ -6,6 +6,7 @@ untraced and traced, because most of a process's time would be its start.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import logging
@@ -15,6 +16,7 @@ import re
 import subprocess
 import sys
 import warnings
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -452,12 +454,12 @@ class Buying(bt.Strategy):  # type: ignore[misc, unused-ignore]  # no types
             self.buy(size=1)
 
 
-def small_engine(**settings: Any) -> Any:
+def small_engine(kind: Any = Buying, **settings: Any) -> Any:
     host = importlib.import_module("host_backtrader")
     cerebro = bt.Cerebro(stdstats=False)
     until = datetime(2004, 10, 15)  # noqa: DTZ001  # backtrader wants naive times
     cerebro.adddata(host.feed("GOOG", todate=until), name="GOOG")
-    cerebro.addstrategy(Buying, **settings)
+    cerebro.addstrategy(kind, **settings)
     return cerebro
 
 
@@ -477,18 +479,47 @@ def attributes_of_the_engine() -> dict[tuple[str, str], Any]:
 def test_uninstrument_puts_back_the_very_objects_also_in_the_users_classes(
     hosts: None, tmp_path: Path
 ) -> None:
+    small_engine().run()  # the engine makes some of its attributes when they are first used
     before = attributes_of_the_engine()
     with Tracing(RUN, data=tmp_path, writer="none"):
         BacktraderInstrumentor().instrument()
         BacktraderInstrumentor().instrument()  # a second time changes nothing
         small_engine().run()
-        assert vars(Buying)["next"] is not before["Buying", "next"]
         BacktraderInstrumentor().uninstrument()
     after = attributes_of_the_engine()
     assert after.keys() == before.keys()
     own_caches = {"_icache", "_acache"}  # the engine empties them in each run
     changed = [key for key in before if after[key] is not before[key] and key[1] not in own_caches]
     assert changed == []
+
+
+def test_classes_of_the_users_are_wrapped_only_while_they_run_and_none_is_kept(
+    hosts: None, tmp_path: Path
+) -> None:
+    """They may be sent to workers (by joblib); a loop that makes its own each time may be long."""
+    is_own: set[bool] = set()
+
+    def backtest() -> weakref.ref[type]:
+        class Passing(Buying):
+            def next(self) -> None:
+                super().next()
+                is_own.add(vars(Passing)["next"] is method)
+
+        method, inherited = vars(Passing)["next"], vars(Buying)["next"]
+        small_engine(Passing).run()
+        assert vars(Passing)["next"] is method
+        assert vars(Buying)["next"] is inherited
+        return weakref.ref(Passing)
+
+    BacktraderInstrumentor().instrument()
+    try:
+        with Tracing(RUN, data=tmp_path, writer="none"):
+            first, _ = backtest(), backtest()  # the engine itself keeps the last one of a name
+        gc.collect()
+    finally:
+        BacktraderInstrumentor().uninstrument()
+    assert is_own == {False}
+    assert first() is None
 
 
 def test_an_engine_that_was_built_before_is_traced_from_its_next_run_on_and_only_once(

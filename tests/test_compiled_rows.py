@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import itertools
+import math
 import os
 import struct
 import subprocess
@@ -385,8 +387,9 @@ def door(
     fields: int = 0,
     names: Sequence[str] = (),
     kind: FieldKind = FieldKind.DOUBLE,
+    limit: TraceLimit | None = None,
 ) -> Emitter:
-    limit = TraceLimit()
+    limit = limit or TraceLimit()
     return make_emitter(
         append=rows.append,
         flush=flush,
@@ -435,6 +438,56 @@ def test_what_flushing_raises_reaches_the_host_and_the_event_is_kept() -> None:
         emit()
     assert [row[0] for row in rows] == list(range(1, FLUSH_EVENTS + 1))
     assert emit() == (FLUSH_EVENTS + 1,) * 2
+
+
+def test_time_and_cause_may_be_given_by_name() -> None:
+    rows: list[Row] = []
+    emit = door(rows, fields=1)
+    first = emit(event_time=5)
+    assert emit(cause=first, start=3, event_time=6) == (2, 1)
+    assert emit(7, cause=first) == (3, 1)
+    assert [(*row[:3], row[5]) for row in rows] == [(1, 0, 1, 5), (2, 1, 1, 6), (3, 1, 1, 7)]
+    assert tuple not in map(type, rows)
+    by_name: list[dict[str, Any]] = [{"event_time": 1}, {"event_time": 1, "cause": None}]
+    for given_twice in by_name:
+        with pytest.raises(TypeError, match="multiple values"):
+            emit(7, None, **given_twice)
+
+
+def test_numbers_of_a_pandas_frame_are_plain() -> None:
+    rows: list[Row] = []
+    emit = door(rows, fields=2)
+    emit(1, None, np.float64(1.5), np.float64("nan"))
+    assert tuple not in map(type, rows)
+    assert rows[0][7] == 1.5
+    assert math.isnan(rows[0][8])
+
+
+def test_only_a_type_of_floats_is_taken_for_one(compiled: ModuleType) -> None:
+    for kind in (int, np.float32, 1.5):
+        with pytest.raises(ValueError, match="no type of floats"):
+            compiled.take_as_float(kind)
+
+
+def test_an_emitter_tells_how_it_is_called() -> None:
+    told = inspect.signature(door([]))
+    meant = inspect.signature(Emitter.__call__)
+    parts = [(part.name, part.default, part.kind) for part in meant.parameters.values()]
+    assert [(part.name, part.default, part.kind) for part in told.parameters.values()] == parts[1:]
+
+
+def test_a_run_may_have_traces_of_any_length() -> None:
+    assert door([], limit=TraceLimit(2**70))(1) == (1, 1)
+
+
+def test_what_a_signal_handler_raises_is_no_value_of_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any) -> bytes:
+        raise TimeoutError
+
+    monkeypatch.setattr(event_columns, "COMPILED", None)
+    monkeypatch.setattr(event_columns, "_packers", lambda _: (interrupted,) * 3)
+    with pytest.raises(TimeoutError):
+        pack_rows([(1, 0, 1, 2, 3, 4, SITE, *[0.5] * SLOTS, None)], SLOTS)
 
 
 def test_a_name_that_is_not_carried_as_it_is_is_left_to_python() -> None:

@@ -293,4 +293,5 @@ def test_the_talk_is_marked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     said = capsys.readouterr()
     assert "✔ fillpath " in said.out
     assert "Installation\n" in said.out
+    assert "instruments-any" not in said.out  # nothing for a user to install
     assert said.err == "Everything is in order.\n"

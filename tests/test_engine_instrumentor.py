@@ -61,19 +61,19 @@ class MadeInstrumentor(EngineInstrumentor):
 
     def attach(self, patches: Patches) -> None:
         engine: Any = sys.modules["made_engine"]
-        runs: list[EngineRun | None] = []
+        runs: dict[int, EngineRun | None] = {}  # by the engine: several threads run one each
 
         def run(original: Any) -> Any:
             def recorded(host: Any) -> Any:
                 with self.recorded_run(parameters={"fast": host.fast}) as found:
-                    runs.append(found)
+                    runs[id(host)] = found
                     return original(host)
 
             return recorded
 
         def on_bar(original: Any) -> Any:
             def recorded(host: Any, price: float) -> None:
-                found = runs[-1]
+                found = runs[id(host)]
                 if found is None:
                     original(host, price)
                     return
@@ -173,11 +173,14 @@ def test_an_inherited_method_is_inherited_again_afterwards() -> None:
     assert "run" not in vars(Owner)
 
 
-def test_instrumenting_twice_wraps_once(engine: Any) -> None:
+def test_instrumenting_twice_wraps_once_and_is_nothing_to_warn_of(
+    engine: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     engine("1.5")
-    MadeInstrumentor().instrument()
+    MadeInstrumentor().instrument(skip_dep_check=True)
     MadeInstrumentor().instrument()
     assert made_engine().Engine.named() == "made!"
+    assert caplog.records == []
 
 
 def test_what_is_not_installed_is_not_instrumented(caplog: pytest.LogCaptureFixture) -> None:

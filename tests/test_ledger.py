@@ -128,6 +128,38 @@ def test_a_flat_book_made_what_came_in_less_what_went_out(book: Trades) -> None:
     assert sum((trip.realized for trip in ledger.trips), D(0)) == cash
 
 
+@pytest.mark.parametrize(
+    ("currency", "price", "is_stated", "made"),
+    [
+        ("JPY", "111.133", False, D("11.13")),
+        ("JPY", "111.133", True, D(11)),
+        ("JPY", "111", False, D(11)),
+        ("USD", "111.133", False, D("11.13")),
+        ("KWD", "111.133", False, D("11.133")),
+    ],
+)
+def test_an_engine_that_states_no_account_earns_fractions_of_a_yen(
+    currency: str, price: str, is_stated: bool, made: Decimal
+) -> None:
+    spans = MadeSpans()
+    for side, at in (("BUY", "100"), ("SELL", price)):
+        spans.fill(side, 1, at, currency=currency, commission_currency=currency)
+        if is_stated:
+            spans.account("CASH", None, account_id="SIM-001", JPY=0)
+    assert by_kind(spans.ledger(), currency)["realized"] == made
+
+
+def test_a_statement_may_tell_more_of_a_currency_than_its_total() -> None:
+    spans = MadeSpans()
+    for quantity, price, total in ((100, "10", "-1000"), (100, "10.5", "50")):
+        spans.fill("BUY" if price == "10" else "SELL", quantity, price)
+        told = {Account.ID: "SIM-001", Account.TYPE: "CASH"}
+        balances = {"USD": {"total": total, "free": total}}
+        spans.add(EventType.PORTFOLIO, {**told, Account.BALANCES: balances})
+    account = only(spans.ledger())
+    assert (account.end, account.difference) == (D(50), D(0))
+
+
 @PATIENT
 @given(trades, st.decimals(D("0.01"), D(90_000), places=5))
 def test_unrealized_and_realized_are_the_whole_value(book: Trades, last: Decimal) -> None:

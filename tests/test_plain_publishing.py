@@ -189,6 +189,23 @@ def test_it_is_recorded_as_if_its_parts_were_looked_for(tmp_path: Path, made: li
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize(
+    "far", [2**63, _NAIVE.replace(2400), dt.datetime(2400, 1, 1, tzinfo=dt.UTC)]
+)
+@pytest.mark.parametrize("maker", _MAKERS)
+def test_a_time_beyond_a_records_reach_is_kept_as_a_field(
+    session: Tracing, maker: Callable[..., Any], far: Any
+) -> None:
+    bus = TracedEventBus(Bus())
+    near = _AT if type(far) is int else dt.datetime(2024, 1, 2, 9, tzinfo=far.tzinfo)
+    for at in (near, far, near, far):
+        bus.publish(maker("ACME", at, 1.0, 2.0, 3.0))
+    for event in recorded(session)[1::2]:
+        assert event.event_time is None
+        kept = [value for key, value in event.attributes.items() if key.endswith(".timestamp")]
+        assert str(far)[:4] in str(*kept)
+
+
 @pytest.mark.parametrize("maker", [*_MAKERS[:4], dict_bar])
 def test_it_is_no_event_until_something_asks(session: Tracing, maker: Callable[..., Any]) -> None:
     bus = TracedEventBus(Bus())

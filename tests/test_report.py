@@ -148,6 +148,17 @@ def test_the_run_card_names_what_ran(shown: Element) -> None:
     assert "All 16 checks hold" in head
 
 
+def test_many_parameters_are_folded_away_from_the_results() -> None:
+    data = sample()
+    for count, is_folded in ((8, False), (9, True)):
+        given = {f"fast-{number}": str(number) for number in reversed(range(count))}
+        head = page_of(replace(data, run=replace(data.run, parameters=given))).one("header")
+        folded = [one for one in head.all("details") if "Parameters" in one.text]
+        assert bool(folded) is is_folded
+        shown_names = [one.text for one in head.all("dt") if one.text.startswith("fast-")]
+        assert shown_names == sorted(given)
+
+
 def test_an_account_stands_beside_the_engines_own(shown: Element) -> None:
     first, second = section(shown, "accounts").all("article")
     assert first.one("p", class_="result").text.startswith("+4,617.10 USD")

@@ -157,6 +157,8 @@ def test_parameters_are_swept(data: Path, capsys: pytest.CaptureFixture[str]) ->
     groups = [(one["values"]["fast"], one["mean"], one["best_run"]) for one in found["groups"]]
     assert groups == [(10, 1.5, "alpha"), (20, -0.25, "beta")]
     assert "best run" in shown(capsys, data, "runs", "sweep", "--over", "fast")
+    assert main(["--data", str(data), "runs", "sweep", "--over", "fast,fats"]) == 0
+    assert "has a value for the parameter fats." in capsys.readouterr().err
 
 
 def test_the_state_of_the_database_is_told(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

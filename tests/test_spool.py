@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import struct
 import tempfile
@@ -307,6 +308,33 @@ def test_a_block_that_does_not_fit_on_the_disk_is_left_out_whole(tmp_path: Path)
     blocks = read(tmp_path / "run")
     events = [e.sequence for b in blocks if b.type is BlockType.EVENTS for e in b.events()]
     assert events == [1, 9]
+
+
+@pytest.mark.parametrize("call", ["open", "close"])
+def test_control_c_while_a_next_file_begins_is_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    spool = SpoolWriter(tmp_path / "run", RUN, max_file_bytes=100)
+    spool.append([event(1)], [], [site(1)], [])
+    first = spool.mark()
+    real = getattr(os, call)
+
+    def interrupted(*given_values: Any) -> None:
+        real(*given_values)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            spool.append([event(2)], [], [], [])
+    assert not spool.has_grown_since(first)
+    for number in (2, 3):
+        spool.append([event(number)], [], [], [])
+    on_disk = sum(path.stat().st_size for path in files_of(tmp_path / "run"))
+    assert spool.written_behind(1, 0) == on_disk
+    spool.finish(END)
+    events = [b for b in read(tmp_path / "run") if b.type is BlockType.EVENTS]
+    assert [e.sequence for block in events for e in block.events()] == [1, 2, 3]
 
 
 def test_a_next_file_that_cannot_begin_is_tried_again(tmp_path: Path) -> None:

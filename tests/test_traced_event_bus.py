@@ -270,6 +270,47 @@ def test_a_queue_that_is_filled_before_it_is_run(session: Session) -> None:
         assert bar.attributes["trading.bar.n"] == signal.attributes["trading.signal.n"]
 
 
+class SomeLaterBus(Bus):
+    """Delivers most events at once, and the others when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: list[Any] = []
+
+    def publish(self, event: Any) -> int:
+        if event["number"] % 5 != 3:
+            return super().publish(event)
+        self.waiting.append(event)
+        return 0
+
+    def deliver(self) -> None:
+        while self.waiting:
+            super().publish(self.waiting.pop(0))
+
+
+@pytest.mark.parametrize("unheard", [0, 100], ids=["soon", "when it is forgotten"])
+def test_a_bus_that_delivers_some_events_later(session: Session, unheard: int) -> None:
+    bus = wrapped(own := SomeLaterBus())
+    bus.subscribe(
+        "BAR", lambda bar: bus.publish({"kind": "SIGNAL", "number": 0, "of": bar["number"]})
+    )
+    for number in range(40):
+        bus.publish({"kind": "BAR", "number": number})
+        for _ in range(unheard if number == 3 else 0):
+            bus.publish({"kind": "NEWS", "number": 0})
+        if number % 10 == 9:
+            own.deliver()
+    run = session.end()
+    causes = {e.attributes["trading.signal.of"]: run.path(e)[1:] for e in run.of("SIGNAL")}
+    lost = [number for number, path in causes.items() if not path]
+    assert sorted(causes) == list(range(40))
+    assert lost == ([3] if unheard else [])  # of those before, nobody knew that one would come
+    for signal in run.of("SIGNAL"):
+        if signal.parent:
+            bar = run.events[run.events[signal.parent].parent]
+            assert bar.attributes["trading.bar.number"] == signal.attributes["trading.signal.of"]
+
+
 def test_a_queue_that_hands_out_copies_is_told_by_ids(session: Session) -> None:
     class CopyingBus(QueuedBus):
         def run(self) -> None:
@@ -1008,6 +1049,9 @@ def test_events_are_not_kept_alive(
         event = {"kind": "BAR", "big": big} if make is as_mapping else make("BAR", payload=big)
         bus.publish(event)
     del big, event
+    if not subscribed:  # the newest that nobody was given may be yet to come
+        for _ in range(64):
+            bus.publish(make("BAR"))
     gc.collect()
     assert sum(reference() is not None for reference in references) == 0
     session.end()
@@ -1313,6 +1357,19 @@ def test_hostile_events_reach_their_handlers(
     run = session.end()
     assert len(run.of("BAR")) == 2
     assert run.dropped == 1
+
+
+def test_a_log_that_raises_breaks_no_host(session: Session) -> None:
+    class Refusing(logging.Filter):
+        def filter(self, record: logging.LogRecord) -> bool:
+            raise RecursionError(record.name)
+
+    log, refusing = logging.getLogger("fillpath.instrumentation.running_event"), Refusing()
+    log.addFilter(refusing)
+    try:
+        session.tracing.tracer.complain(ValueError("no such field"))
+    finally:
+        log.removeFilter(refusing)
 
 
 def test_a_finder_that_fails_finds_nothing(session: Session) -> None:
