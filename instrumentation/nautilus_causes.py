@@ -4,10 +4,10 @@ Rules, for an order's event, the first that fits:
 
 * an update or a refused change follows from the last command that changed the order, a
   cancellation from the command that cancelled it;
-* a leg that is cancelled, changed or accepted without a command follows from the fill (or end) of
-  the order it is linked to, or from the end of its bracket's entry;
-* an order that only reduces a position and is cancelled without either follows from the fill after
-  which there was nothing left to reduce;
+* a leg that is cancelled, accepted or given another quantity without a command follows from the
+  fill (or end) of the order it is linked to, or from the end of its bracket's entry;
+* an order that only reduces a position and is cancelled or given another quantity without either
+  follows from the fill since which there is nothing, or less, left to reduce;
 * a fill follows from the state in which the order was filled, so partial fills are siblings;
 * anything else follows from the order's last state.
 
@@ -171,15 +171,20 @@ class OrderCauses:
         if state is None:
             return _UNKNOWN
         parent = state.changing
-        if parent is None and isinstance(event, events.OrderUpdated):
-            parent = self._sibling_end(state)
+        if (
+            parent is None
+            and isinstance(event, events.OrderUpdated)
+            # A price that moves without a command trails the market, whatever was filled meanwhile.
+            and event.quantity.as_decimal() != state.quantity
+        ):
+            parent = self._sibling_end(state) or self._less_left(state)
         return self._of_state(state, parent)
 
     def _of_cancellation(self, event: Any) -> Cause:
         state = self._orders.get(event.client_order_id)
         if state is None:
             return _UNKNOWN
-        parent = state.changing or self._sibling_end(state) or self._nothing_left(state)
+        parent = state.changing or self._sibling_end(state) or self._less_left(state)
         return self._of_state(state, parent)
 
     def _of_acceptance(self, event: Any) -> Cause:
@@ -219,8 +224,8 @@ class OrderCauses:
         later = [end for end in ends if end is not None and end.sequence > own]
         return max(later, key=lambda event: event.sequence, default=None)
 
-    def _nothing_left(self, state: OrderState) -> OpenEvent | None:
-        """The fill since which there is no position that an order could reduce."""
+    def _less_left(self, state: OrderState) -> OpenEvent | None:
+        """The fill since which there is less of a position, or none, that an order could reduce."""
         fill = self._last_fills.get((state.strategy, state.instrument))
         if not state.reduces or fill is None or fill is state.fill:
             return None

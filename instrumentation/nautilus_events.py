@@ -65,6 +65,7 @@ _POSITION_EVENTS: Final = {
     "PositionChanged": EventType.POSITION_CHANGE,
     "PositionClosed": EventType.POSITION_CLOSE,
 }
+_OUR_KINDS: Final = frozenset(kind for name, kind in vars(EventType).items() if name.isupper())
 
 
 class Description(NamedTuple):
@@ -348,8 +349,11 @@ def _read_other(message: Any, _: Mapping[Any, Instrument]) -> Description:
         if not name.startswith("_") and not callable(value):
             attributes[f"trading.{_upper_snake(kind).lower()}.{name}"] = value
     time = getattr(message, "ts_event", None)
+    name = _upper_snake(kind)
+    if name in _OUR_KINDS:  # a user's own `Fill` is none of the engine's
+        name = f"DATA_{name}"
     return Description(
-        _upper_snake(kind), attributes, None, symbol, venue, time if isinstance(time, int) else None
+        name, attributes, None, symbol, venue, time if isinstance(time, int) else None
     )
 
 

@@ -182,7 +182,11 @@ class OrderRecorder:
         if kind in _PENDING:
             parent = order.changing or self._sibling_end(order) or self._asking(event)
         elif kind in _OF_THE_COMMAND or kind in _OF_THE_CANCELLATION:
-            parent = order.changing or self._sibling_end(order) or self._less_left(order)
+            # A price that moves without a command trails the market, whatever was filled meanwhile.
+            trails = kind == "OrderUpdated" and event.quantity.as_decimal() == order.quantity
+            parent = order.changing
+            if parent is None and not trails:
+                parent = self._sibling_end(order) or self._less_left(order)
         elif kind == "OrderAccepted" and order.parent_id is not None:
             primary = self._orders.get(order.parent_id)
             parent = None if primary is None else primary.fill

@@ -324,6 +324,21 @@ def test_an_update_belongs_to_the_command_that_modified(host: TracedHost) -> Non
     assert {row["order_id"] for row in updated} & wanted == {r["order_id"] for r in by_command}
 
 
+@of_host("nautilus_hedging")
+def test_what_is_left_to_reduce_is_changed_and_cancelled_by_the_fills_that_leave_it(
+    host: TracedHost,
+) -> None:
+    """And an order that trails is moved by the market, whatever was filled meanwhile."""
+    rows = caused(host, "c.strategy = 'Leaver-002' and c.status in ('UPDATED', 'CANCELED')")
+    left = [row for row in rows if row["cause"] == "FILL"]
+    assert [row["status"] for row in left] == ["UPDATED"] * 3 + ["CANCELED"] * 3
+    assert len({row["cause_id"] for row in left[:3]}) == len({row["cause_id"] for row in left[3:]})
+    assert all(row["links"] for row in left)  # its own last state
+    trailed = [row for row in rows if row not in left]
+    assert any(row["sequence"] > left[2]["sequence"] for row in trailed)
+    assert all(row["cause_order_id"] == row["order_id"] for row in trailed)
+
+
 @of_host("nautilus_exec_algorithm", "nautilus_live")
 def test_what_an_algorithm_spawns_lies_under_the_primary_order(host: TracedHost) -> None:
     spawned = caused(host, "c.status = 'INITIALIZED' and c.client_order_id like '%-E%'")

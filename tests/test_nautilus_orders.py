@@ -187,3 +187,12 @@ def read(session: Tracing, told: list[Any]) -> Iterator[tuple[Any, dict[str, str
         assert event.event_time == (description.event_time or event.event_time)
         plain = plain_attributes(message, description)
         yield event, {key: str(value) for key, value in plain.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("Fill", "DATA_FILL"), ("Bar", "DATA_BAR"), ("NewsItem", "NEWS_ITEM")]
+)
+def test_a_users_own_data_is_no_fill_or_bar_whatever_its_class_is_called(
+    name: str, kind: str
+) -> None:
+    assert describe(type(name, (), {"ts_event": 1})(), {}).event_type == kind

@@ -2,12 +2,14 @@
 
 Long and short at once, each with its own exit; partial closes by position id; positions
 named by the venue for one strategy, and virtual ones that the engine names for another
-(which asks for HEDGING itself) and flips; everything closed at the end but one.
+(which asks for HEDGING itself) and flips; everything closed at the end but one. A third
+leaves orders that only reduce, which the venue cuts down and cancels with the position.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 from host_market import (
@@ -21,7 +23,13 @@ from host_market import (
 )
 from host_report import run_host
 from nautilus_trader.config import StrategyConfig
-from nautilus_trader.model.enums import OmsType, OrderSide, OrderType
+from nautilus_trader.model.enums import (
+    OmsType,
+    OrderSide,
+    OrderType,
+    TrailingOffsetType,
+    TriggerType,
+)
 from nautilus_trader.model.identifiers import InstrumentId, PositionId, Venue
 from nautilus_trader.model.objects import Quantity
 
@@ -103,6 +111,45 @@ class Virtual(ScriptedStrategy):
         self.market(SELL if position.is_long else BUY, 80_000, position.id)
 
 
+class Leaver(ScriptedStrategy):
+    """Protects one of two positions by orders that only reduce, and takes it down by others."""
+
+    def script(self) -> dict[int, Callable[[], None]]:
+        return {
+            40: lambda: self.market(BUY, 10_000),
+            41: self.protect,
+            44: lambda: self.market(BUY, 5_000),
+            48: lambda: self.market(SELL, 3_000, self.protected),
+            110: lambda: self.market(SELL, 7_000, self.protected),
+        }
+
+    def instrument_id(self) -> InstrumentId:
+        return InstrumentId.from_str("GBP/USD.SIM")
+
+    def market(self, side: OrderSide, size: int, position_id: PositionId | None = None) -> None:
+        order = self.order_factory.market(self.instrument.id, side, Quantity.from_int(size))
+        self.submit_order(order, position_id=position_id)
+
+    def protect(self) -> None:
+        make, instrument = self.order_factory, self.instrument
+        bid = self.cache.quote_tick(instrument.id).bid_price.as_double()
+        common: tuple[Any, ...] = instrument.id, SELL, Quantity.from_int(10_000)
+        (position,) = self.cache.positions_open(strategy_id=self.id)
+        self.protected = position.id
+        for order in (
+            make.limit(*common, instrument.make_price(bid * 1.1), reduce_only=True),
+            make.stop_market(*common, instrument.make_price(bid * 0.9), reduce_only=True),
+            make.trailing_stop_market(
+                *common,
+                trailing_offset=Decimal("0.10000"),
+                trailing_offset_type=TrailingOffsetType.PRICE,
+                trigger_type=TriggerType.BID_ASK,
+                reduce_only=True,
+            ),
+        ):
+            self.submit_order(order, position_id=position.id)
+
+
 def main() -> None:
     """Run it."""
     engine = quiet_engine("HEDGE-001")
@@ -114,6 +161,7 @@ def main() -> None:
         engine.add_data(quotes(instrument, walk(260, seed=seed, start=1.27, step=0.0006)))
     engine.add_strategy(Hedged(StrategyConfig()))
     engine.add_strategy(Virtual(StrategyConfig(oms_type="HEDGING")))
+    engine.add_strategy(Leaver(StrategyConfig()))
     run_host(engine)
 
 
