@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -13,7 +14,7 @@ from psycopg.rows import TupleRow
 
 from fillpath.analytics.migrate import apply_migrations, pending_migrations, read_migrations
 from fillpath.analytics.postgres import ResultsDatabase, open_results_database
-from fillpath.analytics.result_partitions import PARTITIONED
+from fillpath.analytics.result_partitions import PARTITIONED, prepare_month
 from fillpath.analytics.results_error import ResultsError
 from fillpath.analytics.results_manager import ResultsManager
 from fillpath.analytics.shard_load import SHARD_TABLES
@@ -43,6 +44,7 @@ BY_TYPE: dict[str, object] = {
     "double precision": 0.1,
     "jsonb": '{"x": [1, null]}',
     "date": "2024-06-03",
+    "timestamp with time zone": "2024-06-01 00:00:00.123456+00",  # the event time
     "text": "'; DROP TABLE runs; -- \N{SNOWMAN} % _",
 }
 
@@ -82,6 +84,7 @@ def fill(connection: psycopg.Connection[TupleRow]) -> dict[str, list[tuple[Any, 
             "VALUES (%s, 'all', '{}', 'v')",
             [run_id],
         )
+    months = prepared_months(connection)
     there = {str(name) for (name,) in connection.execute("SELECT relname FROM pg_class").fetchall()}
     kept = {}
     for table in sorted(there & set(SHARD_TABLES)):
@@ -95,6 +98,9 @@ def fill(connection: psycopg.Connection[TupleRow]) -> dict[str, list[tuple[Any, 
             for number in range(ROWS_OF_A_RUN):
                 given = {name: VALUES.get(name, BY_TYPE[kind]) for name, kind in named}
                 given |= {"run_id": run_id, "shard": "all"}
+                if "run_month" in given:
+                    given |= {"run_month": months[run_id], "part": 0}
+                    given = {name: given[name] for name, _ in named}
                 for own in ("sequence", "entry_sequence"):
                     if own in given:
                         given[own] = number
@@ -109,6 +115,16 @@ def fill(connection: psycopg.Connection[TupleRow]) -> dict[str, list[tuple[Any, 
     connection.execute("GRANT SELECT ON pnl_slices, orders TO upgrade_reader")
     connection.commit()
     return kept
+
+
+def prepared_months(connection: psycopg.Connection[TupleRow]) -> dict[str, dt.date]:
+    """Make the partitions of every run's month, in a version that has them; gives the months."""
+    if "run_month" not in dict(columns(connection, "runs")):
+        return {}
+    months = dict(connection.execute("SELECT run_id, run_month FROM runs").fetchall())
+    for month in sorted(set(months.values())):
+        prepare_month(connection, month)
+    return months
 
 
 def contents(
