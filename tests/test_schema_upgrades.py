@@ -121,7 +121,9 @@ def prepared_months(connection: psycopg.Connection[TupleRow]) -> dict[str, dt.da
     """Make the partitions of every run's month, in a version that has them; gives the months."""
     if "run_month" not in dict(columns(connection, "runs")):
         return {}
-    months = dict(connection.execute("SELECT run_id, run_month FROM runs").fetchall())
+    months: dict[str, dt.date] = dict(
+        connection.execute("SELECT run_id, run_month FROM runs").fetchall()
+    )
     for month in sorted(set(months.values())):
         prepare_month(connection, month)
     return months
