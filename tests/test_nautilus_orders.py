@@ -18,7 +18,7 @@ sys.path.append(str(Path(__file__).parent))
 
 from recorded_attributes import recorded
 
-# With all that it imports, while warnings are off: pandas 2 calls what NumPy has put on its way out.
+# With all that it imports, while warnings are off: pandas 2 calls what NumPy is going to drop.
 pytest.importorskip(
     "nautilus_trader.common.factories", reason="the engine is not installed (extra 'nautilus')"
 )
