@@ -28,6 +28,8 @@ from fillpath.instrumentation.settings import ENV_LAKE, ENV_RUN_ID, DataFolder, 
 _RECORDER: Final = "fillpath.instrumentation"
 _SENDING_SECONDS: Final = 10.0
 """How long to wait for a run to be sent: a container may end with this process."""
+_WRITER_SECONDS: Final = 5.0
+"""How long to wait for the writer to see that a script was killed; it looks once a second."""
 _LOOK_SECONDS: Final = 0.05
 _NUMBERS_OF_A_WORKER: Final = 2
 """Behind its parent's name, a worker's run has the numbers of its process and of itself; that of a
@@ -169,10 +171,15 @@ def _in_foreground() -> bool:
 
 def _settle(given: Invocation, run_id: str, code: int) -> None:
     """Bring what was recorded into the lake and the results; whatever fails is only told."""
+    deadline = time.monotonic() + _WRITER_SECONDS
     try:
-        with lake_connection(given.folder) as connection:
-            run = next(iter(read_runs(connection, run_id)), None)
-            workers = [one for one in read_runs(connection) if _is_of_worker(one, run_id)]
+        while True:
+            with lake_connection(given.folder) as connection:
+                run = next(iter(read_runs(connection, run_id)), None)
+                workers = [one for one in read_runs(connection) if _is_of_worker(one, run_id)]
+            if run is None or run["status"] != "Running" or time.monotonic() >= deadline:
+                break
+            time.sleep(_LOOK_SECONDS)
     except FillpathError as error:
         complain(error.message, given.completed(error.next_command))
         return
