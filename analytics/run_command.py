@@ -175,14 +175,15 @@ def _settle(given: Invocation, run_id: str, code: int) -> None:
     try:
         while True:
             with lake_connection(given.folder) as connection:
-                run = next(iter(read_runs(connection, run_id)), None)
-                workers = [one for one in read_runs(connection) if _is_of_worker(one, run_id)]
+                runs = read_runs(connection)
+            run = next((one for one in runs if one["run_id"] == run_id), None)
             if run is None or run["status"] != "Running" or time.monotonic() >= deadline:
                 break
             time.sleep(_LOOK_SECONDS)
     except FillpathError as error:
         complain(error.message, given.completed(error.next_command))
         return
+    workers = [one for one in runs if _is_of_worker(one, run_id)]
     if run is None or run["status"] == "Running":
         say(("fillpath: ", "bold yellow"), f"run {run_id} is still on its way to the lake.")
         return
