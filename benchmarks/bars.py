@@ -10,6 +10,7 @@ from typing import Final
 
 from opentelemetry.trace import SpanKind, Tracer
 
+from fillpath.instrumentation.emitter import Emitter
 from fillpath.instrumentation.event_tracer import EventTracer
 from fillpath.instrumentation.semconv import PROCESS, PUBLISH, Bar, EventType, Trading, span_name
 
@@ -18,9 +19,8 @@ BAR_NUMBERS: Final = (Bar.OPEN, Bar.HIGH, Bar.LOW, Bar.CLOSE, Bar.VOLUME)
 STRATEGY, SYMBOL, VENUE = "Trend-1", "ACME", "XNAS"
 
 
-def emit_bars(tracer: EventTracer) -> Callable[[int], int]:
-    """A host that publishes bars: strategy, symbol, venue and five numbers, eight attributes."""
-    emit = tracer.emitter(
+def _emitter(tracer: EventTracer) -> Emitter:
+    return tracer.emitter(
         EventType.BAR,
         portfolio=PORTFOLIO,
         strategy=STRATEGY,
@@ -28,6 +28,11 @@ def emit_bars(tracer: EventTracer) -> Callable[[int], int]:
         venue=VENUE,
         fields=BAR_NUMBERS,
     )
+
+
+def emit_bars(tracer: EventTracer) -> Callable[[int], int]:
+    """A host that publishes bars: strategy, symbol, venue and five numbers, eight attributes."""
+    emit = _emitter(tracer)
 
     def publish(events: int) -> int:
         low = 100.25
@@ -40,14 +45,7 @@ def emit_bars(tracer: EventTracer) -> Callable[[int], int]:
 
 def handle_bars(tracer: EventTracer) -> Callable[[int], int]:
     """The same host, which gives each bar to a handler that does nothing."""
-    emit = tracer.emitter(
-        EventType.BAR,
-        portfolio=PORTFOLIO,
-        strategy=STRATEGY,
-        symbol=SYMBOL,
-        venue=VENUE,
-        fields=BAR_NUMBERS,
-    )
+    emit = _emitter(tracer)
     place = tracer.place(
         EventType.BAR,
         operation=PROCESS,
