@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 
 from fillpath.analytics.results_rows import RunResults
-from fillpath.exporters.event_store import EventStore
 from fillpath.instrumentation.settings import DataFolder
+
+sys.path.append(str(Path(__file__).parent))
+
+from nautilus_hosts import Row, rows_of
 
 HERE = Path(__file__).parent
 MODULES = ("backtest", "trading", "common", "model", "portfolio", "live")
-Row = dict[str, Any]
 
 
 @dataclass
@@ -47,14 +49,6 @@ class TracedHost:
 
     def rows(self, query: str) -> list[Row]:
         return rows_of(self.data, query)
-
-
-def rows_of(data: DataFolder, query: str) -> list[Row]:
-    """Rows of a query over the lake, as maps."""
-    with EventStore(data).connect() as connection:
-        result = connection.execute(query)
-        names = [column[0] for column in result.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
 
 def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

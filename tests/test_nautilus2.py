@@ -21,7 +21,8 @@ from fillpath.instrumentation.settings import DataFolder
 
 sys.path.append(str(Path(__file__).parent))
 
-from nautilus2_hosts import HERE, Row, TracedHost, recording, run_python
+from nautilus2_hosts import HERE, TracedHost, recording, run_python
+from nautilus_hosts import Row
 
 HOSTS = sorted((HERE / "hosts").glob("nautilus2_*.py"))
 CAUSES_OF_ORDERS = {

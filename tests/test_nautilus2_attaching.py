@@ -22,7 +22,8 @@ from fillpath.instrumentation.settings import DataFolder
 
 sys.path.append(str(Path(__file__).parent))
 
-from nautilus2_hosts import HERE, Row, recording, rows_of, run_python, tiny_engine, what_is_there
+from nautilus2_hosts import HERE, recording, run_python, tiny_engine, what_is_there
+from nautilus_hosts import Row, rows_of
 
 
 @pytest.fixture

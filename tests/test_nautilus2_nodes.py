@@ -28,7 +28,8 @@ from fillpath.instrumentation.settings import DataFolder
 
 sys.path.append(str(Path(__file__).parent))
 
-from nautilus2_hosts import HERE, Row, recording, rows_of, run_python
+from nautilus2_hosts import HERE, recording, run_python
+from nautilus_hosts import Row, rows_of
 
 LIVE = HERE / "hosts" / "live_of_nautilus2.py"
 TIMED = re.compile(r"(?<=O-)\d{8}-\d{6}|(?<=T-)[0-9a-f]{16}")
